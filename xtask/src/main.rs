@@ -1,2 +1,45 @@
-//! Chores.
-fn main() {}
+//! The project's chores: `cargo xtask test` runs every check and every test there is.
+//!
+//! ```text
+//!   main   the command line
+//!   test   every step, in order of cost; all of them run, the first failure is told again at the end
+//! ```
+//!
+//! A chore is a subcommand and a module of the same name. It needs nothing beyond the Rust toolchain; what else
+//! happens to be installed (cargo-nextest, cargo-deny) is used, and said so where it is absent.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "A chore talks to the person who started it."
+)]
+
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Holdfast's chores.",
+    disable_help_subcommand = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Runs every check and every test; exits with 1 if any failed.
+    Test(test::TestArgs),
+}
+
+fn main() -> ExitCode {
+    match CommandLine::parse().chore {
+        Chore::Test(args) => test::run(args),
+    }
+}
