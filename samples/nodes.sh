@@ -60,6 +60,7 @@ eventually() {
     shift
     until "$@"; do
         if [ "$SECONDS" -ge "$end" ]; then
+            echo "Waited in vain for: $*" >&2
             return 1
         fi
         sleep 0.1
