@@ -13,7 +13,7 @@
 //! | `open` | opening 1 M documents | 100 ms clean, 2 s after a kill | below |
 
 use super::load::{Amount, Numbers, Plan, Report, drive, per_second};
-use super::servers::{Floor, Node, Redis, file_bytes, purchases};
+use super::servers::{Floor, Node, Redis, directory_bytes, file_bytes, purchases};
 use super::table::{Row, Unit, Wanted};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -224,7 +224,7 @@ impl Bench {
                 ">= 50 k/s".to_owned()
             };
             rows.push(Row {
-                name: format!("bulk, documents, {connections} connections x {BULK_DOCUMENTS}"),
+                name: format!("bulk write of documents @{connections}, {BULK_DOCUMENTS} each"),
                 target,
                 measured: Some(per_second(median.requests * BULK_DOCUMENTS, median.elapsed)),
                 reference: Some(50_000.0),
@@ -300,10 +300,15 @@ impl Bench {
         }
         let count = self.documents;
         let name = |how: &str| format!("opening {count} documents after {how}");
-        Ok(vec![
+        let mut rows = vec![
             after_stop.row(&name("a clean stop"), 0.1, "< 100 ms"),
             after_kill.row(&name("SIGKILL under load"), 2.0, "< 2 s"),
-        ])
+        ];
+        if let Some(row) = rows.last_mut() {
+            let bytes = directory_bytes(&directory);
+            row.add_note(&format!("files of {:.0} MB by then", megabytes(bytes)));
+        }
+        Ok(rows)
     }
 
     fn timed(

@@ -256,6 +256,18 @@ pub(super) fn file_bytes(path: &Path) -> Result<u64, String> {
         .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
+/// The size of all files below a directory; what cannot be read counts as nothing.
+pub(super) fn directory_bytes(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => directory_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 /// The purchases file to import, and whether it is the real one.
 pub(super) fn purchases(
     real_data: Option<&Path>,
