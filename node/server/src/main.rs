@@ -1,2 +1,10 @@
-//! The binary.
-fn main() {}
+//! The `holdfast` program: reads the command line, runs it, reports how it ended.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The one provider of cryptography in this program. A second call cannot happen, and a
+    // provider that is there already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    holdfast::cli::run(std::env::args_os())
+}

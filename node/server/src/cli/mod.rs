@@ -1,0 +1,61 @@
+//! The whole command line in one place; each command has a file of its own.
+//!
+//! Exit codes: 0 done, 1 could not be done, 2 the command line or the settings are wrong.
+
+mod arguments;
+mod serve;
+mod settings;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::SettingsProblems;
+
+/// The exit code for a command line or settings that must be corrected.
+pub(crate) const EXIT_USAGE: u8 = 2;
+
+/// The exit code for what could not be done.
+pub(crate) const EXIT_FAILED: u8 = 1;
+
+#[derive(Parser)]
+#[command(name = "holdfast", version, about, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node.
+    Serve(serve::ServeArguments),
+    /// Check the settings or show them.
+    Config(settings::ConfigArguments),
+}
+
+/// Runs a command line and returns the process's exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = arguments::with_dotnet_settings(arguments);
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
+    match line.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Config(arguments) => settings::run(arguments),
+    }
+}
+
+/// Shows what is wrong with the settings and returns the exit code for it.
+pub(crate) fn refuse_settings(problems: &SettingsProblems) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{problems}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Shows why a command could not be done and returns the exit code for it.
+pub(crate) fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "holdfast: {error}");
+    ExitCode::from(EXIT_FAILED)
+}

@@ -1,0 +1,418 @@
+//! Listens on every address of `Urls` and runs the routes on each connection.
+//!
+//! ```text
+//! bind ─► accept (one task per socket) ─► [TLS handshake] ─► HTTP/1.1 requests ─► closed
+//!                                                     └ upgrade ─► WebSocket, in its handler's hands
+//! stop ─► sockets closed ─► idle connections closed, running requests end ─► deadline: cut off
+//! ```
+//!
+//! What stays true: addresses are known before anything is served; the number of connections is
+//! bounded, and further ones wait in the operating system's queue; a connection that sends no
+//! complete request head is closed; one connection's failure is its own.
+//!
+//! What this does not do: HTTP/2, bounds on bodies, and ending WebSockets or event streams at a
+//! stop. Their handlers watch the same [`Shutdown`].
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tracing::{debug, warn};
+
+use crate::settings::Settings;
+use crate::settings::url::{self, ListenHost, ListenUrl, Scheme};
+use crate::shutdown::Shutdown;
+use crate::tls::{self, TlsError};
+
+/// Longest TLS handshake.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after the operating system has no more sockets to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Ports tried for `localhost:0`, which needs one that is free on both loopback addresses.
+const FREE_PORT_ATTEMPTS: usize = 16;
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// `Urls` holds something else; settings that loaded have passed this check.
+    #[error("Urls: {0}")]
+    Address(String),
+    /// Another program has the port.
+    #[error(
+        "{url} is in use by another program; stop that one, which may be another holdfast, or choose another port in Urls, as in --urls {example}"
+    )]
+    InUse {
+        /// The address as written.
+        url: String,
+        /// The same address with the next port.
+        example: String,
+    },
+    /// The operating system refuses for another reason.
+    #[error("{url} cannot be listened on: {cause}; {advice}")]
+    Refused {
+        /// The address as written.
+        url: String,
+        /// What the operating system says.
+        cause: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Sockets that listen and do not serve yet.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<Socket>,
+    connections_max: usize,
+    idle_time_max: Duration,
+}
+
+struct Socket {
+    listener: TcpListener,
+    address: SocketAddr,
+    url: ListenUrl,
+    tls: Option<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} at {}", self.url, self.address)
+    }
+}
+
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Connections that were cut off at the deadline.
+    pub cut_off: usize,
+}
+
+/// Opens every address of `Urls`; nothing is accepted before [`Listeners::serve`].
+pub async fn bind(settings: &Settings) -> Result<Listeners, ListenError> {
+    let acceptor = tls::load(&settings.tls)?;
+    let mut sockets = Vec::new();
+    for url in url::parse_all(&settings.urls) {
+        let url = url.map_err(ListenError::Address)?;
+        let tls = match url.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(acceptor.clone().ok_or_else(|| {
+                ListenError::Address(format!(
+                    "{url} needs Tls:CertificateFile and Tls:PrivateKeyFile"
+                ))
+            })?),
+        };
+        let opened = open(&url).await.map_err(|cause| explained(&url, cause))?;
+        for listener in opened {
+            let address = listener
+                .local_addr()
+                .map_err(|cause| explained(&url, cause))?;
+            let url = ListenUrl {
+                port: address.port(),
+                ..url.clone()
+            };
+            sockets.push(Socket {
+                listener,
+                address,
+                url,
+                tls: tls.clone(),
+            });
+        }
+    }
+    Ok(Listeners {
+        sockets,
+        connections_max: settings.limits.connections_max,
+        idle_time_max: Duration::from_secs(settings.limits.connection_idle_seconds),
+    })
+}
+
+impl Listeners {
+    /// Returns the addresses as people write them, with the ports that port 0 became.
+    pub fn urls(&self) -> Vec<ListenUrl> {
+        let mut urls: Vec<ListenUrl> = Vec::new();
+        for socket in &self.sockets {
+            if !urls.contains(&socket.url) {
+                urls.push(socket.url.clone());
+            }
+        }
+        urls
+    }
+
+    /// Returns the addresses of the sockets.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|socket| socket.address).collect()
+    }
+
+    /// Serves until `shutdown` begins and running requests have ended or its deadline has passed.
+    ///
+    /// Handlers find the caller's address as `ConnectInfo<SocketAddr>`.
+    pub async fn serve(self, routes: Router, shutdown: Shutdown) -> Served {
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let permits = Arc::new(Semaphore::new(self.connections_max));
+        let accepting = TaskTracker::new();
+        for socket in self.sockets {
+            let serving = Serving {
+                routes: routes.clone(),
+                connections: connections.clone(),
+                permits: Arc::clone(&permits),
+                stop: shutdown.token(),
+                cut: cut.clone(),
+                idle_time_max: self.idle_time_max,
+            };
+            accepting.spawn(serving.accept(socket));
+        }
+        accepting.close();
+        accepting.wait().await;
+        connections.close();
+        let cut_off = match shutdown.within_deadline(connections.wait()).await {
+            Ok(()) => 0,
+            Err(_) => connections.len(),
+        };
+        cut.cancel();
+        connections.wait().await;
+        Served { cut_off }
+    }
+}
+
+/// What every connection needs to know.
+#[derive(Clone)]
+struct Serving {
+    routes: Router,
+    connections: TaskTracker,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+    idle_time_max: Duration,
+}
+
+impl Serving {
+    async fn accept(self, socket: Socket) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                accepted = self.accept_one(&socket) => accepted,
+            };
+            let Some((stream, caller, permit)) = accepted else {
+                continue;
+            };
+            let serving = self.clone();
+            let tls = socket.tls.clone();
+            self.connections.spawn(async move {
+                let _permit = permit;
+                tokio::select! {
+                    biased;
+                    () = serving.connection(stream, caller, tls) => {}
+                    () = serving.cut.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    async fn accept_one(
+        &self,
+        socket: &Socket,
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        // The semaphore is never closed, so that an error cannot come.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        match socket.listener.accept().await {
+            Ok((stream, caller)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    debug!(%caller, %error, "connection keeps delaying small answers");
+                }
+                Some((stream, caller, permit))
+            }
+            Err(error) if is_of_one_connection(&error) => None,
+            Err(error) => {
+                warn!(url = %socket.url, %error, "no connection can be accepted for now");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                None
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, caller: SocketAddr, tls: Option<TlsAcceptor>) {
+        let Some(acceptor) = tls else {
+            return self.requests(stream, caller).await;
+        };
+        let handshake = tokio::select! {
+            biased;
+            handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)) => handshake,
+            () = self.stop.cancelled() => return,
+        };
+        match handshake {
+            Ok(Ok(stream)) => self.requests(stream, caller).await,
+            Ok(Err(error)) => debug!(%caller, %error, "TLS handshake failed"),
+            Err(_) => debug!(%caller, "TLS handshake took too long"),
+        }
+    }
+
+    async fn requests<S>(&self, stream: S, caller: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let routes = self.routes.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(caller));
+            answer(routes.clone(), request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.idle_time_max)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%caller, %error, "connection ended early");
+        }
+    }
+}
+
+async fn answer(mut routes: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    routes.call(request).await
+}
+
+/// Tells whether an error of `accept` concerns one caller that went away, and not the socket.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Opens the sockets that an address stands for.
+async fn open(url: &ListenUrl) -> io::Result<Vec<TcpListener>> {
+    match url.host {
+        ListenHost::Address(address) => Ok(vec![bound(address, url.port).await?]),
+        ListenHost::Localhost => open_localhost(url.port).await,
+        ListenHost::Any => open_any(url.port).await,
+    }
+}
+
+async fn open_localhost(port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut attempts = 1;
+    loop {
+        let first = match bound(IpAddr::V4(Ipv4Addr::LOCALHOST), port).await {
+            Ok(listener) => listener,
+            // A machine may have version 6 alone.
+            Err(error) if is_absent(&error) => {
+                return Ok(vec![bound(IpAddr::V6(Ipv6Addr::LOCALHOST), port).await?]);
+            }
+            Err(error) => return Err(error),
+        };
+        let same_port = first.local_addr()?.port();
+        match bound(IpAddr::V6(Ipv6Addr::LOCALHOST), same_port).await {
+            Ok(second) => return Ok(vec![first, second]),
+            Err(error) if is_absent(&error) => return Ok(vec![first]),
+            Err(error) if port != 0 || attempts == FREE_PORT_ATTEMPTS => return Err(error),
+            Err(_) => attempts += 1,
+        }
+    }
+}
+
+async fn open_any(port: u16) -> io::Result<Vec<TcpListener>> {
+    let wide = match bound(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).await {
+        Ok(listener) => listener,
+        Err(error) if is_absent(&error) => {
+            return Ok(vec![bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).await?]);
+        }
+        Err(error) => return Err(error),
+    };
+    let same_port = wide.local_addr()?.port();
+    match bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED), same_port).await {
+        Ok(narrow) => Ok(vec![wide, narrow]),
+        // Except on Windows, a socket of version 6 usually serves version 4 too, and then no other
+        // program can hold the port there.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !cfg!(windows) => Ok(vec![wide]),
+        Err(error) if is_absent(&error) => Ok(vec![wide]),
+        Err(error) => Err(error),
+    }
+}
+
+async fn bound(address: IpAddr, port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind(SocketAddr::new(address, port)).await
+}
+
+/// Tells whether the machine lacks this address or this version of IP.
+fn is_absent(error: &io::Error) -> bool {
+    // There is no kind for "address family not supported": 97 on Linux, 47 on BSD and macOS,
+    // 10047 on Windows.
+    let is_family_absent = match error.raw_os_error() {
+        Some(97) => cfg!(target_os = "linux") || cfg!(target_os = "android"),
+        Some(47) => cfg!(unix) && !cfg!(target_os = "linux"),
+        Some(10047) => cfg!(windows),
+        _ => false,
+    };
+    is_family_absent
+        || matches!(
+            error.kind(),
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+        )
+}
+
+fn explained(url: &ListenUrl, cause: io::Error) -> ListenError {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            let next = ListenUrl {
+                port: url.port.checked_add(1).unwrap_or(0),
+                ..url.clone()
+            };
+            ListenError::InUse {
+                url: url.to_string(),
+                example: next.to_string(),
+            }
+        }
+        io::ErrorKind::PermissionDenied => ListenError::Refused {
+            url: url.to_string(),
+            cause,
+            advice: "ports below 1024 usually need more rights, so choose a higher one in Urls",
+        },
+        io::ErrorKind::AddrNotAvailable => ListenError::Refused {
+            url: url.to_string(),
+            cause,
+            advice: "this machine has no such address, so write localhost, one of its own, or * in Urls",
+        },
+        _ => ListenError::Refused {
+            url: url.to_string(),
+            cause,
+            advice: "check Urls and the machine's network",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

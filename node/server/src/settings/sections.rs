@@ -1,0 +1,259 @@
+//! The settings as plain data: one struct per section of `appsettings.json`.
+//!
+//! There are no handles, clocks or channels in here, and no defaults either: those, with an
+//! explanation of every key, are in [`super::keys`], and [`Settings::default`] is built from them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+
+/// Everything the node can be told before it starts.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Addresses to listen on, separated by `;`.
+    pub urls: String,
+    /// Identity, storage place, peers and background work.
+    pub node: NodeSettings,
+    /// Who may call.
+    pub auth: AuthSettings,
+    /// How fast each key may call.
+    pub rate_limit: RateLimitSettings,
+    /// Certificate of `https://` addresses.
+    pub tls: TlsSettings,
+    /// What browsers may call from elsewhere.
+    pub studio: StudioSettings,
+    /// What is logged, and how.
+    pub logging: LoggingSettings,
+    /// Upper bounds on what a caller can ask for.
+    pub limits: LimitSettings,
+    /// Memory and durability trade-offs of the store.
+    pub storage: StorageSettings,
+    /// How the node stops.
+    pub shutdown: ShutdownSettings,
+}
+
+/// The `Node` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NodeSettings {
+    /// Name of this node among its peers.
+    pub node_id: String,
+    /// Secret shared by the nodes of a cluster.
+    pub replication_api_key: Secret,
+    /// Where databases are kept; relative to the working directory.
+    pub data_directory: PathBuf,
+    /// How concurrent writes to a document are settled.
+    pub conflict_resolution_policy: ConflictResolutionPolicy,
+    /// How far ahead a stamp may be before it is called suspect, in seconds.
+    pub max_clock_skew_seconds: u64,
+    /// Days after which an unseen member can be fenced.
+    pub peer_lease_days: u64,
+    /// Seconds between two looks at every peer.
+    pub sweep_interval_seconds: u64,
+    /// Operations per push and per pull.
+    pub replication_batch_size: usize,
+    /// Peers served in parallel.
+    pub replication_peer_concurrency: usize,
+    /// Budget for connecting, sending and hearing back about a hint, in milliseconds.
+    pub replication_signal_ack_timeout_milliseconds: u64,
+    /// Seconds between two cache sweeps.
+    pub cache_cleanup_interval_seconds: u64,
+    /// Expired entries removed per sweep step.
+    pub cache_cleanup_batch_size: usize,
+    /// Sweep steps per sweep and database.
+    pub cache_cleanup_max_scan_pages: usize,
+    /// Whether old operations are removed from the log.
+    pub operation_log_pruning_enabled: bool,
+    /// Youngest age of a pruned operation, in days.
+    pub operation_log_retention_days: u64,
+    /// Operations always kept behind the slowest peer.
+    pub operation_log_retain_recent_operations: u64,
+    /// Minutes between two prunings.
+    pub operation_log_pruning_interval_minutes: u64,
+    /// Operations pruned per database and run.
+    pub operation_log_pruning_batch_size: usize,
+    /// Days for which a pruned operation is still recognised.
+    pub operation_receipt_retention_days: u64,
+    /// Receipts removed per database and run.
+    pub operation_receipt_pruning_batch_size: usize,
+    /// Peers known from the start.
+    pub seed_peers: Vec<SeedPeer>,
+}
+
+/// How concurrent writes to one document are settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ConflictResolutionPolicy {
+    /// The write with the latest stamp is shown.
+    LastWriterWins,
+    /// Each field shows its latest write.
+    MergeFields,
+    /// What arrives from a peer is shown.
+    ApplyIncoming,
+    /// What this node had is shown.
+    KeepLocal,
+}
+
+/// A peer named in the settings.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct SeedPeer {
+    /// The peer's name.
+    pub node_id: String,
+    /// Where it answers.
+    pub base_url: String,
+    /// Whether to exchange with it.
+    pub is_active: bool,
+    /// Databases exchanged with it; absent means all.
+    pub databases: Option<Vec<String>>,
+    /// Accepted from older files, not used.
+    pub updated_utc: Option<String>,
+}
+
+/// The `Auth` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AuthSettings {
+    /// The key with every right.
+    pub root_api_key: Secret,
+    /// Keys with chosen rights.
+    pub api_keys: Vec<ApiKeySettings>,
+    /// Whether default keys may be used on addresses that other machines can reach.
+    pub allow_insecure_defaults: bool,
+}
+
+/// One key with chosen rights.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ApiKeySettings {
+    /// Name shown in logs and metrics instead of the key.
+    pub name: String,
+    /// The key itself, or its hash.
+    pub key: Secret,
+    /// Databases it may touch; `*` is all.
+    pub databases: Vec<String>,
+    /// What it may do there.
+    pub roles: RoleSettings,
+    /// A rate of its own.
+    pub rate_limit: RateLimitOverride,
+}
+
+/// The six roles of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub struct RoleSettings {
+    /// May create a database.
+    pub add_db: bool,
+    /// May drop a database.
+    pub delete_db: bool,
+    /// May read documents.
+    pub read_document: bool,
+    /// May create documents.
+    pub write_document: bool,
+    /// May change documents.
+    pub update_document: bool,
+    /// May delete documents.
+    pub delete_document: bool,
+}
+
+/// A key's own rate, where it differs from `RateLimit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RateLimitOverride {
+    /// Requests per second in the long run.
+    pub requests_per_second: Option<u32>,
+    /// Requests that may come at once.
+    pub burst: Option<u32>,
+}
+
+/// The `RateLimit` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RateLimitSettings {
+    /// Whether requests are counted at all.
+    pub enabled: bool,
+    /// Requests per second of each key in the long run.
+    pub requests_per_second: u32,
+    /// Requests of each key that may come at once.
+    pub burst: u32,
+}
+
+/// The `Tls` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TlsSettings {
+    /// PEM file with the certificate chain, the node's own first.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    pub private_key_file: Option<PathBuf>,
+}
+
+/// The `Studio` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct StudioSettings {
+    /// Origins that browsers may call from; empty means this machine's.
+    pub cors_origins: Vec<String>,
+}
+
+/// The `Logging` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct LoggingSettings {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// A level, or filter directives such as `info,holdfast=debug`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line, for machines.
+    Json,
+}
+
+/// The `Limits` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest request body, in bytes.
+    pub request_bytes_max: usize,
+    /// Largest document, in bytes of its JSON text.
+    pub document_bytes_max: usize,
+    /// Writes that may wait for the writer of one database.
+    pub queue_writes_max: usize,
+    /// Seconds within which a request body must have arrived.
+    pub body_read_timeout_seconds: u64,
+    /// Connections open at once, over all addresses.
+    pub connections_max: usize,
+    /// Seconds a connection may stay without sending a complete request head.
+    pub connection_idle_seconds: u64,
+}
+
+/// The `Storage` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct StorageSettings {
+    /// Page cache of each database's data file, in megabytes.
+    pub data_cache_megabytes: usize,
+    /// Page cache of each database's log file, in megabytes.
+    pub log_cache_megabytes: usize,
+    /// Longest time between two durable commits of the data file, in seconds.
+    pub durable_data_seconds: u64,
+    /// Most logged megabytes between two durable commits of the data file.
+    pub durable_data_megabytes: u64,
+}
+
+/// The `Shutdown` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// Seconds that running work gets to finish.
+    pub deadline_seconds: u64,
+}

@@ -1,0 +1,364 @@
+//! Settings as people write them, and what they are told when they err.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::Path;
+
+use super::keys::KEYS;
+use super::sections::{ConflictResolutionPolicy, LogFormat};
+use super::{
+    CommandLineOverrides, CommandLineValue, Loaded, Settings, SettingsProblems, Sources, load_from,
+};
+
+/// Loads settings from a directory's files, variables and `--set` values.
+fn load(
+    files: &[(&str, &str)],
+    variables: &[(&str, &str)],
+    values: &[(&str, &str)],
+) -> Result<Loaded, SettingsProblems> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let overrides = CommandLineOverrides {
+        settings_path: None,
+        values: values
+            .iter()
+            .map(|(key, value)| CommandLineValue {
+                key: (*key).to_owned(),
+                value: (*value).to_owned(),
+                flag: "--set".to_owned(),
+            })
+            .collect(),
+    };
+    load_from(&Sources {
+        directory: directory.path().to_owned(),
+        variables: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        overrides: &overrides,
+    })
+}
+
+/// Checks that a file is refused, and that each text is in the report.
+fn check_refused(text: &str, expected: &[&str]) -> SettingsProblems {
+    let problems = load(&[("appsettings.json", text)], &[], &[]).unwrap_err();
+    let shown = problems.to_string();
+    for part in expected {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    problems
+}
+
+#[test]
+fn the_file_that_is_shipped_holds_every_key_at_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../appsettings.json");
+    let text = fs::read_to_string(path).unwrap();
+    let loaded = load(&[("appsettings.json", &text)], &[], &[]).unwrap();
+    assert_eq!(
+        serde_json::to_value(&loaded.settings).unwrap(),
+        serde_json::to_value(Settings::default()).unwrap(),
+    );
+    // Secrets serialise as placeholders, so they are compared by themselves.
+    assert_eq!(
+        loaded.settings.auth.root_api_key.expose(),
+        super::DEFAULT_ROOT_API_KEY
+    );
+    assert_eq!(
+        loaded.settings.node.replication_api_key.expose(),
+        super::DEFAULT_REPLICATION_API_KEY
+    );
+    let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in KEYS.iter().filter(|key| !key.path.contains('#')) {
+        let pointer = format!("/{}", key.path.replace(':', "/"));
+        assert!(
+            written.pointer(&pointer).is_some(),
+            "{} is missing",
+            key.path
+        );
+    }
+}
+
+#[test]
+fn later_layers_win_and_every_value_knows_its_source() {
+    let loaded = load(
+        &[
+            (
+                "appsettings.json",
+                r#"{"Node": {"NodeId": "a", "ReplicationBatchSize": 1, "PeerLeaseDays": 1, "SweepIntervalSeconds": 1}}"#,
+            ),
+            (
+                "appsettings.Production.json",
+                r#"{"node": {"replicationbatchsize": 2, "PeerLeaseDays": "2", "SweepIntervalSeconds": 2}}"#,
+            ),
+        ],
+        &[
+            ("HOLDFAST__NODE__PEERLEASEDAYS", "3"),
+            ("HOLDFAST__Node__SweepIntervalSeconds", "3"),
+        ],
+        &[("Node:SweepIntervalSeconds", "4")],
+    )
+    .unwrap();
+    let node = &loaded.settings.node;
+    assert_eq!(node.node_id, "a");
+    assert_eq!(node.replication_batch_size, 2);
+    assert_eq!(node.peer_lease_days, 3);
+    assert_eq!(node.sweep_interval_seconds, 4);
+    let source = |key: &str| loaded.origins[key].clone();
+    assert!(source("Node:NodeId").ends_with("appsettings.json"));
+    assert!(source("Node:ReplicationBatchSize").ends_with("appsettings.Production.json"));
+    assert_eq!(
+        source("Node:PeerLeaseDays"),
+        "environment HOLDFAST__NODE__PEERLEASEDAYS"
+    );
+    assert_eq!(source("Node:SweepIntervalSeconds"), "command line --set");
+    assert!(!loaded.origins.contains_key("Urls"));
+    assert_eq!(loaded.files.iter().filter(|file| file.is_found).count(), 2);
+}
+
+#[test]
+fn the_environment_chooses_the_second_file() {
+    let files = [("appsettings.Shop.json", r#"{"Node:NodeId": "till"}"#)];
+    let loaded = load(&files, &[("HOLDFAST_ENVIRONMENT", "Shop")], &[]).unwrap();
+    assert_eq!(loaded.settings.node.node_id, "till");
+    assert_eq!(
+        load(&files, &[], &[]).unwrap().settings.node.node_id,
+        "node-1"
+    );
+    let shown = load(&files, &[("HOLDFAST_ENVIRONMENT", "../x")], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(shown.contains("HOLDFAST_ENVIRONMENT = ../x"), "{shown}");
+}
+
+#[test]
+fn lists_are_written_by_index_and_merged_by_index() {
+    let loaded = load(
+        &[(
+            "appsettings.json",
+            r#"{"Auth": {"ApiKeys": [
+                {"Name": "till", "Key": "k-1", "Databases": ["shop"], "Roles": {"READ_DOCUMENT": true}},
+                {"Name": "office", "Key": "k-2", "Databases": ["*"]}
+            ]}}"#,
+        )],
+        &[
+            ("HOLDFAST__Auth__ApiKeys__0__Roles__WRITE_DOCUMENT", "True"),
+            ("HOLDFAST__Auth__ApiKeys__1__Key", "k-3"),
+            ("HOLDFAST__Auth__ApiKeys__1__RateLimit__RequestsPerSecond", "5"),
+            ("HOLDFAST__Node__SeedPeers__0__NodeId", "node-2"),
+            ("HOLDFAST__Node__SeedPeers__0__BaseUrl", "http://10.0.0.2:1446"),
+        ],
+        &[],
+    )
+    .unwrap();
+    let keys = &loaded.settings.auth.api_keys;
+    assert_eq!(keys.len(), 2);
+    assert!(keys[0].roles.read_document && keys[0].roles.write_document && !keys[0].roles.add_db);
+    assert_eq!(keys[1].key.expose(), "k-3");
+    assert_eq!(keys[1].rate_limit.requests_per_second, Some(5));
+    let peer = &loaded.settings.node.seed_peers[0];
+    assert!(peer.is_active && peer.databases.is_none());
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_source_and_advice() {
+    let problems = check_refused(
+        r#"{
+            "Nod": {"NodeId": "x"},
+            "Node": {"NodId": "x", "ReplicationBatchSize": 99999, "OperationLogPruningEnabled": "yes",
+                     "ConflictResolutionPolicy": "Latest", "NodeId": "a b", "PeerLeaseDays": 1.5},
+            "Auth": {"RootApiKye": "very-private", "ApiKeys": [{"Name": "a", "Key": " private "}, {"Key": ""}]},
+            "Logging": {"Level": "debgu"},
+            "Urls": "localhost:1446"
+        }"#,
+        &[
+            "13 problems",
+            "Nod:NodeId (",
+            "did you mean Node:NodeId?",
+            "Node:ReplicationBatchSize = 99999 (",
+            "must be a whole number from 1 to 10000; write for example 1000",
+            "Node:OperationLogPruningEnabled = yes",
+            "must be true or false",
+            "one of LastWriterWins, MergeFields, ApplyIncoming, KeepLocal",
+            "Node:NodeId = a b",
+            "Node:PeerLeaseDays = 1.5",
+            "did you mean Auth:RootApiKey?",
+            "Auth:ApiKeys:0:Key",
+            "blanks around it",
+            "Auth:ApiKeys:1:Name",
+            "Auth:ApiKeys:1:Key",
+            "HOLDFAST__Auth__ApiKeys__1__Key",
+            "did you mean debug?",
+            "http://",
+            "appsettings.json",
+        ],
+    );
+    assert!(!problems.to_string().contains("private"), "{problems}");
+}
+
+#[test]
+fn contradictions_are_found() {
+    check_refused(
+        r#"{"Urls": "https://localhost:1446"}"#,
+        &["Tls:CertificateFile", "Tls:PrivateKeyFile", "is needed"],
+    );
+    check_refused(
+        r#"{"Tls": {"CertificateFile": "a.pem"}}"#,
+        &["has no use", "Tls:PrivateKeyFile (default): is needed"],
+    );
+    check_refused(
+        r#"{"Urls": "http://localhost:1;http://localhost:1"}"#,
+        &["port 1 of one address twice"],
+    );
+    check_refused(r#"{"Urls": ";"}"#, &["names no address"]);
+    check_refused(
+        r#"{"RateLimit": {"Burst": 10}}"#,
+        &["RateLimit:Burst = 10", "at least 1000"],
+    );
+    check_refused(
+        r#"{"Limits": {"RequestBytesMax": 1024}}"#,
+        &[
+            "Limits:DocumentBytesMax = 8388608 (default)",
+            "Limits:RequestBytesMax (1024)",
+        ],
+    );
+    check_refused(
+        r#"{"Node": {"SeedPeers": [
+            {"NodeId": "b", "BaseUrl": "http://b:1"}, {"NodeId": "b", "BaseUrl": "b:1", "Databases": ["a b"]}, {"BaseUrl": ""}]}}"#,
+        &[
+            "4 problems",
+            "already the name of Node:SeedPeers:0",
+            "Node:SeedPeers:1:BaseUrl = b:1",
+            "Node:SeedPeers:1:Databases:0 = a b",
+            "Node:SeedPeers:2:NodeId",
+        ]
+        .map(|text| {
+            if text == "4 problems" {
+                "5 problems"
+            } else {
+                text
+            }
+        }),
+    );
+    check_refused(
+        r#"{"Auth": {"ApiKeys": [{"Name": "a", "Key": "root"}, {"Name": "a", "Key": "k"}, {"Name": "c", "Key": "k"}]}}"#,
+        &[
+            "is the same as Auth:RootApiKey",
+            "is already the name of",
+            "is the same as Auth:ApiKeys:1:Key",
+        ],
+    );
+    check_refused(
+        r#"{"Studio": {"CorsOrigins": ["studio.example.org", "https://ok.example", "https://x.example/"]}}"#,
+        &["2 problems", "Studio:CorsOrigins:0", "Studio:CorsOrigins:2"],
+    );
+    check_refused(
+        r#"{"Node": {"NodeId": "a", "nodeid": "b"}}"#,
+        &["is given twice"],
+    );
+    check_refused(
+        r#"{"Logging": {"Level": "Information"}}"#,
+        &["did you mean info?"],
+    );
+    check_refused("{", &["1 problem with", "not valid JSON"]);
+}
+
+#[test]
+fn a_gap_in_a_list_is_named() {
+    let problems = load(
+        &[],
+        &[("HOLDFAST__Studio__CorsOrigins__1", "http://a.example")],
+        &[],
+    )
+    .unwrap_err();
+    assert!(
+        problems.to_string().contains("Studio:CorsOrigins:0"),
+        "{problems}"
+    );
+    assert!(problems.to_string().contains("without gaps"), "{problems}");
+}
+
+#[test]
+fn default_keys_are_for_this_machine_only() {
+    let exposed = r#"{"Urls": "http://0.0.0.0:1446"}"#;
+    check_refused(
+        exposed,
+        &[
+            "2 problems",
+            "Auth:RootApiKey (default)",
+            "Node:ReplicationApiKey (default)",
+            "HOLDFAST__Auth__RootApiKey",
+            "HOLDFAST__Node__ReplicationApiKey",
+            "holdfast keys new",
+        ],
+    );
+    let own = [
+        ("Auth:RootApiKey", "own-1"),
+        ("Node:ReplicationApiKey", "own-2"),
+    ];
+    assert!(load(&[("appsettings.json", exposed)], &[], &own).is_ok());
+    let told = [("Auth:AllowInsecureDefaults", "true")];
+    assert!(load(&[("appsettings.json", exposed)], &[], &told).is_ok());
+}
+
+#[test]
+fn words_are_taken_in_any_case() {
+    let values = [
+        ("node:conflictresolutionpolicy", "keeplocal"),
+        ("Logging:Format", "JSON"),
+        ("Logging:Level", "info,holdfast=debug"),
+        ("Tls:CertificateFile", "a.pem"),
+        ("Tls:PrivateKeyFile", "a.pem"),
+        ("Urls", "HTTPS://LOCALHOST:1"),
+    ];
+    let settings = load(&[], &[], &values).unwrap().settings;
+    assert_eq!(
+        settings.node.conflict_resolution_policy,
+        ConflictResolutionPolicy::KeepLocal
+    );
+    assert_eq!(settings.logging.format, LogFormat::Json);
+}
+
+#[test]
+fn a_named_settings_file_must_be_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut overrides = CommandLineOverrides {
+        settings_path: Some(directory.path().join("shop.json")),
+        values: Vec::new(),
+    };
+    let load = |overrides: &CommandLineOverrides| {
+        load_from(&Sources {
+            directory: "/nowhere".into(),
+            variables: Vec::new(),
+            overrides,
+        })
+    };
+    assert!(
+        load(&overrides)
+            .unwrap_err()
+            .to_string()
+            .contains("there is no file")
+    );
+    fs::write(
+        directory.path().join("shop.json"),
+        r#"{"Node": {"NodeId": "a"}}"#,
+    )
+    .unwrap();
+    fs::write(
+        directory.path().join("shop.Production.json"),
+        r#"{"Node": {"PeerLeaseDays": 5}}"#,
+    )
+    .unwrap();
+    let loaded = load(&overrides).unwrap();
+    assert_eq!(loaded.settings.node.node_id, "a");
+    assert_eq!(loaded.settings.node.peer_lease_days, 5);
+    overrides.settings_path = Some(directory.path().to_owned());
+    assert!(
+        load(&overrides)
+            .unwrap_err()
+            .to_string()
+            .contains("appsettings.json")
+    );
+}

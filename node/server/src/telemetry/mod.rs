@@ -1,0 +1,3 @@
+//! What the node tells about itself while it runs.
+
+pub mod logging;
