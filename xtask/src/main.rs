@@ -3,6 +3,7 @@
 //! ```text
 //!   main   the command line
 //!   test   every step, in order of cost; all of them run, the first failure is told again at the end
+//!   bench  the node's speed against a floor program and Redis, in one run
 //! ```
 //!
 //! A chore is a subcommand and a module of the same name. It needs nothing beyond the Rust toolchain; what else
@@ -13,6 +14,7 @@
     reason = "A chore talks to the person who started it."
 )]
 
+mod bench;
 mod test;
 
 use std::process::ExitCode;
@@ -36,10 +38,13 @@ struct CommandLine {
 enum Chore {
     /// Runs every check and every test; exits with 1 if any failed.
     Test(test::TestArgs),
+    /// Measures the node against a bare floor program and against Redis.
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     match CommandLine::parse().chore {
         Chore::Test(args) => test::run(args),
+        Chore::Bench(args) => bench::run(args),
     }
 }
