@@ -1,1 +1,20 @@
-//! Placeholder while the workspace is laid out.
+//! Decisions of a Holdfast node, and nothing else.
+//!
+//! Everything in this crate is a plain function or a plain state machine on plain data. It is told the
+//! time, handed randomness as numbers, and answers with values that somebody else carries out. That is
+//! what lets a simulator drive thousands of worlds a second through the very code that runs in a shop.
+//!
+//! Read from top to bottom: each module uses only those above it.
+
+pub mod limits;
+pub mod error;
+pub mod id;
+pub mod time;
+pub mod vector;
+pub mod stamp;
+pub mod json;
+pub mod counter;
+pub mod operation;
+pub mod document;
+pub mod digest;
+pub mod sync;

@@ -1,0 +1,64 @@
+//! Every bound of the system, in one place, with the relations between them checked at compile time.
+//!
+//! A setting may lower some of these (never raise them): the settings module says which.
+
+/// Longest database name, in bytes.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+/// Longest collection name, in bytes.
+pub const COLLECTION_NAME_BYTES_MAX: usize = 128;
+/// Longest document id, in bytes.
+pub const DOCUMENT_ID_BYTES_MAX: usize = 512;
+/// Longest node name, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// Deepest nesting of a document: an object in a list in an object is three.
+pub const DOCUMENT_DEPTH_MAX: usize = 100;
+/// Largest document, in bytes of JSON text without white space.
+pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest text of one number in a document, in bytes.
+pub const NUMBER_BYTES_MAX: usize = 64;
+/// Most fields that one increment may touch.
+pub const INCREMENT_FIELDS_MAX: usize = 64;
+
+/// Most operations in one transaction.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 10_000;
+/// Most operations that one group commit writes.
+pub const COMMIT_OPERATIONS_MAX: usize = 16_384;
+/// Bytes of documents after which a group commit takes no further request.
+pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most operations in one push or pull.
+pub const EXCHANGE_OPERATIONS_MAX: usize = 10_000;
+/// Bytes after which a push or pull is cut, if it holds at least one operation or transaction.
+pub const EXCHANGE_BYTES_TARGET: usize = 4 * 1024 * 1024;
+/// Largest push or pull body that is read from a peer.
+pub const EXCHANGE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Most origins in one vector. A cluster is far smaller; the bound keeps a hostile peer's vector small.
+pub const VECTOR_ORIGINS_MAX: usize = 4_096;
+/// Most databases on one node.
+pub const DATABASES_MAX: usize = 1_000;
+/// Most peers of one node.
+pub const PEERS_MAX: usize = 1_000;
+
+/// Most documents in one page of a list.
+pub const PAGE_DOCUMENTS_MAX: usize = 10_000;
+/// Documents in a page when nothing is asked.
+pub const PAGE_DOCUMENTS_DEFAULT: usize = 100;
+/// Bytes after which a page of documents is cut and continued by its cursor.
+pub const PAGE_BYTES_TARGET: usize = 32 * 1024 * 1024;
+/// Longest that a change feed or another long poll waits, in milliseconds.
+pub const LONG_POLL_MILLIS_MAX: u64 = 60_000;
+/// Largest WebSocket text frame between peers, in bytes.
+pub const HINT_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(
+    EXCHANGE_BYTES_TARGET + DOCUMENT_BYTES_MAX * 2 <= EXCHANGE_BYTES_MAX,
+    "a batch that is cut after its target still fits a body, escapes included"
+);
+const _: () = assert!(
+    DOCUMENT_DEPTH_MAX + 8 <= 128,
+    "a document inside an operation inside a message stays within what the JSON reader accepts"
+);
+const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= COMMIT_OPERATIONS_MAX, "a transaction fits one group commit");
+const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= EXCHANGE_OPERATIONS_MAX, "a transaction travels in one batch");

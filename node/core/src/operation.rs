@@ -1,0 +1,92 @@
+//! Operations: one change each, as it is logged and shipped. Never altered after it was written.
+
+use std::sync::Arc;
+
+use crate::counter::Increment;
+use crate::id::{CollectionName, DocumentId, OperationId};
+use crate::json::JsonText;
+use crate::stamp::Stamp;
+use crate::vector::{Dot, Vector};
+
+/// One change to one document (or to a collection), as its writer logged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its id; as a document's version it is the ETag.
+    pub id: OperationId,
+    /// Who wrote it and as which of theirs. Stays the same on every node that forwards it.
+    pub dot: Dot,
+    /// The writer's hybrid logical clock.
+    pub stamp: Stamp,
+    /// The collection that it changes.
+    pub collection: CollectionName,
+    /// The document that it changes; `None` for a change to the collection itself.
+    pub document: Option<DocumentId>,
+    /// What the writer had seen of the document; the whole of what it knew where there was none.
+    pub context: Vector,
+    /// The transaction that it is part of, if any.
+    pub group: Option<Group>,
+    /// The change.
+    pub kind: OperationKind,
+}
+
+/// Place of an operation in its transaction. Members of one transaction lie side by side in every log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Id of the transaction's first operation.
+    pub id: OperationId,
+    /// From 0.
+    pub index: u32,
+    /// How many operations the transaction has.
+    pub count: u32,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationKind {
+    /// The whole document was written.
+    Put {
+        /// The document.
+        body: JsonText,
+        /// Whether nothing was shown under this id before, as far as the writer knew.
+        created: bool,
+    },
+    /// Some fields were written. Carries the whole resulting document all the same.
+    Patch {
+        /// The document after the patch.
+        body: JsonText,
+        /// The merge patch (RFC 7396): which fields were meant, for merging.
+        patch: JsonText,
+    },
+    /// The document was deleted.
+    Delete,
+    /// Numbers in the document were raised or lowered.
+    Increment(Increment),
+    /// A collection was made known before its first document.
+    RegisterCollection,
+    /// A kind that a newer node wrote. Kept and forwarded as it came, never applied.
+    Unknown {
+        /// The kind's number.
+        code: u16,
+        /// Its payload, as it came.
+        payload: Arc<[u8]>,
+    },
+}
+
+impl OperationKind {
+    /// The kind's word, as peers and people read it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Patch { .. } => "patch",
+            Self::Delete => "delete",
+            Self::Increment(_) => "increment",
+            Self::RegisterCollection => "collection-register",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Whether it stands for the whole document, and so takes the place of what it covers.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Patch { .. } | Self::Delete)
+    }
+}

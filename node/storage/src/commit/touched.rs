@@ -1,0 +1,151 @@
+//! The documents that a request touches: read once, changed in memory, written once.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::digest::Digest;
+use holdfast_core::document::DocumentState;
+use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::operation::Operation;
+use holdfast_core::vector::{Origin, Position};
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::record::document::{decode, encode, key};
+use crate::record::progress::CollectionState;
+use crate::tables::{CHANGES, DOCUMENTS};
+
+/// The tables of the data file that documents live in, open for writing.
+pub(crate) struct DataTables<'t> {
+    documents: Table<'t, &'static [u8], &'static [u8]>,
+    changes: Table<'t, u64, &'static [u8]>,
+}
+
+impl<'t> DataTables<'t> {
+    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageError> {
+        Ok(Self { documents: transaction.open_table(DOCUMENTS)?, changes: transaction.open_table(CHANGES)? })
+    }
+}
+
+/// A document as a request sees and changes it.
+#[derive(Debug)]
+pub(crate) struct TouchedDocument {
+    /// Its state, changes of this request included.
+    pub(crate) state: DocumentState,
+    /// Position of its last change, changes of this request included.
+    position: Position,
+    before: Option<Before>,
+}
+
+/// What a document was when the request met it.
+#[derive(Debug)]
+struct Before {
+    position: Position,
+    part: Digest,
+    is_alive: bool,
+    is_conflicted: bool,
+}
+
+/// By how much a collection changes.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    alive: i64,
+    tombstones: i64,
+    added: Digest,
+    removed: Digest,
+    /// Documents with concurrent versions, more or fewer.
+    pub(crate) conflicted: i64,
+}
+
+impl Difference {
+    pub(crate) fn apply_to(&self, state: &mut CollectionState) {
+        state.alive = state.alive.saturating_add_signed(self.alive);
+        state.tombstones = state.tombstones.saturating_add_signed(self.tombstones);
+        state.digest = state.digest.plus(self.added).minus(self.removed);
+    }
+}
+
+/// All documents that a request has touched.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    documents: BTreeMap<(CollectionName, DocumentId), TouchedDocument>,
+}
+
+impl Touched {
+    /// The document, read from the table when the request meets it first.
+    pub(crate) fn load(
+        &mut self,
+        tables: &DataTables<'_>,
+        origins: &[Origin],
+        collection: &CollectionName,
+        id: &DocumentId,
+    ) -> Result<&mut TouchedDocument, StorageError> {
+        match self.documents.entry((collection.clone(), id.clone())) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let key = key(collection, id);
+                let row = tables.documents.get(key.as_slice())?;
+                let stored = row.map(|bytes| decode(bytes.value(), &key, origins)).transpose()?;
+                let (state, position) = stored.unwrap_or_default();
+                let before = (position > Position::START).then(|| Before {
+                    position,
+                    part: Digest::of(collection, id, &state),
+                    is_alive: state.is_alive(),
+                    is_conflicted: state.is_conflicted(),
+                });
+                Ok(entry.insert(TouchedDocument { state, position, before }))
+            }
+        }
+    }
+
+    /// Notes that a logged operation is the last change of its document. Gives the one before.
+    pub(crate) fn moved_to(&mut self, operation: &Operation, position: Position) -> Position {
+        let Some(id) = &operation.document else { return Position::START };
+        match self.documents.get_mut(&(operation.collection.clone(), id.clone())) {
+            Some(document) => std::mem::replace(&mut document.position, position),
+            None => Position::START,
+        }
+    }
+
+    /// Writes every document that changed and reports the difference to its collection.
+    pub(crate) fn flush(
+        self,
+        tables: &mut DataTables<'_>,
+        origins: &Origins,
+        report: &mut dyn FnMut(&CollectionName, &Difference),
+    ) -> Result<(), StorageError> {
+        for ((collection, id), document) in self.documents {
+            let was = document.before.as_ref();
+            if was.map_or(Position::START, |before| before.position) == document.position {
+                continue;
+            }
+            let key = key(&collection, &id);
+            let record = encode(&document.state, document.position, origins);
+            tables.documents.insert(key.as_slice(), record.as_slice())?;
+            if let Some(before) = was {
+                tables.changes.remove(before.position.0)?;
+            }
+            tables.changes.insert(document.position.0, key.as_slice())?;
+            report(&collection, &difference(was, &collection, &id, &document.state));
+        }
+        Ok(())
+    }
+}
+
+fn difference(
+    before: Option<&Before>,
+    collection: &CollectionName,
+    id: &DocumentId,
+    state: &DocumentState,
+) -> Difference {
+    let was_alive = before.is_some_and(|before| before.is_alive);
+    let was_tombstone = before.is_some_and(|before| !before.is_alive);
+    let is_alive = state.is_alive();
+    Difference {
+        alive: i64::from(is_alive) - i64::from(was_alive),
+        tombstones: i64::from(!is_alive) - i64::from(was_tombstone),
+        added: Digest::of(collection, id, state),
+        removed: before.map(|before| before.part).unwrap_or_default(),
+        conflicted: i64::from(state.is_conflicted()) - i64::from(before.is_some_and(|before| before.is_conflicted)),
+    }
+}

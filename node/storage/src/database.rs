@@ -1,0 +1,289 @@
+//! One logical database: its two files, opened, repaired and brought to agree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_core::id::{CollectionName, NodeName};
+use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Origin, Vector};
+use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend};
+
+use crate::commit::{Replay, Writer};
+use crate::error::StorageError;
+use crate::log::LogView;
+use crate::origins::Origins;
+use crate::record::operation::Logged;
+use crate::record::progress::{
+    Checkpoint, CollectionState, DataState, decode_checkpoint, decode_collection, decode_meta, decode_origin,
+    decode_state, encode_meta,
+};
+use crate::tables::{BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DOCUMENTS, META, ORIGINS, STATE, STATE_KEY};
+use crate::view::ReadView;
+
+/// The only key of the `meta` table.
+const META_KEY: &str = "log";
+
+/// How a database uses the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Memory for pages of the data file, in bytes.
+    pub data_cache_bytes: usize,
+    /// Memory for pages of the log file, in bytes. Small is fast: repair touches every page of it.
+    pub log_cache_bytes: usize,
+    /// Operations after which the data file is synced.
+    pub undurable_operations_max: usize,
+    /// Bytes of operations after which the data file is synced.
+    pub undurable_bytes_max: usize,
+    /// Age of the oldest unsynced change after which the data file is synced.
+    pub undurable_age_max: Millis,
+    /// How far a stamp may run ahead of our wall clock and still be followed.
+    pub clock_skew_max: Millis,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data_cache_bytes: 64 * 1024 * 1024,
+            log_cache_bytes: 8 * 1024 * 1024,
+            undurable_operations_max: 16_384,
+            undurable_bytes_max: 8 * 1024 * 1024,
+            undurable_age_max: Millis(2_000),
+            clock_skew_max: Millis(60_000),
+        }
+    }
+}
+
+/// What the writer and the readers of a database share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) log: redb::Database,
+    pub(crate) data: redb::Database,
+    pub(crate) log_id: u64,
+    pub(crate) origins: Origins,
+}
+
+impl Shared {
+    /// Syncs everything that the data file holds, with what a quick opening needs.
+    pub(crate) fn commit_data_durably(&self) -> Result<(), StorageError> {
+        let mut transaction = self.data.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// An open database, for reading; cheap to clone. Its one [`Writer`] comes with it from opening.
+#[derive(Debug, Clone)]
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub struct Opened {
+    /// For reading.
+    pub database: Database,
+    /// For writing; there is no other.
+    pub writer: Writer,
+    /// Operations that were replayed from the log into the data.
+    pub replayed: u64,
+}
+
+impl Database {
+    /// Opens a database on its two files, or creates it when both are empty.
+    ///
+    /// `fresh_log_id` names the log if it is created now; `origin` is who writes here from now on.
+    pub fn open(
+        name: &str,
+        log: impl StorageBackend,
+        data: impl StorageBackend,
+        origin: Origin,
+        fresh_log_id: u64,
+        options: Options,
+    ) -> Result<Opened, StorageError> {
+        // Both files may need a repair after a crash: that is reading and hashing, so they take a core each.
+        let (log, data) = std::thread::scope(|scope| {
+            let log = scope.spawn(|| Builder::new().set_cache_size(options.log_cache_bytes).create_with_backend(log));
+            let data = Builder::new().set_cache_size(options.data_cache_bytes).create_with_backend(data);
+            (log.join(), data)
+        });
+        let log = log.map_err(|_| StorageError::damaged("the log file", "opening it failed beyond repair"))??;
+        let data = data?;
+        let log_id = create_log_tables(&log, name, fresh_log_id)?;
+        create_data_tables(&data)?;
+        let origins = Origins::new(load_origins(&log)?);
+        let checkpoints = load_checkpoints(&log)?;
+        let shared = Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins });
+        let database = Self { shared: Arc::clone(&shared) };
+        let (state, collections, replayed) = database.replay()?;
+        let writer = Writer::new(shared, origin, options, state, collections, checkpoints);
+        Ok(Opened { database, writer, replayed })
+    }
+
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The log's own id: positions mean nothing in any other log.
+    pub fn log_id(&self) -> u64 {
+        self.shared.log_id
+    }
+
+    /// A look at the documents.
+    pub fn view(&self) -> Result<ReadView, StorageError> {
+        // The transaction comes first: origins only grow, so the later list knows all its numbers.
+        let transaction = self.shared.data.begin_read()?;
+        Ok(ReadView::new(transaction, self.shared.origins.snapshot()))
+    }
+
+    /// A look at the log.
+    pub fn log(&self) -> Result<LogView, StorageError> {
+        let transaction = self.shared.log.begin_read()?;
+        LogView::new(transaction, self.shared.origins.snapshot())
+    }
+
+    /// Brings the data to the log's end.
+    fn replay(&self) -> Result<(DataState, BTreeMap<CollectionName, CollectionState>, u64), StorageError> {
+        let view = self.view()?;
+        let mut state = view.state()?;
+        let mut collections = view.collections()?.into_iter().collect();
+        drop(view);
+        let log = self.log()?;
+        let newest = log.newest()?;
+        if state.position > newest {
+            return Err(StorageError::LogBehindData { log: newest.0, data: state.position.0 });
+        }
+        let replayed = newest.0 - state.position.0;
+        while state.position < newest {
+            let after = state.position;
+            let limit = crate::log::ReadLimit { operations: COMMIT_OPERATIONS_MAX, bytes: usize::MAX };
+            let stretch = log.read(after, &Vector::new(), limit)?;
+            (state, collections) = self.replay_stretch(&stretch.operations, state, collections)?;
+            if state.position <= after {
+                return Err(StorageError::damaged(format!("log operation {}", after.next()), "it is missing"));
+            }
+        }
+        Ok((state, collections, replayed))
+    }
+
+    fn replay_stretch(
+        &self,
+        operations: &[Logged],
+        state: DataState,
+        collections: BTreeMap<CollectionName, CollectionState>,
+    ) -> Result<(DataState, BTreeMap<CollectionName, CollectionState>), StorageError> {
+        let mut transaction = self.shared.data.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        let mut replay = Replay::begin(&transaction, state, collections)?;
+        operations.iter().try_for_each(|logged| replay.apply(logged, &self.shared.origins))?;
+        let done = replay.finish(&transaction, &self.shared.origins)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.shared.origins
+    }
+}
+
+/// Creates the tables of a new log; gives the log id that the file carries.
+fn create_log_tables(log: &redb::Database, name: &str, fresh_log_id: u64) -> Result<u64, StorageError> {
+    {
+        let transaction = log.begin_read()?;
+        match transaction.open_table(META) {
+            Ok(table) => {
+                let row = table.get(META_KEY)?;
+                let bytes = row.ok_or_else(|| StorageError::damaged("the log file", "it does not say what it is"))?;
+                let (log_id, stored_name) = decode_meta(bytes.value())?;
+                if stored_name != name {
+                    return Err(StorageError::damaged(
+                        "the log file",
+                        format!("it belongs to database '{stored_name}', not '{name}'; was a file renamed?"),
+                    ));
+                }
+                return Ok(log_id);
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let transaction = log.begin_write()?;
+    transaction.open_table(BLOCKS)?;
+    transaction.open_table(ORIGINS)?;
+    transaction.open_table(CHECKPOINTS)?;
+    transaction.open_table(META)?.insert(META_KEY, encode_meta(fresh_log_id, name).as_slice())?;
+    transaction.commit()?;
+    Ok(fresh_log_id)
+}
+
+/// Creates the tables of a new data file.
+pub(crate) fn create_data_tables(data: &redb::Database) -> Result<(), StorageError> {
+    {
+        let transaction = data.begin_read()?;
+        match transaction.open_table(STATE) {
+            Ok(_) => return Ok(()),
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let transaction = data.begin_write()?;
+    transaction.open_table(DOCUMENTS)?;
+    transaction.open_table(CHANGES)?;
+    transaction.open_table(COLLECTIONS)?;
+    transaction.open_table(STATE)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn load_origins(log: &redb::Database) -> Result<Vec<Origin>, StorageError> {
+    let transaction = log.begin_read()?;
+    let table = transaction.open_table(ORIGINS)?;
+    let mut origins = Vec::new();
+    for row in table.iter()? {
+        let (index, bytes) = row?;
+        if usize::try_from(index.value()) != Ok(origins.len()) {
+            return Err(StorageError::damaged(format!("origin {}", origins.len()), "it is missing"));
+        }
+        origins.push(decode_origin(bytes.value(), index.value())?);
+    }
+    Ok(origins)
+}
+
+fn load_checkpoints(log: &redb::Database) -> Result<BTreeMap<NodeName, Checkpoint>, StorageError> {
+    let transaction = log.begin_read()?;
+    let table = transaction.open_table(CHECKPOINTS)?;
+    let mut checkpoints = BTreeMap::new();
+    for row in table.iter()? {
+        let (peer, bytes) = row?;
+        let damaged = |_| StorageError::damaged(format!("the checkpoint of {}", peer.value()), "its name is not valid");
+        let name = NodeName::parse(peer.value()).map_err(damaged)?;
+        checkpoints.insert(name, decode_checkpoint(bytes.value(), peer.value())?);
+    }
+    Ok(checkpoints)
+}
+
+/// Reads what a data file reflects, for comparing it with another.
+pub(crate) fn read_data_state(
+    data: &redb::Database,
+    origins: &[Origin],
+) -> Result<(DataState, BTreeMap<String, CollectionState>), StorageError> {
+    let transaction = data.begin_read()?;
+    let state = match transaction.open_table(STATE)?.get(STATE_KEY)? {
+        Some(bytes) => decode_state(bytes.value(), origins)?,
+        None => DataState::default(),
+    };
+    let mut collections = BTreeMap::new();
+    for row in transaction.open_table(COLLECTIONS)?.iter()? {
+        let (name, bytes) = row?;
+        collections.insert(name.value().to_owned(), decode_collection(bytes.value(), name.value())?);
+    }
+    Ok((state, collections))
+}
+
+#[cfg(test)]
+mod tests;

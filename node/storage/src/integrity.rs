@@ -1,0 +1,145 @@
+//! Verifying a database: does everything on disk hold, and is the data what the log makes of it?
+
+use std::cmp::Ordering;
+
+use holdfast_core::vector::{Position, Vector};
+use redb::{Builder, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend};
+
+use crate::commit::Replay;
+use crate::database::{Database, create_data_tables, read_data_state};
+use crate::error::StorageError;
+use crate::tables::{CHANGES, DOCUMENTS};
+
+/// What a verification found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Operations that were read and replayed.
+    pub operations: u64,
+    /// Documents that were compared, deleted ones included.
+    pub documents: u64,
+    /// What does not hold, one sentence each; empty when all is well.
+    pub findings: Vec<String>,
+}
+
+/// Most findings that a report lists; the first ones are the telling ones.
+const FINDINGS_MAX: usize = 100;
+
+/// Replays the whole log into `scratch`, an empty file, and compares the outcome with the data file.
+pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Report, StorageError> {
+    let mut report = Report::default();
+    // The data first: it is never ahead of the log that is looked at after it.
+    let view = database.view()?;
+    let reflected = view.state()?;
+    let log = database.log()?;
+    let fresh = Builder::new().create_with_backend(scratch)?;
+    create_data_tables(&fresh)?;
+    let mut transaction = fresh.begin_write()?;
+    transaction.set_durability(Durability::None)?;
+    let mut replay =
+        Replay::begin(&transaction, crate::record::progress::DataState::default(), std::collections::BTreeMap::new())?;
+    let mut position = Position::START;
+    let limit = crate::log::ReadLimit { operations: 4_096, bytes: 16 * 1024 * 1024 };
+    'log: loop {
+        let stretch = log.read(position, &Vector::new(), limit)?;
+        for logged in &stretch.operations {
+            if logged.position > reflected.position {
+                break 'log;
+            }
+            replay.apply(logged, database.origins())?;
+            report.operations += 1;
+            position = logged.position;
+        }
+        if !stretch.has_more {
+            break;
+        }
+    }
+    replay.finish(&transaction, database.origins())?;
+    transaction.commit()?;
+    compare(database, &fresh, &view, &mut report)?;
+    Ok(report)
+}
+
+fn compare(
+    database: &Database,
+    fresh: &redb::Database,
+    view: &crate::view::ReadView,
+    report: &mut Report,
+) -> Result<(), StorageError> {
+    let origins = database.origins().snapshot();
+    let (expected_state, expected_collections) = read_data_state(fresh, &origins)?;
+    let state = view.state()?;
+    if (state.position, &state.vector, state.conflicted)
+        != (expected_state.position, &expected_state.vector, expected_state.conflicted)
+    {
+        report.find(format!(
+            "the data says it reflects position {} but the log makes it {}",
+            state.position, expected_state.position
+        ));
+    }
+    for (name, collection) in view.collections()? {
+        let expected = expected_collections.get(name.as_str()).copied().unwrap_or_default();
+        if collection != expected {
+            report.find(format!(
+                "collection {name} shows {} documents with digest {}, the log makes it {} with {}",
+                collection.alive, collection.digest, expected.alive, expected.digest
+            ));
+        }
+    }
+    let expected = fresh.begin_read()?;
+    let expected_documents = expected.open_table(DOCUMENTS)?;
+    let documents = view.transaction().open_table(DOCUMENTS)?;
+    let (mut left, mut right) = (documents.iter()?, expected_documents.iter()?);
+    let (mut actual, mut wanted) = (left.next().transpose()?, right.next().transpose()?);
+    loop {
+        let name = |key: &[u8]| String::from_utf8_lossy(key).replacen('\0', "/", 1);
+        let order = match (&actual, &wanted) {
+            (None, None) => return compare_changes(view, documents.len()?, report),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((key, _)), Some((expected, _))) => key.value().cmp(expected.value()),
+        };
+        match (&actual, &wanted, order) {
+            (Some((key, value)), Some((_, expected)), Ordering::Equal) => {
+                report.documents += 1;
+                if value.value() != expected.value() {
+                    report.find(format!("document {} is not what the log makes it", name(key.value())));
+                }
+            }
+            (Some((key, _)), _, Ordering::Less) => {
+                report.find(format!("document {} is in the data but not in the log", name(key.value())));
+            }
+            (_, Some((key, _)), _) => {
+                report.find(format!("document {} is in the log but not in the data", name(key.value())));
+            }
+            (_, None, _) => {}
+        }
+        if order != Ordering::Greater {
+            actual = left.next().transpose()?;
+        }
+        if order != Ordering::Less {
+            wanted = right.next().transpose()?;
+        }
+    }
+}
+
+/// Every document has one entry by its last change.
+fn compare_changes(view: &crate::view::ReadView, documents: u64, report: &mut Report) -> Result<(), StorageError> {
+    let changes = view.transaction().open_table(CHANGES)?.len()?;
+    if changes != documents {
+        report.find(format!("{documents} documents have {changes} entries by last change"));
+    }
+    Ok(())
+}
+
+impl Report {
+    /// Whether everything holds.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, finding: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The data directory: which files there are, who holds it, and how databases come and go.
+//!
+//! ```text
+//!   node.json                     this node's name and incarnation
+//!   peers.json                    the peers that were registered (the server's business)
+//!   holdfast.lock, holdfast.pid   held while a process uses the directory, and which
+//!   {db}.db                       documents
+//!   {db}.db.metadata              operation log; a database exists when this file does
+//!   {db}.db.metadata.creating     a creation that was cut short: removed at the next start
+//!   {db}.db.metadata.dropped      a drop that was cut short: finished at the next start
+//!   {db}.dropped                  the name was dropped here; sync does not bring it back
+//! ```
+//!
+//! The directory is the catalog: there is no list that could disagree with it.
+
+mod platform;
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::vector::Origin;
+use redb::backends::FileBackend;
+use serde::{Deserialize, Serialize};
+
+use crate::database::{Database, Opened, Options};
+use crate::error::StorageError;
+use crate::layout::platform::sync_directory;
+
+const LOG_SUFFIX: &str = ".db.metadata";
+const DATA_SUFFIX: &str = ".db";
+const CREATING_SUFFIX: &str = ".db.metadata.creating";
+const DROPPED_LOG_SUFFIX: &str = ".db.metadata.dropped";
+const DROPPED_SUFFIX: &str = ".dropped";
+
+/// Format of `node.json`.
+const IDENTITY_FORMAT: u32 = 1;
+
+/// A data directory that this process holds.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    origin: Origin,
+    // Held for as long as the directory is in use; the operating system lets go when the process ends.
+    _lock: File,
+}
+
+/// Fresh numbers for what may have to be created, and words for who holds the directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The incarnation, if the directory is new.
+    pub incarnation: u64,
+    /// Who is opening it, for the message that others get.
+    pub holder: &'a str,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Identity {
+    format: u32,
+    node_id: String,
+    incarnation: String,
+}
+
+impl DataDirectory {
+    /// Takes hold of a directory, creating it when it is not there, and clears what a crash left half done.
+    ///
+    /// A directory whose node name differs from `node` gets a new incarnation: its operations so far keep
+    /// the old origin.
+    pub fn open(path: &Path, node: &NodeName, arrival: Arrival<'_>) -> Result<Self, StorageError> {
+        fs::create_dir_all(path).map_err(|source| file_error("could not create", path, source))?;
+        let lock = take_lock(path, arrival.holder)?;
+        let origin = identity(path, node, arrival.incarnation)?;
+        let directory = Self { path: path.to_owned(), origin, _lock: lock };
+        directory.clear_leftovers()?;
+        Ok(directory)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who writes here.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The databases that exist, by name.
+    pub fn databases(&self) -> Result<Vec<DatabaseName>, StorageError> {
+        let mut names: Vec<DatabaseName> =
+            self.file_names()?.iter().filter_map(|file| database_of(file, LOG_SUFFIX)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Names with a data file whose log is missing: nothing opens them, nothing removes them.
+    pub fn orphans(&self) -> Result<Vec<DatabaseName>, StorageError> {
+        let files = self.file_names()?;
+        let has_log = |name: &DatabaseName| files.contains(&format!("{name}{LOG_SUFFIX}"));
+        Ok(files.iter().filter_map(|file| database_of(file, DATA_SUFFIX)).filter(|name| !has_log(name)).collect())
+    }
+
+    /// Whether a database exists.
+    pub fn exists(&self, name: &DatabaseName) -> bool {
+        self.log_path(name).exists()
+    }
+
+    /// Opens a database that exists.
+    pub fn open_database(&self, name: &DatabaseName, options: Options) -> Result<Opened, StorageError> {
+        if !self.data_path(name).exists() {
+            // The data is only an image: a missing one is made again from the log.
+            tracing::warn!(database = %name, "the data file is missing and is made again from the log");
+        }
+        self.open_files(name, &self.log_path(name), 0, options)
+    }
+
+    /// Creates a database. Whenever this is cut short, the database either exists whole or not at all.
+    pub fn create_database(
+        &self,
+        name: &DatabaseName,
+        fresh_log_id: u64,
+        options: Options,
+    ) -> Result<Opened, StorageError> {
+        let creating = self.path.join(format!("{name}{CREATING_SUFFIX}"));
+        drop(self.open_files(name, &creating, fresh_log_id, options)?);
+        let log = self.log_path(name);
+        fs::rename(&creating, &log).map_err(|source| file_error("could not rename to", &log, source))?;
+        remove_if_there(&self.path.join(format!("{name}{DROPPED_SUFFIX}")))?;
+        self.sync()?;
+        self.open_database(name, options)
+    }
+
+    /// Removes a closed database for good and leaves a note that sync does not bring it back.
+    pub fn drop_database(&self, name: &DatabaseName) -> Result<(), StorageError> {
+        self.write_file(&format!("{name}{DROPPED_SUFFIX}"), b"{\"Format\":1}\n")?;
+        let (log, dropped) = (self.log_path(name), self.path.join(format!("{name}{DROPPED_LOG_SUFFIX}")));
+        fs::rename(&log, &dropped).map_err(|source| file_error("could not rename", &log, source))?;
+        self.sync()?;
+        remove_if_there(&self.data_path(name))?;
+        remove_if_there(&dropped)?;
+        self.sync()
+    }
+
+    /// Whether a database of this name was dropped here and not created again since.
+    pub fn was_dropped(&self, name: &DatabaseName) -> bool {
+        self.path.join(format!("{name}{DROPPED_SUFFIX}")).exists()
+    }
+
+    /// Path of a database's data file.
+    pub fn data_path(&self, name: &DatabaseName) -> PathBuf {
+        self.path.join(format!("{name}{DATA_SUFFIX}"))
+    }
+
+    /// Path of a database's log file.
+    pub fn log_path(&self, name: &DatabaseName) -> PathBuf {
+        self.path.join(format!("{name}{LOG_SUFFIX}"))
+    }
+
+    /// Replaces a small file of the directory so that a crash leaves the old or the new one, never a part.
+    pub fn write_file(&self, file_name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        write_atomically(&self.path, file_name, bytes)
+    }
+
+    fn open_files(
+        &self,
+        name: &DatabaseName,
+        log: &Path,
+        fresh_log_id: u64,
+        options: Options,
+    ) -> Result<Opened, StorageError> {
+        let data = backend(&self.data_path(name))?;
+        Database::open(name.as_str(), backend(log)?, data, self.origin.clone(), fresh_log_id, options)
+    }
+
+    fn clear_leftovers(&self) -> Result<(), StorageError> {
+        for file in self.file_names()? {
+            if let Some(name) = database_of(&file, CREATING_SUFFIX) {
+                // Never answered as created: no client has written to it.
+                remove_if_there(&self.data_path(&name))?;
+                remove_if_there(&self.path.join(&file))?;
+            } else if let Some(name) = database_of(&file, DROPPED_LOG_SUFFIX) {
+                remove_if_there(&self.data_path(&name))?;
+                remove_if_there(&self.path.join(&file))?;
+            }
+        }
+        self.sync()
+    }
+
+    fn file_names(&self) -> Result<Vec<String>, StorageError> {
+        let read = |source| file_error("could not list", &self.path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(read)? {
+            if let Ok(name) = entry.map_err(read)?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        sync_directory(&self.path).map_err(|source| file_error("could not sync", &self.path, source))
+    }
+}
+
+/// The database that a file of the directory belongs to, when it ends like this.
+fn database_of(file: &str, suffix: &str) -> Option<DatabaseName> {
+    let stem = file.strip_suffix(suffix)?;
+    DatabaseName::parse(stem).ok().filter(|name| name.as_str() == stem)
+}
+
+fn take_lock(directory: &Path, holder: &str) -> Result<File, StorageError> {
+    let path = directory.join("holdfast.lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| file_error("could not open", &path, source))?;
+    let note = directory.join("holdfast.pid");
+    match lock.try_lock() {
+        Ok(()) => {
+            fs::write(&note, holder).map_err(|source| file_error("could not write", &note, source))?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&note).unwrap_or_default();
+            let holder = holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+            Err(StorageError::Locked { directory: directory.to_owned(), holder: holder.to_owned() })
+        }
+        Err(TryLockError::Error(source)) => Err(file_error("could not lock", &path, source)),
+    }
+}
+
+/// The origin that the directory belongs to; minted when it is new or the node was renamed.
+fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<Origin, StorageError> {
+    let path = directory.join("node.json");
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let damaged = |reason: String| StorageError::damaged(path.display().to_string(), reason);
+            let identity: Identity = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+            if identity.format != IDENTITY_FORMAT {
+                let format = u8::try_from(identity.format).unwrap_or(u8::MAX);
+                return Err(StorageError::WrittenByNewerNode { place: path.display().to_string(), format });
+            }
+            if identity.node_id == node.as_str() {
+                let incarnation = u64::from_str_radix(&identity.incarnation, 16)
+                    .map_err(|_| damaged("its incarnation is not hexadecimal".to_owned()))?;
+                return Ok(Origin { node: node.clone(), incarnation });
+            }
+            tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(file_error("could not read", &path, source)),
+    }
+    let identity =
+        Identity { format: IDENTITY_FORMAT, node_id: node.to_string(), incarnation: format!("{fresh:016x}") };
+    let text = serde_json::to_vec_pretty(&identity)
+        .map_err(|error| StorageError::damaged(path.display().to_string(), error.to_string()))?;
+    write_atomically(directory, "node.json", &text)?;
+    Ok(Origin { node: node.clone(), incarnation: fresh })
+}
+
+/// Writes beside, syncs, renames over, syncs the directory.
+fn write_atomically(directory: &Path, file_name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    let (path, beside) = (directory.join(file_name), directory.join(format!("{file_name}.new")));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+        sync_directory(directory)
+    };
+    write().map_err(|source| file_error("could not write", &path, source))
+}
+
+fn backend(path: &Path) -> Result<FileBackend, StorageError> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|source| file_error("could not open", path, source))?;
+    FileBackend::new(file).map_err(StorageError::from)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(file_error("could not remove", path, source)),
+        _ => Ok(()),
+    }
+}
+
+fn file_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
+    StorageError::File { action, path: path.to_owned(), source }
+}

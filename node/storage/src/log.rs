@@ -1,0 +1,145 @@
+//! Reading the log: by position, by what a peer lacks, by document.
+
+use std::sync::Arc;
+
+use holdfast_core::vector::{Origin, Position, Vector};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use crate::error::StorageError;
+use crate::record::operation::{Block, Logged};
+use crate::record::progress::{Checkpoint, decode_checkpoint};
+use crate::tables::{BLOCKS, CHECKPOINTS};
+
+/// One consistent look at a database's log.
+#[derive(Debug)]
+pub struct LogView {
+    transaction: ReadTransaction,
+    blocks: ReadOnlyTable<u64, &'static [u8]>,
+    origins: Arc<Vec<Origin>>,
+}
+
+/// How much to read at once. A transaction group is never cut, so a read may go past either bound by one.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Operations after which the read ends.
+    pub operations: usize,
+    /// Bytes of payload after which the read ends.
+    pub bytes: usize,
+}
+
+/// A stretch of the log.
+#[derive(Debug, Clone, Default)]
+pub struct Stretch {
+    /// The operations that were asked for, in log order.
+    pub operations: Vec<Logged>,
+    /// Everything up to here was looked at; what is not among the operations was left out on purpose.
+    pub through: Position,
+    /// Whether the log goes on after `through`.
+    pub has_more: bool,
+}
+
+impl LogView {
+    pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
+        let blocks = transaction.open_table(BLOCKS)?;
+        Ok(Self { transaction, blocks, origins })
+    }
+
+    /// The oldest position that is still there; [`Position::START`] when the log is empty.
+    pub fn oldest(&self) -> Result<Position, StorageError> {
+        Ok(self.blocks.first()?.map_or(Position::START, |(first, _)| Position(first.value())))
+    }
+
+    /// The newest position; [`Position::START`] when the log is empty.
+    pub fn newest(&self) -> Result<Position, StorageError> {
+        let Some((first, bytes)) = self.blocks.last()? else { return Ok(Position::START) };
+        Ok(Block::open(bytes.value(), Position(first.value()))?.last())
+    }
+
+    /// Operations after a position, without those that `known` covers.
+    pub fn read(&self, after: Position, known: &Vector, limit: ReadLimit) -> Result<Stretch, StorageError> {
+        let mut stretch = Stretch { through: after, ..Stretch::default() };
+        let mut bytes_read = 0;
+        let mut in_group = false;
+        for row in self.blocks.range(self.block_at(after.next())?..)? {
+            let (first, bytes) = row?;
+            let block = Block::open(bytes.value(), Position(first.value()))?;
+            for logged in block.from(after.next(), &self.origins) {
+                let logged = logged?;
+                let full = stretch.operations.len() >= limit.operations || bytes_read >= limit.bytes;
+                if full && !in_group {
+                    stretch.has_more = true;
+                    return Ok(stretch);
+                }
+                in_group = logged.operation.group.is_some_and(|group| group.index + 1 < group.count);
+                stretch.through = logged.position;
+                if !known.covers(&logged.operation.dot) {
+                    bytes_read += payload_len(&logged);
+                    stretch.operations.push(logged);
+                }
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// Calls `each` with every operation after a position, in order, until it breaks off.
+    pub fn scan(
+        &self,
+        after: Position,
+        mut each: impl FnMut(Logged) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        for row in self.blocks.range(self.block_at(after.next())?..)? {
+            let (first, bytes) = row?;
+            let block = Block::open(bytes.value(), Position(first.value()))?;
+            block.from(after.next(), &self.origins).try_for_each(|logged| each(logged?))?;
+        }
+        Ok(())
+    }
+
+    /// The operation at a position, if the log still holds it.
+    pub fn at(&self, position: Position) -> Result<Option<Logged>, StorageError> {
+        let Some(row) = self.blocks.range(..=position.0)?.next_back() else { return Ok(None) };
+        let (first, bytes) = row?;
+        let block = Block::open(bytes.value(), Position(first.value()))?;
+        block.from(position, &self.origins).next().transpose()
+    }
+
+    /// The changes of one document, newest first, starting with the one at `last_change`.
+    pub fn history(&self, last_change: Position, limit: usize) -> Result<Vec<Logged>, StorageError> {
+        let mut changes = Vec::new();
+        let mut next = last_change;
+        while next > Position::START && changes.len() < limit {
+            let Some(logged) = self.at(next)? else { break };
+            if logged.previous >= next {
+                return Err(StorageError::damaged(format!("log operation {next}"), "its history does not go back"));
+            }
+            next = logged.previous;
+            changes.push(logged);
+        }
+        Ok(changes)
+    }
+
+    /// What is recorded about a peer.
+    pub fn checkpoint(&self, peer: &str) -> Result<Option<Checkpoint>, StorageError> {
+        let table = self.transaction.open_table(CHECKPOINTS)?;
+        let row = table.get(peer)?;
+        row.map(|bytes| decode_checkpoint(bytes.value(), peer)).transpose()
+    }
+
+    /// First position of the block that holds a position, or the position itself.
+    fn block_at(&self, position: Position) -> Result<u64, StorageError> {
+        let before = self.blocks.range(..=position.0)?.next_back().transpose()?;
+        Ok(before.map_or(position.0, |(first, _)| first.value()))
+    }
+}
+
+/// Bytes that an operation adds to a stretch, roughly.
+fn payload_len(logged: &Logged) -> usize {
+    use holdfast_core::operation::OperationKind;
+    let body = match &logged.operation.kind {
+        OperationKind::Put { body, .. } => body.as_str().len(),
+        OperationKind::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
+        OperationKind::Unknown { payload, .. } => payload.len(),
+        OperationKind::Delete | OperationKind::Increment(_) | OperationKind::RegisterCollection => 0,
+    };
+    body + 200
+}

@@ -1,0 +1,85 @@
+//! Records: how documents, operations and progress are written, byte by byte.
+//!
+//! Every record is framed alike: a format number, a checksum of what follows, the body. A format number is
+//! never reused; a reader knows all older ones. Origins stand as numbers of [`crate::origins`].
+//!
+//! ```text
+//!   0        1            5
+//!   format   checksum     body …
+//! ```
+
+pub mod document;
+pub mod operation;
+pub mod progress;
+
+use holdfast_core::vector::{Dot, Origin, Sequence, Vector};
+
+use crate::encoding::{DecodeError, Encode, Reader, checksum};
+use crate::error::StorageError;
+use crate::origins::{OriginIndex, Origins, origin_at};
+
+/// The only format so far, of every record.
+const FORMAT: u8 = 1;
+const HEADER_BYTES: usize = 5;
+
+/// Starts a record; [`seal`] fills in the checksum.
+fn begin(capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + capacity);
+    bytes.push(FORMAT);
+    bytes.extend_from_slice(&[0; 4]);
+    bytes
+}
+
+/// Ends a record.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let sum = bytes.get(HEADER_BYTES..).map(checksum).unwrap_or_default();
+    if let Some(place) = bytes.get_mut(1..HEADER_BYTES) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    bytes
+}
+
+/// Checks a record's frame and gives its body.
+fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<Reader<'a>, StorageError> {
+    let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
+    let mut reader = Reader::new(bytes);
+    let format = reader.u8().map_err(damaged)?;
+    if format != FORMAT {
+        return Err(StorageError::WrittenByNewerNode { place: place(), format });
+    }
+    let expected = reader.u32().map_err(damaged)?;
+    let body = reader.take_rest();
+    if checksum(body) != expected {
+        return Err(damaged("its checksum does not hold"));
+    }
+    Ok(Reader::new(body))
+}
+
+fn put_dot(bytes: &mut Vec<u8>, dot: &Dot, origins: &Origins) {
+    bytes.put_varint(u64::from(origins.index_of(&dot.origin)));
+    bytes.put_varint(dot.sequence.0);
+}
+
+fn read_dot(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Dot, DecodeError> {
+    let origin = origin_at(origins, reader.varint()?)?;
+    Ok(Dot { origin, sequence: Sequence(reader.varint()?) })
+}
+
+fn put_vector(bytes: &mut Vec<u8>, vector: &Vector, origins: &Origins) {
+    bytes.put_varint(vector.len() as u64);
+    for (origin, sequence) in vector.iter() {
+        let index: OriginIndex = origins.index_of(origin);
+        bytes.put_varint(u64::from(index));
+        bytes.put_varint(sequence.0);
+    }
+}
+
+fn read_vector(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vector, DecodeError> {
+    let count = reader.count(2)?;
+    let mut vector = Vector::new();
+    for _ in 0..count {
+        let dot = read_dot(reader, origins)?;
+        vector.observe(&dot.origin, dot.sequence);
+    }
+    Ok(vector)
+}

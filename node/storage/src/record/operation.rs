@@ -1,0 +1,206 @@
+//! Blocks: the operations of one group commit, as the log keeps them.
+//!
+//! One row per commit instead of one per operation keeps the log's tree small, which makes commits and the
+//! repair after a crash cheap.
+//!
+//! ```text
+//!   block      count varint · length of each operation varint … · operations …
+//!   operation  kind varint · flags u8 · id u128 · dot · stamp u64 · previous varint · context
+//!              [group id u128 · index varint · count varint]
+//!              collection text · document text, empty for none · payload to the end
+//! ```
+//!
+//! `previous` is the position of the document's change before this one in this log, zero for none: following
+//! it gives a document's history without an index.
+
+use std::sync::Arc;
+
+use holdfast_core::id::{CollectionName, DocumentId, OperationId};
+use holdfast_core::json::JsonText;
+use holdfast_core::operation::{Group, Operation, OperationKind};
+use holdfast_core::stamp::Stamp;
+use holdfast_core::vector::{Origin, Position};
+
+use crate::encoding::{DecodeError, Encode, Reader};
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::record;
+use crate::record::document::{put_increment, read_increment};
+
+const PUT: u16 = 1;
+const PATCH: u16 = 2;
+const DELETE: u16 = 3;
+const INCREMENT: u16 = 4;
+const REGISTER_COLLECTION: u16 = 5;
+
+const HAS_GROUP: u8 = 1;
+const CREATED: u8 = 2;
+
+/// An operation at its place in this node's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its place.
+    pub position: Position,
+    /// The place of the same document's change before it; [`Position::START`] when there is none.
+    pub previous: Position,
+    /// The operation.
+    pub operation: Operation,
+}
+
+/// Writes one operation, without a frame: blocks are framed as a whole.
+pub fn encode(operation: &Operation, previous: Position, origins: &Origins) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128 + body_len(&operation.kind));
+    bytes.put_varint(u64::from(code(&operation.kind)));
+    let created = matches!(operation.kind, OperationKind::Put { created: true, .. });
+    let flags = if operation.group.is_some() { HAS_GROUP } else { 0 } | if created { CREATED } else { 0 };
+    bytes.push(flags);
+    bytes.extend_from_slice(&operation.id.0.to_le_bytes());
+    record::put_dot(&mut bytes, &operation.dot, origins);
+    bytes.extend_from_slice(&operation.stamp.0.to_le_bytes());
+    bytes.put_varint(previous.0);
+    record::put_vector(&mut bytes, &operation.context, origins);
+    if let Some(group) = &operation.group {
+        bytes.extend_from_slice(&group.id.0.to_le_bytes());
+        bytes.put_varint(u64::from(group.index));
+        bytes.put_varint(u64::from(group.count));
+    }
+    bytes.put_bytes(operation.collection.as_str().as_bytes());
+    bytes.put_bytes(operation.document.as_ref().map_or("", DocumentId::as_str).as_bytes());
+    match &operation.kind {
+        OperationKind::Put { body, .. } => bytes.extend_from_slice(body.as_str().as_bytes()),
+        OperationKind::Patch { body, patch } => {
+            bytes.put_bytes(body.as_str().as_bytes());
+            bytes.extend_from_slice(patch.as_str().as_bytes());
+        }
+        OperationKind::Increment(increment) => put_increment(&mut bytes, increment),
+        OperationKind::Delete | OperationKind::RegisterCollection => {}
+        OperationKind::Unknown { payload, .. } => bytes.extend_from_slice(payload),
+    }
+    bytes
+}
+
+/// Writes a block of operations that were encoded one by one.
+pub fn encode_block(operations: &[Vec<u8>]) -> Vec<u8> {
+    let total: usize = operations.iter().map(|operation| operation.len() + 3).sum();
+    let mut bytes = record::begin(total + 8);
+    bytes.put_varint(operations.len() as u64);
+    for operation in operations {
+        bytes.put_varint(operation.len() as u64);
+    }
+    for operation in operations {
+        bytes.extend_from_slice(operation);
+    }
+    record::seal(bytes)
+}
+
+/// A block whose frame holds, opened for reading.
+#[derive(Debug)]
+pub struct Block<'a> {
+    first: Position,
+    operations: Vec<&'a [u8]>,
+}
+
+impl<'a> Block<'a> {
+    /// Checks the frame and finds the operations.
+    pub fn open(bytes: &'a [u8], first: Position) -> Result<Self, StorageError> {
+        let place = || format!("log block {first}");
+        let mut reader = record::open(bytes, &place)?;
+        let operations = split(&mut reader).map_err(|reason| StorageError::damaged(place(), reason))?;
+        Ok(Self { first, operations })
+    }
+
+    /// Position of the last operation.
+    pub fn last(&self) -> Position {
+        Position(self.first.0 + self.operations.len() as u64 - 1)
+    }
+
+    /// The operations from a position on.
+    pub fn from(
+        &self,
+        position: Position,
+        origins: &'a [Origin],
+    ) -> impl Iterator<Item = Result<Logged, StorageError>> + use<'a, '_> {
+        let skip = usize::try_from(position.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
+        let first = self.first;
+        self.operations.iter().enumerate().skip(skip).map(move |(index, bytes)| {
+            let position = Position(first.0 + index as u64);
+            decode(bytes, position, origins)
+                .map_err(|reason| StorageError::damaged(format!("log operation {position}"), reason))
+        })
+    }
+}
+
+fn split<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, DecodeError> {
+    let count = reader.count(2)?;
+    if count == 0 {
+        return Err("it holds no operation");
+    }
+    let lengths = (0..count).map(|_| reader.varint()).collect::<Result<Vec<_>, _>>()?;
+    let slices =
+        lengths.into_iter().map(|length| reader.take(usize::try_from(length).map_err(|_| "a length is too large")?));
+    let operations = slices.collect::<Result<Vec<_>, _>>()?;
+    if reader.is_empty() { Ok(operations) } else { Err("it has bytes after its end") }
+}
+
+fn decode(bytes: &[u8], position: Position, origins: &[Origin]) -> Result<Logged, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let code = u16::try_from(reader.varint()?).map_err(|_| "a kind is too large")?;
+    let flags = reader.u8()?;
+    let id = OperationId(reader.u128()?);
+    let dot = record::read_dot(&mut reader, origins)?;
+    let stamp = Stamp(reader.u64()?);
+    let previous = Position(reader.varint()?);
+    let context = record::read_vector(&mut reader, origins)?;
+    let group = if flags & HAS_GROUP == 0 { None } else { Some(read_group(&mut reader)?) };
+    let collection = CollectionName::parse_any(reader.text()?).map_err(|_| "a collection name is not valid")?;
+    let document = match reader.text()? {
+        "" => None,
+        id => Some(DocumentId::parse(id).map_err(|_| "a document id is not valid")?),
+    };
+    let kind = read_kind(code, flags, &mut reader)?;
+    let operation = Operation { id, dot, stamp, collection, document, context, group, kind };
+    Ok(Logged { position, previous, operation })
+}
+
+fn read_group(reader: &mut Reader<'_>) -> Result<Group, DecodeError> {
+    let id = OperationId(reader.u128()?);
+    let index = u32::try_from(reader.varint()?).map_err(|_| "a group index is too large")?;
+    let count = u32::try_from(reader.varint()?).map_err(|_| "a group count is too large")?;
+    Ok(Group { id, index, count })
+}
+
+fn read_kind(code: u16, flags: u8, reader: &mut Reader<'_>) -> Result<OperationKind, DecodeError> {
+    Ok(match code {
+        PUT => OperationKind::Put { body: text(reader.take_rest())?, created: flags & CREATED != 0 },
+        PATCH => OperationKind::Patch { body: text(reader.bytes()?)?, patch: text(reader.take_rest())? },
+        DELETE => OperationKind::Delete,
+        INCREMENT => OperationKind::Increment(read_increment(reader)?),
+        REGISTER_COLLECTION => OperationKind::RegisterCollection,
+        code => OperationKind::Unknown { code, payload: Arc::from(reader.take_rest()) },
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<JsonText, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "a document is not UTF-8")?;
+    Ok(JsonText::from_stored(text.to_owned()))
+}
+
+fn code(kind: &OperationKind) -> u16 {
+    match kind {
+        OperationKind::Put { .. } => PUT,
+        OperationKind::Patch { .. } => PATCH,
+        OperationKind::Delete => DELETE,
+        OperationKind::Increment(_) => INCREMENT,
+        OperationKind::RegisterCollection => REGISTER_COLLECTION,
+        OperationKind::Unknown { code, .. } => *code,
+    }
+}
+
+fn body_len(kind: &OperationKind) -> usize {
+    match kind {
+        OperationKind::Put { body, .. } => body.as_str().len(),
+        OperationKind::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
+        OperationKind::Unknown { payload, .. } => payload.len(),
+        OperationKind::Delete | OperationKind::Increment(_) | OperationKind::RegisterCollection => 0,
+    }
+}

@@ -1,0 +1,154 @@
+//! Small records: what the data reflects, what a collection shows, how far a peer is.
+
+use holdfast_core::digest::Digest;
+use holdfast_core::id::NodeName;
+use holdfast_core::stamp::Stamp;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Origin, Position, Vector};
+
+use crate::encoding::{DecodeError, Encode, Reader};
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::record;
+
+/// What the data reflects: everything up to a position of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DataState {
+    /// The newest operation that is in the data.
+    pub position: Position,
+    /// Which operations those are, by origin.
+    pub vector: Vector,
+    /// The latest stamp issued or followed.
+    pub clock: Stamp,
+    /// Documents with concurrent versions.
+    pub conflicted: u64,
+}
+
+/// What a collection shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CollectionState {
+    /// Documents that are shown.
+    pub alive: u64,
+    /// Records of deleted documents.
+    pub tombstones: u64,
+    /// The digest of what is shown.
+    pub digest: Digest,
+}
+
+/// How far this node and a peer have confirmed each other, in one database.
+///
+/// Positions mean nothing without the log that they count: a checkpoint holds for one log of the peer alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// The peer's log that `pulled` counts.
+    pub peer_log_id: u64,
+    /// The position of our log up to which the peer has confirmed everything.
+    pub pushed: Position,
+    /// The position of the peer's log up to which we have everything.
+    pub pulled: Position,
+    /// When it last moved.
+    pub updated: Millis,
+}
+
+/// Writes what the data reflects.
+pub(crate) fn encode_state(state: &DataState, origins: &Origins) -> Vec<u8> {
+    let mut bytes = record::begin(64);
+    bytes.put_varint(state.position.0);
+    bytes.extend_from_slice(&state.clock.0.to_le_bytes());
+    bytes.put_varint(state.conflicted);
+    record::put_vector(&mut bytes, &state.vector, origins);
+    record::seal(bytes)
+}
+
+/// Reads what the data reflects.
+pub(crate) fn decode_state(bytes: &[u8], origins: &[Origin]) -> Result<DataState, StorageError> {
+    read("the data's state", bytes, |reader| {
+        let position = Position(reader.varint()?);
+        let clock = Stamp(reader.u64()?);
+        let conflicted = reader.varint()?;
+        Ok(DataState { position, clock, conflicted, vector: record::read_vector(reader, origins)? })
+    })
+}
+
+/// Writes what a collection shows.
+pub(crate) fn encode_collection(state: &CollectionState) -> Vec<u8> {
+    let mut bytes = record::begin(40);
+    bytes.put_varint(state.alive);
+    bytes.put_varint(state.tombstones);
+    bytes.extend_from_slice(&state.digest.0.to_le_bytes());
+    record::seal(bytes)
+}
+
+/// Reads what a collection shows.
+pub(crate) fn decode_collection(bytes: &[u8], name: &str) -> Result<CollectionState, StorageError> {
+    read(&format!("collection {name}"), bytes, |reader| {
+        let alive = reader.varint()?;
+        let tombstones = reader.varint()?;
+        Ok(CollectionState { alive, tombstones, digest: Digest(reader.u128()?) })
+    })
+}
+
+/// Writes a checkpoint.
+pub(crate) fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+    let mut bytes = record::begin(32);
+    bytes.extend_from_slice(&checkpoint.peer_log_id.to_le_bytes());
+    bytes.put_varint(checkpoint.pushed.0);
+    bytes.put_varint(checkpoint.pulled.0);
+    bytes.put_varint(checkpoint.updated.0);
+    record::seal(bytes)
+}
+
+/// Reads a checkpoint.
+pub(crate) fn decode_checkpoint(bytes: &[u8], peer: &str) -> Result<Checkpoint, StorageError> {
+    read(&format!("the checkpoint of {peer}"), bytes, |reader| {
+        Ok(Checkpoint {
+            peer_log_id: reader.u64()?,
+            pushed: Position(reader.varint()?),
+            pulled: Position(reader.varint()?),
+            updated: Millis(reader.varint()?),
+        })
+    })
+}
+
+/// Writes an origin.
+pub(crate) fn encode_origin(origin: &Origin) -> Vec<u8> {
+    let mut bytes = record::begin(32);
+    bytes.extend_from_slice(&origin.incarnation.to_le_bytes());
+    bytes.put_bytes(origin.node.as_str().as_bytes());
+    record::seal(bytes)
+}
+
+/// Reads an origin.
+pub(crate) fn decode_origin(bytes: &[u8], index: u32) -> Result<Origin, StorageError> {
+    read(&format!("origin {index}"), bytes, |reader| {
+        let incarnation = reader.u64()?;
+        let node = NodeName::parse(reader.text()?).map_err(|_| "its node name is not valid")?;
+        Ok(Origin { node, incarnation })
+    })
+}
+
+/// Writes the file's own description: its log id and the database's name.
+pub(crate) fn encode_meta(log_id: u64, name: &str) -> Vec<u8> {
+    let mut bytes = record::begin(32);
+    bytes.extend_from_slice(&log_id.to_le_bytes());
+    bytes.put_bytes(name.as_bytes());
+    record::seal(bytes)
+}
+
+/// Reads the file's own description.
+pub(crate) fn decode_meta(bytes: &[u8]) -> Result<(u64, String), StorageError> {
+    read("the log's description", bytes, |reader| Ok((reader.u64()?, reader.text()?.to_owned())))
+}
+
+fn read<T>(
+    place: &str,
+    bytes: &[u8],
+    body: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<T, StorageError> {
+    let mut reader = record::open(bytes, &|| place.to_owned())?;
+    let value = body(&mut reader).map_err(|reason| StorageError::damaged(place, reason))?;
+    if !reader.is_empty() {
+        return Err(StorageError::damaged(place, "it has bytes after its end"));
+    }
+    Ok(value)
+}

@@ -1,0 +1,147 @@
+//! What the writer of a database is asked, and what it answers.
+
+use holdfast_core::counter::Increment;
+use holdfast_core::document::DocumentVersion;
+use holdfast_core::error::Refusal;
+use holdfast_core::id::{CollectionName, DocumentId, NodeName};
+use holdfast_core::json::JsonText;
+use holdfast_core::operation::Operation;
+use holdfast_core::vector::{Dot, Position};
+use serde_json::{Map, Value};
+
+use crate::record::operation::Logged;
+use crate::record::progress::Checkpoint;
+
+/// One piece of work for the writer.
+#[derive(Debug)]
+pub enum Request {
+    /// Changes that stand or fall each on its own. A plain write is one of them.
+    Each(Vec<Change>),
+    /// Changes that all happen or none: one transaction.
+    Together(Vec<Change>),
+    /// Makes an empty collection known.
+    Register(CollectionName),
+    /// Operations from a peer.
+    Receive(Received),
+    /// Progress with a peer; kept with the next commit.
+    Checkpoint {
+        /// The peer.
+        peer: NodeName,
+        /// The progress.
+        checkpoint: Checkpoint,
+    },
+}
+
+impl Request {
+    /// How many operations it may log, at least one.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Each(changes) | Self::Together(changes) => changes.len().max(1),
+            Self::Receive(received) => received.operations.len().max(1),
+            Self::Register(_) | Self::Checkpoint { .. } => 1,
+        }
+    }
+}
+
+/// One change that a client asks for.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The document.
+    pub id: DocumentId,
+    /// What to do.
+    pub action: Action,
+    /// What must hold for it.
+    pub expect: Expect,
+}
+
+/// What to do with a document.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Write the whole document, which carries its id already.
+    Put(JsonText),
+    /// Change some of it.
+    Patch {
+        /// A merge patch (RFC 7396), without `$inc`.
+        merge: Map<String, Value>,
+        /// Amounts to add. With an empty `merge`, this creates what does not exist.
+        increment: Option<Increment>,
+    },
+    /// Delete it.
+    Delete,
+}
+
+/// What must hold of a document before it is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expect {
+    /// Nothing.
+    #[default]
+    Any,
+    /// `parentVersion`: the current version is this one, a deleted document's included.
+    Parent(String),
+    /// `If-Match`: it exists at one of these versions.
+    Match(Vec<String>),
+    /// `If-Match: *`: it exists.
+    Exists,
+    /// `If-None-Match: *`: it does not exist.
+    Absent,
+}
+
+/// A stretch of a peer's log, as it arrives.
+#[derive(Debug)]
+pub struct Received {
+    /// Who sent it.
+    pub source: NodeName,
+    /// The log that its positions count.
+    pub source_log_id: u64,
+    /// The stretch begins after this position of that log …
+    pub after: Position,
+    /// … and is complete up to this one, what was left out on purpose included.
+    pub through: Position,
+    /// The operations with their positions there, ascending.
+    pub operations: Vec<(Position, Operation)>,
+}
+
+/// What became of a [`Request`].
+#[derive(Debug)]
+pub enum Answer {
+    /// A result for each change, in their order.
+    Each(Vec<Result<Written, Refusal>>),
+    /// All results, or the first change that was refused and why.
+    Together(Result<Vec<Written>, (usize, Refusal)>),
+    /// The collection is known.
+    Registered,
+    /// What became of a peer's stretch.
+    Receipt(Receipt),
+    /// The progress is noted.
+    Noted,
+}
+
+/// A change that is logged.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The operations that it became: one, or two for a patch that also increments.
+    pub operations: Vec<Logged>,
+    /// The document's version after it.
+    pub version: DocumentVersion,
+    /// Whether a document was shown before it.
+    pub existed: bool,
+}
+
+/// What became of a stretch from a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// Operations that were looked at, known ones included.
+    pub processed: u64,
+    /// Operations that were new.
+    pub accepted: u64,
+    /// The sender's position up to which everything is here.
+    pub through: Position,
+    /// The first operation that could not be taken because earlier ones of its origin are missing.
+    pub gap: Option<Dot>,
+    /// Operations that stood beside others that had not seen them.
+    pub conflicts: u64,
+    /// Operations whose stamp was too far ahead of our clock.
+    pub suspect_stamps: u64,
+}

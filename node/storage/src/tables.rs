@@ -1,0 +1,35 @@
+//! Every redb table of both files.
+//!
+//! | file | table | key | value |
+//! |---|---|---|---|
+//! | `{db}.db` | `documents` | collection, 0x00, id | document record |
+//! | `{db}.db` | `changes` | position of a document's last change | the document's key |
+//! | `{db}.db` | `collections` | collection | count and digest of what is shown |
+//! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects |
+//! | `{db}.db.metadata` | `blocks` | first position | the operations of one group commit, or a part of them |
+//! | `{db}.db.metadata` | `origins` | number | origin |
+//! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
+//! | `{db}.db.metadata` | `meta` | word | format, log id, name |
+
+use redb::TableDefinition;
+
+/// Documents by collection and id.
+pub(crate) const DOCUMENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("documents");
+/// Document keys by the position of their last change.
+pub(crate) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("changes");
+/// What is shown, per collection.
+pub(crate) const COLLECTIONS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("collections");
+/// What the data reflects.
+pub(crate) const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
+
+/// The log.
+pub(crate) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
+/// Origins by number.
+pub(crate) const ORIGINS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("origins");
+/// Progress of peers.
+pub(crate) const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("checkpoints");
+/// What the file is.
+pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The only key of [`STATE`].
+pub(crate) const STATE_KEY: &str = "state";
