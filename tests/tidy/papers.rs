@@ -7,6 +7,8 @@ use crate::{Finding, hold, tried};
 
 const MAP: &str = "ARCHITECTURE.md";
 const CHANGELOG: &str = "CHANGELOG.md";
+const README: &str = "README.md";
+const SETTINGS: &str = "appsettings.json";
 
 /// The sections that a release may have.
 const SECTIONS: [&str; 6] = [
@@ -28,7 +30,7 @@ fn map(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut named = BTreeSet::new();
     for (index, line) in map.text.lines().enumerate() {
-        for path in line.split('`').skip(1).step_by(2) {
+        for path in quoted(line) {
             let path = path.trim_end_matches('/');
             named.insert(path);
             let top = path.split('/').next().unwrap_or_default();
@@ -111,6 +113,68 @@ fn changelog(files: &[File]) -> Vec<Finding> {
     findings
 }
 
+/// Every setting in the README's table exists, and its default is the one that `appsettings.json` has.
+fn settings(files: &[File]) -> Vec<Finding> {
+    let text = |path| {
+        files
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| &file.text)
+    };
+    let (Some(readme), Some(settings)) = (text(README), text(SETTINGS)) else {
+        return vec![Finding::new(
+            SETTINGS,
+            0,
+            "settings or README are missing. Write them.",
+        )];
+    };
+    let Ok(settings) = serde_json::from_str::<serde_json::Value>(settings) else {
+        return vec![Finding::new(SETTINGS, 0, "this is no JSON. Mend it.")];
+    };
+    let mut findings = Vec::new();
+    let rows = readme
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| *line != "## Settings");
+    let rows = rows
+        .skip(1)
+        .take_while(|(_, line)| !line.starts_with("## "));
+    for (index, line) in rows.filter(|(_, line)| line.starts_with("| `")) {
+        let mut cells = line.split('|').skip(1).map(str::trim);
+        let keys = quoted(cells.next().unwrap_or_default());
+        let default = quoted(cells.next().unwrap_or_default());
+        for (number, key) in keys.iter().enumerate() {
+            let pointer = format!("/{}", key.replace(':', "/"));
+            let message = match settings.pointer(&pointer) {
+                None => {
+                    format!("`{key}` is no setting. Take it out, or write what it is called now.")
+                }
+                Some(value)
+                    if default
+                        .get(number)
+                        .is_some_and(|told| *told != shown(value)) =>
+                {
+                    format!("the default of `{key}` is `{}`. Write that.", shown(value))
+                }
+                Some(_) => continue,
+            };
+            findings.push(Finding::new(README, index + 1, message));
+        }
+    }
+    findings
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn shown(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
 fn is_release(title: &str) -> bool {
     let Some((version, date)) = title
         .strip_prefix('[')
@@ -160,4 +224,13 @@ fn the_changelog_keeps_its_form() {
     let expected = [1, 2, 3, 4, 6].map(|line| format!("{CHANGELOG}:{line}"));
     assert_eq!(tried(changelog, &[(CHANGELOG, bad)]), expected);
     assert_eq!(tried(changelog, &[]), ["CHANGELOG.md:0"]);
+}
+
+#[test]
+fn the_readme_tells_settings_and_defaults_as_they_are() {
+    hold(settings);
+    let readme = "## Settings\n| Key | Default |\n| `A:B` | `1` |\n| `A:B`, `A:C` | `2`, `x` |\n| `A:D` | none |\n## API\n| `Z` |\n";
+    let files = [(README, readme), (SETTINGS, r#"{"A": {"B": 1, "C": "x"}}"#)];
+    assert_eq!(tried(settings, &files), ["README.md:4", "README.md:5"]);
+    assert_eq!(tried(settings, &[(README, "")]), ["appsettings.json:0"]);
 }
