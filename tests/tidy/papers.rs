@@ -59,10 +59,11 @@ fn map(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// Every folder that holds a file, at any depth.
+/// Every folder that holds a file, at any depth. One that holds only the tests of the module beside it is no place of
+/// its own.
 fn folders(files: &[File]) -> BTreeSet<String> {
     let mut folders = BTreeSet::new();
-    for file in files {
+    for file in files.iter().filter(|file| !file.is_tests()) {
         for (end, _) in file.path.match_indices('/') {
             folders.insert(file.path[..end].to_owned());
         }

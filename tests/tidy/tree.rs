@@ -35,7 +35,12 @@ impl File {
         self.path.starts_with("tests/")
             || self.path.starts_with("xtask/")
             || self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
+            || self.is_tests()
+    }
+
+    /// Whether this file is a test module: `tests.rs` or `something_tests.rs`.
+    pub(crate) fn is_tests(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs")
     }
 }
 

@@ -105,7 +105,7 @@ fn glob_imports(files: &[File]) -> Vec<Finding> {
     find_lines(
         files,
         |file, line, is_test| {
-            let in_tests = is_test || file.path.ends_with("/tests.rs");
+            let in_tests = is_test || file.is_tests();
             is_glob(line) && !(in_tests && line.trim() == "use super::*;")
         },
         "a glob import hides where names are from. Name them; test modules may say `use super::*;`.",
