@@ -51,11 +51,7 @@ fn dependencies(manifest: &str) -> Vec<Dependency<'_>> {
         } else if in_dependencies && !line.is_empty() && !line.starts_with('#') {
             let end = line.find(['.', ' ', '=']).unwrap_or(line.len());
             let (name, rest) = line.split_at(end);
-            found.push(Dependency {
-                line: index + 1,
-                name,
-                rest,
-            });
+            found.push(Dependency { line: index + 1, name, rest });
         }
     }
     found
@@ -112,16 +108,17 @@ fn doors(files: &[File]) -> Vec<Finding> {
 
 fn versions(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let manifests = files
-        .iter()
-        .filter(|file| file.path.ends_with("/Cargo.toml"));
+    let manifests = files.iter().filter(|file| file.path.ends_with("/Cargo.toml"));
     for file in manifests {
         for dependency in dependencies(&file.text) {
             if !dependency.rest.replace(' ', "").contains("workspace=true") {
                 findings.push(Finding::new(
                     &file.path,
                     dependency.line,
-                    format!("`{0}` has its own version. Name it in the root manifest and write `{0}.workspace = true`.", dependency.name),
+                    format!(
+                        "`{0}` has its own version. Name it in the root manifest and write `{0}.workspace = true`.",
+                        dependency.name
+                    ),
                 ));
             }
         }
@@ -133,34 +130,16 @@ fn versions(files: &[File]) -> Vec<Finding> {
 fn each_layer_names_only_those_below_it() {
     hold(direction);
     let bad = "[dependencies]\nholdfast-core.workspace = true\n[dev-dependencies]\nholdfast.workspace = true\n";
-    assert_eq!(
-        tried(direction, &[("node/storage/Cargo.toml", bad)]),
-        ["node/storage/Cargo.toml:4"]
-    );
-    assert!(
-        tried(
-            direction,
-            &[(
-                "node/server/Cargo.toml",
-                "[dependencies]\nholdfast-query = {}"
-            )]
-        )
-        .is_empty()
-    );
+    assert_eq!(tried(direction, &[("node/storage/Cargo.toml", bad)]), ["node/storage/Cargo.toml:4"]);
+    assert!(tried(direction, &[("node/server/Cargo.toml", "[dependencies]\nholdfast-query = {}")]).is_empty());
 }
 
 #[test]
 fn each_door_is_held_by_one_layer() {
     hold(doors);
     let bad = "[package]\nname = \"tokio\"\n[dependencies]\ntokio.workspace = true\nredb.workspace = true\n";
-    assert_eq!(
-        tried(doors, &[("node/storage/Cargo.toml", bad)]),
-        ["node/storage/Cargo.toml:4"]
-    );
-    assert_eq!(
-        tried(doors, &[("node/server/Cargo.toml", bad)]),
-        ["node/server/Cargo.toml:5"]
-    );
+    assert_eq!(tried(doors, &[("node/storage/Cargo.toml", bad)]), ["node/storage/Cargo.toml:4"]);
+    assert_eq!(tried(doors, &[("node/server/Cargo.toml", bad)]), ["node/server/Cargo.toml:5"]);
     assert!(tried(doors, &[("tests/Cargo.toml", bad)]).is_empty());
 }
 
@@ -168,8 +147,5 @@ fn each_door_is_held_by_one_layer() {
 fn versions_stand_in_the_root_manifest_alone() {
     hold(versions);
     let bad = "[dependencies]\nserde = \"1\"\nulid = { workspace = true }\n";
-    assert_eq!(
-        tried(versions, &[("node/core/Cargo.toml", bad)]),
-        ["node/core/Cargo.toml:2"]
-    );
+    assert_eq!(tried(versions, &[("node/core/Cargo.toml", bad)]), ["node/core/Cargo.toml:2"]);
 }

@@ -11,14 +11,7 @@ const README: &str = "README.md";
 const SETTINGS: &str = "appsettings.json";
 
 /// The sections that a release may have.
-const SECTIONS: [&str; 6] = [
-    "Added",
-    "Changed",
-    "Deprecated",
-    "Removed",
-    "Fixed",
-    "Security",
-];
+const SECTIONS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
 
 /// Every folder under `node/*/src` and every folder at the top stands in the map, by its path in backticks; and every
 /// path that stands there exists.
@@ -75,11 +68,7 @@ fn folders(files: &[File]) -> BTreeSet<String> {
 /// entries below them.
 fn changelog(files: &[File]) -> Vec<Finding> {
     let Some(file) = files.iter().find(|file| file.path == CHANGELOG) else {
-        return vec![Finding::new(
-            CHANGELOG,
-            0,
-            "the changelog is missing. Write it.",
-        )];
+        return vec![Finding::new(CHANGELOG, 0, "the changelog is missing. Write it.")];
     };
     let mut findings = Vec::new();
     let mut releases = 0;
@@ -90,19 +79,14 @@ fn changelog(files: &[File]) -> Vec<Finding> {
         } else if let Some(title) = line.strip_prefix("## ") {
             releases += 1;
             in_section = false;
-            let fits = if releases == 1 {
-                title == "[Unreleased]"
-            } else {
-                is_release(title)
-            };
+            let fits = if releases == 1 { title == "[Unreleased]" } else { is_release(title) };
             (!fits).then_some("releases read `## [1.2.3] - 2030-01-31`, below `## [Unreleased]`.")
         } else if let Some(title) = line.strip_prefix("### ") {
             in_section = true;
             (!SECTIONS.contains(&title))
                 .then_some("sections are Added, Changed, Deprecated, Removed, Fixed and Security.")
         } else {
-            (line.starts_with("- ") && !in_section)
-                .then_some("an entry stands in a section, such as `### Added`.")
+            (line.starts_with("- ") && !in_section).then_some("an entry stands in a section, such as `### Added`.")
         };
         if let Some(message) = message {
             findings.push(Finding::new(CHANGELOG, index + 1, message));
@@ -116,30 +100,16 @@ fn changelog(files: &[File]) -> Vec<Finding> {
 
 /// Every setting in the README's table exists, and its default is the one that `appsettings.json` has.
 fn settings(files: &[File]) -> Vec<Finding> {
-    let text = |path| {
-        files
-            .iter()
-            .find(|file| file.path == path)
-            .map(|file| &file.text)
-    };
+    let text = |path| files.iter().find(|file| file.path == path).map(|file| &file.text);
     let (Some(readme), Some(settings)) = (text(README), text(SETTINGS)) else {
-        return vec![Finding::new(
-            SETTINGS,
-            0,
-            "settings or README are missing. Write them.",
-        )];
+        return vec![Finding::new(SETTINGS, 0, "settings or README are missing. Write them.")];
     };
     let Ok(settings) = serde_json::from_str::<serde_json::Value>(settings) else {
         return vec![Finding::new(SETTINGS, 0, "this is no JSON. Mend it.")];
     };
     let mut findings = Vec::new();
-    let rows = readme
-        .lines()
-        .enumerate()
-        .skip_while(|(_, line)| *line != "## Settings");
-    let rows = rows
-        .skip(1)
-        .take_while(|(_, line)| !line.starts_with("## "));
+    let rows = readme.lines().enumerate().skip_while(|(_, line)| *line != "## Settings");
+    let rows = rows.skip(1).take_while(|(_, line)| !line.starts_with("## "));
     for (index, line) in rows.filter(|(_, line)| line.starts_with("| `")) {
         let mut cells = line.split('|').skip(1).map(str::trim);
         let keys = quoted(cells.next().unwrap_or_default());
@@ -150,11 +120,7 @@ fn settings(files: &[File]) -> Vec<Finding> {
                 None => {
                     format!("`{key}` is no setting. Take it out, or write what it is called now.")
                 }
-                Some(value)
-                    if default
-                        .get(number)
-                        .is_some_and(|told| *told != shown(value)) =>
-                {
+                Some(value) if default.get(number).is_some_and(|told| *told != shown(value)) => {
                     format!("the default of `{key}` is `{}`. Write that.", shown(value))
                 }
                 Some(_) => continue,
@@ -171,24 +137,16 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 fn shown(value: &serde_json::Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn is_release(title: &str) -> bool {
-    let Some((version, date)) = title
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] - "))
-    else {
+    let Some((version, date)) = title.strip_prefix('[').and_then(|rest| rest.split_once("] - ")) else {
         return false;
     };
     let numbers = |text: &str, separator: char| {
         let parts: Vec<&str> = text.split(separator).collect();
-        parts.len() == 3
-            && parts
-                .iter()
-                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        parts.len() == 3 && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
     };
     numbers(version, '.') && numbers(date, '-') && date.len() == 10
 }
@@ -197,22 +155,12 @@ fn is_release(title: &str) -> bool {
 fn the_map_names_every_folder_and_none_that_is_gone() {
     hold(map);
     let files = [
-        (
-            MAP,
-            "`node/` holds `node/core/src/sync`.\n`node/core/src/gone/` too, and `text/html`.\n",
-        ),
+        (MAP, "`node/` holds `node/core/src/sync`.\n`node/core/src/gone/` too, and `text/html`.\n"),
         ("node/core/src/sync/mod.rs", "//! A.\n"),
         ("node/core/src/cache/mod.rs", "//! A.\n"),
         ("deploy/Dockerfile", ""),
     ];
-    assert_eq!(
-        tried(map, &files),
-        [
-            "ARCHITECTURE.md:2",
-            "ARCHITECTURE.md:0",
-            "ARCHITECTURE.md:0"
-        ]
-    );
+    assert_eq!(tried(map, &files), ["ARCHITECTURE.md:2", "ARCHITECTURE.md:0", "ARCHITECTURE.md:0"]);
     assert_eq!(tried(map, &[]), ["ARCHITECTURE.md:0"]);
 }
 

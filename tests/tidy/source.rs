@@ -38,11 +38,7 @@ impl Source {
     pub(crate) fn new(text: &str) -> Self {
         let (code, comments) = split(text);
         let is_test = test_lines(&code);
-        Self {
-            code,
-            comments,
-            is_test,
-        }
+        Self { code, comments, is_test }
     }
 }
 
@@ -80,11 +76,7 @@ fn split(text: &str) -> (Vec<String>, Vec<String>) {
                 is_comment = true;
                 if next == '*' && at(index + 1) == '/' {
                     take = 2;
-                    state = if depth == 1 {
-                        State::Code
-                    } else {
-                        State::BlockComment(depth - 1)
-                    };
+                    state = if depth == 1 { State::Code } else { State::BlockComment(depth - 1) };
                 } else if next == '/' && at(index + 1) == '*' {
                     (state, take) = (State::BlockComment(depth + 1), 2);
                 }
@@ -103,11 +95,7 @@ fn split(text: &str) -> (Vec<String>, Vec<String>) {
             let character = at(index + offset);
             let line_end = character == '\n';
             code.push(if is_code || line_end { character } else { ' ' });
-            comments.push(if is_comment || line_end {
-                character
-            } else {
-                ' '
-            });
+            comments.push(if is_comment || line_end { character } else { ' ' });
         }
         index += take;
     }
@@ -120,9 +108,7 @@ fn lines(text: &str) -> Vec<String> {
 
 /// The number of hashes and the length of `r"`, `r#"`, `br#"` and the like, if one begins here.
 fn raw_text_opening(characters: &[char], index: usize) -> Option<(usize, usize)> {
-    let before = index
-        .checked_sub(1)
-        .and_then(|before| characters.get(before));
+    let before = index.checked_sub(1).and_then(|before| characters.get(before));
     if before.is_some_and(|before| before.is_alphanumeric() || *before == '_') {
         return None;
     }
@@ -134,11 +120,7 @@ fn raw_text_opening(characters: &[char], index: usize) -> Option<(usize, usize)>
         return None;
     }
     end += 1;
-    let hashes = characters
-        .iter()
-        .skip(end)
-        .take_while(|next| **next == '#')
-        .count();
+    let hashes = characters.iter().skip(end).take_while(|next| **next == '#').count();
     end += hashes;
     (characters.get(end) == Some(&'"')).then_some((hashes, end + 1 - index))
 }
@@ -148,11 +130,7 @@ fn character_literal_length(characters: &[char], index: usize) -> Option<usize> 
     if characters.get(index + 1) == Some(&'\\') {
         // The escaped character itself may be a quote, so the search starts behind it.
         let rest = characters.get(index + 3..)?;
-        return rest
-            .iter()
-            .take(10)
-            .position(|next| *next == '\'')
-            .map(|offset| offset + 4);
+        return rest.iter().take(10).position(|next| *next == '\'').map(|offset| offset + 4);
     }
     (characters.get(index + 2) == Some(&'\'')).then_some(3)
 }
@@ -181,20 +159,13 @@ fn test_lines(code: &[String]) -> Vec<bool> {
 
 #[test]
 fn literals_and_comments_are_told_from_code() {
-    let text = "let a = \"x // \\\" dbg\"; // why\nlet b = r#\"\"todo\"#; /* a /* b */ c */ let c = '\"'; let d: &'a str;\n";
+    let text =
+        "let a = \"x // \\\" dbg\"; // why\nlet b = r#\"\"todo\"#; /* a /* b */ c */ let c = '\"'; let d: &'a str;\n";
     let source = Source::new(text);
-    let [first, second] = &source.code[..] else {
-        panic!("two lines")
-    };
+    let [first, second] = &source.code[..] else { panic!("two lines") };
     assert_eq!(first.trim_end(), "let a = \"           \";");
-    assert!(
-        second.contains("let c =") && second.contains("let d: &'a str;"),
-        "{second}"
-    );
-    assert!(
-        !second.contains("todo") && !second.contains("a /*"),
-        "{second}"
-    );
+    assert!(second.contains("let c =") && second.contains("let d: &'a str;"), "{second}");
+    assert!(!second.contains("todo") && !second.contains("a /*"), "{second}");
     assert_eq!(source.comments[0].trim(), "// why");
     assert_eq!(source.comments[1].trim(), "/* a /* b */ c */");
 }

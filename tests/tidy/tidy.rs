@@ -35,11 +35,7 @@ struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            message: message.into(),
-        }
+        Self { path: path.to_owned(), line, message: message.into() }
     }
 }
 
@@ -48,21 +44,13 @@ type Rule = fn(&[File]) -> Vec<Finding>;
 /// Holds a rule against the project, and fails with every finding.
 fn hold(rule: Rule) {
     let findings = rule(&tree::read());
-    let told: Vec<String> = findings
-        .iter()
-        .map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.message))
-        .collect();
+    let told: Vec<String> =
+        findings.iter().map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.message)).collect();
     assert!(told.is_empty(), "\n{}\n", told.join("\n"));
 }
 
 /// Tries a rule on made-up files, and gives `path:line` of what it finds.
 fn tried(rule: Rule, files: &[(&str, &str)]) -> Vec<String> {
-    let files: Vec<File> = files
-        .iter()
-        .map(|(path, text)| File::new(path, text))
-        .collect();
-    rule(&files)
-        .iter()
-        .map(|finding| format!("{}:{}", finding.path, finding.line))
-        .collect()
+    let files: Vec<File> = files.iter().map(|(path, text)| File::new(path, text)).collect();
+    rule(&files).iter().map(|finding| format!("{}:{}", finding.path, finding.line)).collect()
 }

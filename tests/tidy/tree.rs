@@ -45,37 +45,24 @@ impl File {
 }
 
 fn is_rust(path: &str) -> bool {
-    Path::new(path)
-        .extension()
-        .is_some_and(|ending| ending == "rs")
+    Path::new(path).extension().is_some_and(|ending| ending == "rs")
 }
 
 /// All files.
 pub(crate) fn read() -> Vec<File> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the tests are a folder of the project");
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the project");
     let ignored = fs::read_to_string(top.join(".gitignore")).expect(".gitignore can be read");
-    let ignored: Vec<&str> = ignored
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
+    let ignored: Vec<&str> =
+        ignored.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let mut files = Vec::new();
     walk(top, "", &ignored, &mut files);
     files.sort_by(|left, right| left.path.cmp(&right.path));
-    assert!(
-        files.len() > 10,
-        "only {} files were found under {}",
-        files.len(),
-        top.display()
-    );
+    assert!(files.len() > 10, "only {} files were found under {}", files.len(), top.display());
     files
 }
 
 fn walk(folder: &Path, prefix: &str, ignored: &[&str], files: &mut Vec<File>) {
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let entry = entry.expect("a folder can be listed");
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());

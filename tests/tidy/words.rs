@@ -33,10 +33,7 @@ fn sizes(files: &[File]) -> Vec<Finding> {
             findings.push(Finding::new(
                 &file.path,
                 0,
-                format!(
-                    "{} bytes, {FILE_BYTES_MAX} at most. Make it when it is needed, or fetch it.",
-                    file.size_bytes
-                ),
+                format!("{} bytes, {FILE_BYTES_MAX} at most. Make it when it is needed, or fetch it.", file.size_bytes),
             ));
         }
     }
@@ -62,10 +59,7 @@ fn names(files: &[File]) -> Vec<Finding> {
     files
         .iter()
         .filter_map(|file| {
-            let part = file
-                .path
-                .split(['/', '.'])
-                .find(|part| EMPTY_NAMES.contains(part))?;
+            let part = file.path.split(['/', '.']).find(|part| EMPTY_NAMES.contains(part))?;
             Some(Finding::new(
                 &file.path,
                 0,
@@ -113,20 +107,11 @@ fn glob_imports(files: &[File]) -> Vec<Finding> {
 }
 
 fn clocks(files: &[File]) -> Vec<Finding> {
-    let words = [
-        "SystemTime::now",
-        "Instant::now",
-        "now_utc",
-        "now_local",
-        "Ulid::new",
-    ];
+    let words = ["SystemTime::now", "Instant::now", "now_utc", "now_local", "Ulid::new"];
     find_lines(
         files,
         |file, line, is_test| {
-            file.path != CLOCK
-                && !file.is_workshop()
-                && !is_test
-                && words.iter().any(|word| has_word(line, word))
+            file.path != CLOCK && !file.is_workshop() && !is_test && words.iter().any(|word| has_word(line, word))
         },
         "the time enters through node/server/src/clock.rs alone. Ask it there, or take `now` as an argument.",
     )
@@ -137,21 +122,14 @@ fn randomness(files: &[File]) -> Vec<Finding> {
     find_lines(
         files,
         |file, line, is_test| {
-            file.path != ENTROPY
-                && !file.is_workshop()
-                && !is_test
-                && words.iter().any(|word| has_word(line, word))
+            file.path != ENTROPY && !file.is_workshop() && !is_test && words.iter().any(|word| has_word(line, word))
         },
         "randomness enters through node/server/src/entropy.rs alone. Ask it there, or take it as an argument.",
     )
 }
 
 /// Every line of code for which the question (file, line, whether in a test) is answered with yes.
-fn find_lines(
-    files: &[File],
-    breaks: impl Fn(&File, &str, bool) -> bool,
-    message: &str,
-) -> Vec<Finding> {
+fn find_lines(files: &[File], breaks: impl Fn(&File, &str, bool) -> bool, message: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files {
         let Some(source) = &file.source else { continue };
@@ -189,57 +167,36 @@ fn no_file_is_larger_than_a_reader_can_hold() {
 #[test]
 fn every_module_opens_with_a_page_about_itself() {
     hold(heads);
-    let files = [
-        ("a.rs", "use a::b;\n"),
-        ("b.rs", "//! What it does.\n"),
-        ("c.md", "#"),
-    ];
+    let files = [("a.rs", "use a::b;\n"), ("b.rs", "//! What it does.\n"), ("c.md", "#")];
     assert_eq!(tried(heads, &files), ["a.rs:1"]);
 }
 
 #[test]
 fn names_say_what_is_inside() {
     hold(names);
-    let files = [
-        ("node/utils/a.rs", "//! A."),
-        ("node/common.rs", "//! A."),
-        ("node/commons.rs", "//! A."),
-    ];
-    assert_eq!(
-        tried(names, &files),
-        ["node/utils/a.rs:0", "node/common.rs:0"]
-    );
+    let files = [("node/utils/a.rs", "//! A."), ("node/common.rs", "//! A."), ("node/commons.rs", "//! A.")];
+    assert_eq!(tried(names, &files), ["node/utils/a.rs:0", "node/common.rs:0"]);
 }
 
 #[test]
 fn nothing_is_left_to_do_in_the_sources() {
     hold(leftovers);
     let text = "//! A.\nfn a() { dbg!(1); }\n// TODO: more\nlet todo = \"TODO\"; // a todo list\ntodo!()\n";
-    assert_eq!(
-        tried(leftovers, &[("a.rs", text)]),
-        ["a.rs:2", "a.rs:3", "a.rs:5"]
-    );
+    assert_eq!(tried(leftovers, &[("a.rs", text)]), ["a.rs:2", "a.rs:3", "a.rs:5"]);
 }
 
 #[test]
 fn imports_say_where_a_name_is_from() {
     hold(glob_imports);
     let text = "use std::fmt::*;\npub use a::*;\nuse super::*;\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use a::*;\n}\n";
-    assert_eq!(
-        tried(glob_imports, &[("a.rs", text)]),
-        ["a.rs:1", "a.rs:2", "a.rs:3", "a.rs:7"]
-    );
+    assert_eq!(tried(glob_imports, &[("a.rs", text)]), ["a.rs:1", "a.rs:2", "a.rs:3", "a.rs:7"]);
 }
 
 #[test]
 fn the_clock_has_one_door() {
     hold(clocks);
     let text = "fn a() { std::time::Instant::now(); } // Instant::now\n#[cfg(test)]\nfn b() { Instant::now(); }\n";
-    let files = [
-        ("node/core/src/a.rs", text),
-        (CLOCK, text),
-        ("tests/a.rs", text),
-    ];
+    let files = [("node/core/src/a.rs", text), (CLOCK, text), ("tests/a.rs", text)];
     assert_eq!(tried(clocks, &files), ["node/core/src/a.rs:1"]);
 }
 
@@ -247,13 +204,6 @@ fn the_clock_has_one_door() {
 fn randomness_has_one_door() {
     hold(randomness);
     let text = "let a = rand::random::<u64>();\nlet b = Uuid::new_v4();\nlet c = operand::d();\n";
-    let files = [
-        ("node/server/src/a.rs", text),
-        (ENTROPY, text),
-        ("xtask/src/a.rs", text),
-    ];
-    assert_eq!(
-        tried(randomness, &files),
-        ["node/server/src/a.rs:1", "node/server/src/a.rs:2"]
-    );
+    let files = [("node/server/src/a.rs", text), (ENTROPY, text), ("xtask/src/a.rs", text)];
+    assert_eq!(tried(randomness, &files), ["node/server/src/a.rs:1", "node/server/src/a.rs:2"]);
 }

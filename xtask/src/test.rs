@@ -47,14 +47,7 @@ pub(crate) fn run(args: TestArgs) -> ExitCode {
         reports.push(report);
     }
     println!("\n{}", summary(&reports));
-    if reports
-        .iter()
-        .any(|report| report.outcome == Outcome::Failed)
-    {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if reports.iter().any(|report| report.outcome == Outcome::Failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// One command, and how its success is counted.
@@ -73,60 +66,27 @@ fn steps(quick: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     if !quick {
         steps.push(Step::check("format", &["fmt", "--all", "--check"]));
-        steps.push(Step::check(
-            "clippy",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ));
+        steps.push(Step::check("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
         let mut docs = Step::check("docs", &["doc", "--workspace", "--no-deps"]);
         docs.environment.push(("RUSTDOCFLAGS", "-D warnings"));
         steps.push(docs);
     }
     steps.push(if is_installed("nextest") {
-        Step::tests(
-            "tests",
-            &[
-                "nextest",
-                "run",
-                "--workspace",
-                "--no-fail-fast",
-                "--no-tests=pass",
-            ],
-        )
+        Step::tests("tests", &["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"])
     } else {
         // Without `--no-fail-fast` the first failing binary would hide the others.
-        Step::tests(
-            "tests",
-            &[
-                "test",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--no-fail-fast",
-            ],
-        )
+        Step::tests("tests", &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
     });
     if !quick {
-        steps.push(Step::tests(
-            "doc tests",
-            &["test", "--workspace", "--doc", "--no-fail-fast"],
-        ));
+        steps.push(Step::tests("doc tests", &["test", "--workspace", "--doc", "--no-fail-fast"]));
         let mut deny = Step::check(
             "dependencies",
             // Without advisories, which need the network and would fail a commit that has not changed.
             &["deny", "check", "bans", "licenses", "sources"],
         );
         if !is_installed("deny") {
-            deny.missing = Some(
-                "cargo-deny is not here; `cargo install cargo-deny` adds checks of licences and sources.",
-            );
+            deny.missing =
+                Some("cargo-deny is not here; `cargo install cargo-deny` adds checks of licences and sources.");
         }
         steps.push(deny);
     }
@@ -135,33 +95,17 @@ fn steps(quick: bool) -> Vec<Step> {
 
 impl Step {
     fn check(name: &'static str, arguments: &[&'static str]) -> Self {
-        Self {
-            name,
-            arguments: arguments.to_vec(),
-            environment: Vec::new(),
-            counts_tests: false,
-            missing: None,
-        }
+        Self { name, arguments: arguments.to_vec(), environment: Vec::new(), counts_tests: false, missing: None }
     }
 
     fn tests(name: &'static str, arguments: &[&'static str]) -> Self {
-        Self {
-            counts_tests: true,
-            ..Self::check(name, arguments)
-        }
+        Self { counts_tests: true, ..Self::check(name, arguments) }
     }
 
     /// The command as a person would type it.
     fn shown(&self) -> String {
-        let variables = self
-            .environment
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{value}\" "));
-        format!(
-            "{}cargo {}",
-            variables.collect::<String>(),
-            self.arguments.join(" ")
-        )
+        let variables = self.environment.iter().map(|(name, value)| format!("{name}=\"{value}\" "));
+        format!("{}cargo {}", variables.collect::<String>(), self.arguments.join(" "))
     }
 
     fn run(&self) -> Report {
@@ -172,8 +116,7 @@ impl Step {
                 let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
                 std::thread::scope(|scope| {
                     scope.spawn(|| stdout.map(|out| output.follow(out, |line| println!("{line}"))));
-                    scope
-                        .spawn(|| stderr.map(|out| output.follow(out, |line| eprintln!("{line}"))));
+                    scope.spawn(|| stderr.map(|out| output.follow(out, |line| eprintln!("{line}"))));
                 });
                 child.wait().is_ok_and(|status| status.success())
             }
@@ -183,11 +126,7 @@ impl Step {
             }
         };
         let lines = output.lines();
-        let mut tests = if self.counts_tests {
-            count_tests(&lines)
-        } else {
-            Tests::default()
-        };
+        let mut tests = if self.counts_tests { count_tests(&lines) } else { Tests::default() };
         if !self.counts_tests && exited_well {
             tests.passed = 1;
         }
@@ -197,11 +136,7 @@ impl Step {
         }
         Report {
             name: self.name,
-            outcome: if exited_well {
-                Outcome::Passed
-            } else {
-                Outcome::Failed
-            },
+            outcome: if exited_well { Outcome::Passed } else { Outcome::Failed },
             took: started.elapsed(),
             tests,
             lines,
@@ -218,14 +153,9 @@ impl Output {
     fn follow(&self, stream: impl Read, show: fn(&str)) {
         let mut reader = BufReader::new(stream);
         let mut bytes = Vec::new();
-        while reader
-            .read_until(b'\n', &mut bytes)
-            .is_ok_and(|read| read > 0)
-        {
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
             // A test may print anything, so what is no UTF-8 is shown as well as it can be.
-            let line = String::from_utf8_lossy(&bytes)
-                .trim_end_matches(['\n', '\r'])
-                .to_owned();
+            let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
             show(&line);
             self.keep(line);
             bytes.clear();
@@ -275,10 +205,7 @@ impl Report {
             name,
             outcome: Outcome::Skipped,
             took: Duration::ZERO,
-            tests: Tests {
-                skipped: 1,
-                ..Tests::default()
-            },
+            tests: Tests { skipped: 1, ..Tests::default() },
             lines: Vec::new(),
         }
     }
@@ -324,16 +251,9 @@ fn summary(reports: &[Report]) -> String {
 fn telling_lines(lines: &[String]) -> &[String] {
     let trouble = lines.iter().position(|line| {
         let line = line.trim_start();
-        [
-            "error",
-            "FAIL",
-            "warning: unused",
-            "Diff in",
-            "thread '",
-            "failures:",
-        ]
-        .iter()
-        .any(|sign| line.starts_with(sign))
+        ["error", "FAIL", "warning: unused", "Diff in", "thread '", "failures:"]
+            .iter()
+            .any(|sign| line.starts_with(sign))
     });
     let start = trouble.unwrap_or_else(|| lines.len().saturating_sub(FAILURE_LINES_MAX));
     let end = lines.len().min(start + FAILURE_LINES_MAX);
@@ -345,16 +265,12 @@ fn telling_lines(lines: &[String]) -> &[String] {
 fn count_tests(lines: &[String]) -> Tests {
     let results = lines.iter().filter(|line| {
         let line = line.trim_start();
-        line.starts_with("test result: ")
-            || (line.starts_with("Summary [") && line.contains("run:"))
+        line.starts_with("test result: ") || (line.starts_with("Summary [") && line.contains("run:"))
     });
     results.fold(Tests::default(), |sum, line| Tests {
         passed: sum.passed + number_before(line, "passed"),
         failed: sum.failed
-            + ["failed", "timed out", "exec failed"]
-                .iter()
-                .map(|word| number_before(line, word))
-                .sum::<u64>(),
+            + ["failed", "timed out", "exec failed"].iter().map(|word| number_before(line, word)).sum::<u64>(),
         skipped: sum.skipped + number_before(line, "skipped") + number_before(line, "ignored"),
     })
 }
@@ -392,11 +308,7 @@ fn is_installed(subcommand: &str) -> bool {
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() {
         command.current_dir(root);
     }
@@ -425,92 +337,42 @@ mod tests {
     }
 
     fn report(name: &'static str, outcome: Outcome, tests: Tests, text: &str) -> Report {
-        Report {
-            name,
-            outcome,
-            took: Duration::from_millis(1500),
-            tests,
-            lines: lines(text),
-        }
+        Report { name, outcome, took: Duration::from_millis(1500), tests, lines: lines(text) }
     }
 
     #[test]
     fn results_of_both_runners_are_counted() {
-        let nextest = lines(
-            "     Summary [   0.012s] 7 tests run: 5 passed (1 slow), 1 failed, 1 timed out, 3 skipped",
-        );
-        assert_eq!(
-            count_tests(&nextest),
-            Tests {
-                passed: 5,
-                failed: 2,
-                skipped: 3
-            }
-        );
+        let nextest =
+            lines("     Summary [   0.012s] 7 tests run: 5 passed (1 slow), 1 failed, 1 timed out, 3 skipped");
+        assert_eq!(count_tests(&nextest), Tests { passed: 5, failed: 2, skipped: 3 });
         let single = lines("     Summary [   0.012s] 1 test run: 1 passed, 0 skipped");
-        assert_eq!(
-            count_tests(&single),
-            Tests {
-                passed: 1,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(count_tests(&single), Tests { passed: 1, failed: 0, skipped: 0 });
         let cargo = lines(
             "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
              test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
         );
-        assert_eq!(
-            count_tests(&cargo),
-            Tests {
-                passed: 7,
-                failed: 1,
-                skipped: 1
-            }
-        );
+        assert_eq!(count_tests(&cargo), Tests { passed: 7, failed: 1, skipped: 1 });
     }
 
     #[test]
     fn the_last_line_is_a_result_that_readers_of_test_output_know() {
         let reports = [
-            report(
-                "clippy",
-                Outcome::Passed,
-                Tests {
-                    passed: 1,
-                    failed: 0,
-                    skipped: 0,
-                },
-                "",
-            ),
+            report("clippy", Outcome::Passed, Tests { passed: 1, failed: 0, skipped: 0 }, ""),
             report(
                 "tests",
                 Outcome::Failed,
-                Tests {
-                    passed: 4,
-                    failed: 1,
-                    skipped: 2,
-                },
+                Tests { passed: 4, failed: 1, skipped: 2 },
                 "ok\nthread 'x' panicked\nwhy",
             ),
             Report::skipped("dependencies"),
         ];
         let text = summary(&reports);
-        assert_eq!(
-            text.lines().last(),
-            Some("test result: FAILED. 5 passed; 1 failed; 3 ignored; finished in 3.0s")
-        );
-        assert!(
-            text.contains("first failure: tests\n    thread 'x' panicked\n    why\n"),
-            "{text}"
-        );
+        assert_eq!(text.lines().last(), Some("test result: FAILED. 5 passed; 1 failed; 3 ignored; finished in 3.0s"));
+        assert!(text.contains("first failure: tests\n    thread 'x' panicked\n    why\n"), "{text}");
     }
 
     #[test]
     fn colours_are_dropped_before_words_are_looked_for() {
-        assert_eq!(
-            without_colour("\u{1b}[32;1m Summary\u{1b}[0m [ 1s]"),
-            " Summary [ 1s]"
-        );
+        assert_eq!(without_colour("\u{1b}[32;1m Summary\u{1b}[0m [ 1s]"), " Summary [ 1s]");
     }
 }

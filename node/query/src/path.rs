@@ -69,9 +69,7 @@ pub enum PathProblem {
     #[error("it has more than {PATH_STEPS_MAX} steps.")]
     TooDeep,
     /// A field's name was due.
-    #[error(
-        "a name is missing. Names outside quotes hold letters, digits, _ and -; write others as ['...']."
-    )]
+    #[error("a name is missing. Names outside quotes hold letters, digits, _ and -; write others as ['...'].")]
     NameMissing,
     /// Something follows a complete step that begins no other.
     #[error("expected . or [ here. Write names with other characters as ['...'].")]
@@ -92,9 +90,7 @@ pub enum PathProblem {
     #[error("the quoted name does not end.")]
     QuoteOpen,
     /// A backslash before something that needs none.
-    #[error(
-        "unknown escape. Known are \\\\ \\' \\\" \\/ \\b \\f \\n \\r \\t; other characters stand for themselves."
-    )]
+    #[error("unknown escape. Known are \\\\ \\' \\\" \\/ \\b \\f \\n \\r \\t; other characters stand for themselves.")]
     EscapeUnknown,
     /// A construct that would select more than one value.
     #[error("this would select many values; a path names exactly one.")]
@@ -109,9 +105,7 @@ impl Path {
 
     /// The path of a field at the top of a document, whatever characters its name holds.
     pub fn of_field(name: &str) -> Self {
-        Self {
-            steps: vec![Step::Member(name.into())],
-        }
+        Self { steps: vec![Step::Member(name.into())] }
     }
 
     /// The steps from the document inwards; none for the document itself.
@@ -122,12 +116,10 @@ impl Path {
     /// The value at this place. `None` where a field is absent, an array too short, or a step meets a value that it
     /// cannot enter; a stored `null` is `Some`.
     pub fn select<'document>(&self, document: &'document Value) -> Option<&'document Value> {
-        self.steps
-            .iter()
-            .try_fold(document, |value, step| match step {
-                Step::Member(name) => value.as_object()?.get(&**name),
-                Step::Index(index) => value.as_array()?.get(*index),
-            })
+        self.steps.iter().try_fold(document, |value, step| match step {
+            Step::Member(name) => value.as_object()?.get(&**name),
+            Step::Index(index) => value.as_array()?.get(*index),
+        })
     }
 }
 
@@ -204,11 +196,7 @@ impl<'text> Reader<'text> {
         let body = text.trim_start();
         let skipped = text.chars().count() - body.chars().count();
         let body = body.trim_end();
-        Self {
-            text: body,
-            rest: body.chars().peekable(),
-            column: skipped + 1,
-        }
+        Self { text: body, rest: body.chars().peekable(), column: skipped + 1 }
     }
 
     fn path(mut self) -> Result<Path, PathError> {
@@ -286,10 +274,7 @@ impl<'text> Reader<'text> {
             digits.push(digit);
         }
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(PathError {
-                column: start,
-                problem: PathProblem::IndexLeadingZero,
-            });
+            return Err(PathError { column: start, problem: PathProblem::IndexLeadingZero });
         }
         // A u32 on every machine, so that a path means the same everywhere.
         digits
@@ -297,10 +282,7 @@ impl<'text> Reader<'text> {
             .ok()
             .and_then(|index| usize::try_from(index).ok())
             .map(Step::Index)
-            .ok_or(PathError {
-                column: start,
-                problem: PathProblem::IndexTooLarge,
-            })
+            .ok_or(PathError { column: start, problem: PathProblem::IndexTooLarge })
     }
 
     /// The rest of a quoted name, its opening quote taken already. An empty name is a name: JSON allows it.
@@ -338,10 +320,7 @@ impl<'text> Reader<'text> {
     }
 
     fn error(&self, problem: PathProblem) -> PathError {
-        PathError {
-            column: self.column,
-            problem,
-        }
+        PathError { column: self.column, problem }
     }
 }
 
@@ -385,27 +364,16 @@ mod tests {
             ("$", order.clone()),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                Path::parse(text).unwrap().select(&order),
-                Some(&expected),
-                "{text}"
-            );
+            assert_eq!(Path::parse(text).unwrap().select(&order), Some(&expected), "{text}");
         }
     }
 
     #[test]
     fn a_path_that_leads_nowhere_finds_nothing() {
         let order = json!({"Id": "ord-1", "Items": [1], "Customer": {"Name": "Ada"}});
-        for text in [
-            "id",
-            "Items[1]",
-            "Items.Sku",
-            "Id[0]",
-            "Id.Length",
-            "Customer[0]",
-            "Items['0']",
-            "Customer.Name.x",
-        ] {
+        for text in
+            ["id", "Items[1]", "Items.Sku", "Id[0]", "Id.Length", "Customer[0]", "Items['0']", "Customer.Name.x"]
+        {
             assert_eq!(Path::parse(text).unwrap().select(&order), None, "{text}");
         }
     }
@@ -413,14 +381,8 @@ mod tests {
     #[test]
     fn names_of_any_script_need_no_quotes() {
         let document = json!({"Straße": {"名前": 1}, "order-id": 2});
-        assert_eq!(
-            Path::parse("Straße.名前").unwrap().select(&document),
-            Some(&json!(1))
-        );
-        assert_eq!(
-            Path::parse("order-id").unwrap().select(&document),
-            Some(&json!(2))
-        );
+        assert_eq!(Path::parse("Straße.名前").unwrap().select(&document), Some(&json!(1)));
+        assert_eq!(Path::parse("order-id").unwrap().select(&document), Some(&json!(2)));
     }
 
     #[test]
@@ -428,21 +390,7 @@ mod tests {
         assert_eq!(canonical("Items[0].Sku"), "$.Items[0].Sku");
         assert_eq!(canonical("['plain']"), "$.plain");
         assert_eq!(canonical("$[\"a b\"]"), "$['a b']");
-        for name in [
-            "",
-            "a b",
-            "it's",
-            "a\\b",
-            "line\nbreak",
-            "\"",
-            "/",
-            "tab\t",
-            "$",
-            "ü",
-            "[0]",
-            "a.b",
-            "\u{0}",
-        ] {
+        for name in ["", "a b", "it's", "a\\b", "line\nbreak", "\"", "/", "tab\t", "$", "ü", "[0]", "a.b", "\u{0}"] {
             let path = Path::of_field(name);
             assert_eq!(Path::parse(&path.to_string()).unwrap(), path, "{name:?}");
         }
@@ -476,16 +424,10 @@ mod tests {
     #[test]
     fn length_and_depth_are_bounded() {
         assert!(Path::parse(&"a".repeat(PATH_BYTES_MAX)).is_ok());
-        assert_eq!(
-            refused(&"a".repeat(PATH_BYTES_MAX + 1)),
-            (1, PathProblem::TooLong)
-        );
+        assert_eq!(refused(&"a".repeat(PATH_BYTES_MAX + 1)), (1, PathProblem::TooLong));
         assert!(Path::parse(&format!("${}", ".a".repeat(PATH_STEPS_MAX))).is_ok());
         let deep = format!("a{}", "[0]".repeat(PATH_STEPS_MAX));
-        assert_eq!(
-            refused(&deep),
-            (2 + 3 * (PATH_STEPS_MAX - 1), PathProblem::TooDeep)
-        );
+        assert_eq!(refused(&deep), (2 + 3 * (PATH_STEPS_MAX - 1), PathProblem::TooDeep));
     }
 
     #[test]
