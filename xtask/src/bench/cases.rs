@@ -24,6 +24,8 @@ const BULK_DOCUMENTS: u64 = 1000;
 const BULK_CONNECTIONS: usize = 4;
 /// Documents of one bulk round.
 const BULK_ROUND_DOCUMENTS: u64 = 200_000;
+/// Documents a second that bulk writes must reach.
+const BULK_WANTED: f64 = 50_000.0;
 /// Documents among which GET chooses.
 const GET_DOCUMENTS: u64 = 10_000;
 /// How long an idle node is left alone before its memory is read.
@@ -129,7 +131,7 @@ impl Bench {
             .map(|node| self.timed(node.address, connections, Node::put()));
         let mut sides = Sides::default();
         for _ in 0..self.rounds {
-            sides.floor.push(drive_new(&mut floor_plan)?);
+            sides.push_floor(drive_new(&mut floor_plan)?);
             if let Some(plan) = &mut node_plan {
                 sides.node.push(drive_new(plan)?);
             }
@@ -161,7 +163,7 @@ impl Bench {
         };
         let mut sides = Sides::default();
         for _ in 0..self.rounds {
-            sides.floor.push(drive(&floor_plan)?);
+            sides.push_floor(drive(&floor_plan)?);
             if let Some(plan) = &node_plan {
                 sides.node.push(drive(plan)?);
             }
@@ -187,7 +189,9 @@ impl Bench {
         let mut runs = Vec::new();
         let mut sides = Sides::default();
         for _ in 0..self.rounds {
-            runs.push(redis.set(self.connections, requests)?);
+            let run = redis.set(self.connections, requests)?;
+            runs.push(run);
+            sides.against.push(run.rate);
             if let Some(plan) = &mut node_plan {
                 sides.node.push(drive_new(plan)?);
             }
@@ -195,7 +199,6 @@ impl Bench {
         runs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         let median = runs.get(runs.len() / 2).ok_or("no round was run")?;
         let mut row = sides.row(&name, "Redis", 1.0);
-        row.reference = Some(median.rate);
         row.add_note(&format!(
             "Redis: p50 {:.2} ms, p99 {:.2} ms (redis-benchmark, no pipelining, appendfsync always)",
             median.p50_ms, median.p99_ms
@@ -218,6 +221,7 @@ impl Bench {
                 reports.push(report);
             }
             let median = median_of(&reports).ok_or("no round was run")?;
+            let rate = per_second(median.requests * BULK_DOCUMENTS, median.elapsed);
             let target = if matches!(wanted, Wanted::Nothing) {
                 String::new()
             } else {
@@ -226,8 +230,9 @@ impl Bench {
             rows.push(Row {
                 name: format!("bulk write of documents @{connections}, {BULK_DOCUMENTS} each"),
                 target,
-                measured: Some(per_second(median.requests * BULK_DOCUMENTS, median.elapsed)),
-                reference: Some(50_000.0),
+                measured: Some(rate),
+                reference: Some(BULK_WANTED),
+                ratio: Some(rate / BULK_WANTED),
                 unit: Unit::PerSecond,
                 wanted,
                 note: describe("node", &reports) + &refused_items(&reports),
@@ -416,6 +421,7 @@ fn limit(name: &str, measured: f64, reference: f64, target: &str, note: String) 
         target: target.to_owned(),
         measured: Some(measured),
         reference: Some(reference),
+        ratio: Some(measured / reference),
         unit: Unit::Bytes,
         wanted: Wanted::Below,
         note,
@@ -459,13 +465,27 @@ impl Openings {
 #[derive(Debug, Default)]
 struct Sides {
     floor: Vec<Report>,
+    /// The rates of what the node is compared with.
+    against: Vec<f64>,
     node: Vec<Report>,
 }
 
 impl Sides {
+    fn push_floor(&mut self, report: Report) {
+        self.against.push(report.rate);
+        self.floor.push(report);
+    }
+
+    /// The median of each node round by the round before it: what else the machine does
+    /// changes slowly, so it weighs on both of a pair and leaves their ratio alone.
+    fn ratio(&self) -> Option<f64> {
+        let pairs = self.node.iter().zip(&self.against);
+        let mut ratios: Vec<f64> = pairs.map(|(node, against)| node.rate / against).collect();
+        (!ratios.is_empty()).then(|| median(&mut ratios))
+    }
+
     /// `least` is the wanted ratio, zero for none.
     fn row(&self, name: &str, against: &str, least: f64) -> Row {
-        let rate = |reports: &[Report]| median_of(reports).map(|report| report.rate);
         let notes = [describe("node", &self.node), describe(against, &self.floor)];
         let wanted = least > 0.0;
         Row {
@@ -475,8 +495,9 @@ impl Sides {
             } else {
                 String::new()
             },
-            measured: rate(&self.node),
-            reference: rate(&self.floor),
+            measured: median_of(&self.node).map(|report| report.rate),
+            reference: Some(median(&mut self.against.clone())),
+            ratio: self.ratio(),
             unit: Unit::PerSecond,
             wanted: if wanted {
                 Wanted::AtLeast(least)

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What stays true: what is compared runs in turns (A B A B) on the same disk, from the same
-//! generator, with the same documents, and the medians are compared; so the ratios mean
-//! something on any machine, while the rates belong to one. Every child ends with the benchmark,
+//! generator, with the same documents, and each round is compared with the one before it; so
+//! the ratios mean something on any machine, while the rates belong to one. Every child ends with the benchmark,
 //! files stay in `target/bench` and go at its end, and nothing listens beyond loopback.
 //!
 //! What it does not do: judge correctness. An answer other than 2xx makes a row fail, no more.
@@ -35,10 +35,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Case>,
     /// Seconds of each measured round, after one of warm-up.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// Rounds of each side; medians are compared.
-    #[arg(long, default_value_t = 3)]
+    /// Rounds of each side; each is compared with the other side's, and the median is told.
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Connections of the cases that have a target at 64.
     #[arg(long, default_value_t = 64)]
@@ -135,7 +135,7 @@ fn measure(args: &BenchArgs) -> Result<ExitCode, String> {
         table::print_json(&rows, &machine())
     } else {
         let heading = format!(
-            "{} on {}, {} cores; {} rounds of {} s a side, medians compared",
+            "{} on {}, {} cores; {} rounds of {} s a side, medians; ratios are medians of paired rounds",
             std::env::consts::OS,
             std::env::consts::ARCH,
             cores(),

@@ -14,6 +14,8 @@ pub(super) struct Row {
     pub(super) measured: Option<f64>,
     /// What it is compared with: the floor, Redis or a fixed number.
     pub(super) reference: Option<f64>,
+    /// Measured by reference, where both exist.
+    pub(super) ratio: Option<f64>,
     /// The unit of both.
     pub(super) unit: Unit,
     /// Whether more is better; decides what `ratio` must be.
@@ -54,6 +56,7 @@ impl Row {
             target: String::new(),
             measured: None,
             reference: None,
+            ratio: None,
             unit: Unit::PerSecond,
             wanted: Wanted::Nothing,
             note: format!("skipped: {}", why.into()),
@@ -78,20 +81,14 @@ impl Row {
         self.note.push_str(text);
     }
 
-    /// Measured by reference.
-    pub(super) fn ratio(&self) -> Option<f64> {
-        let reference = self.reference.filter(|reference| *reference > 0.0)?;
-        self.measured.map(|measured| measured / reference)
-    }
-
     /// Whether the target is met; `None` where there is none or nothing was measured.
     pub(super) fn met(&self) -> Option<bool> {
         if self.failed {
             return Some(false);
         }
         match self.wanted {
-            Wanted::AtLeast(least) => Some(self.ratio()? >= least),
-            Wanted::Below => Some(self.ratio()? < 1.0),
+            Wanted::AtLeast(least) => Some(self.ratio? >= least),
+            Wanted::Below => Some(self.ratio? < 1.0),
             Wanted::Nothing => None,
         }
     }
@@ -108,7 +105,7 @@ impl Row {
             self.target.clone(),
             number(self.measured),
             number(self.reference),
-            self.ratio()
+            self.ratio
                 .map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
             met.to_owned(),
         ]
@@ -121,7 +118,7 @@ impl Row {
             "measured": self.measured,
             "reference": self.reference,
             "unit": self.unit.name(),
-            "ratio": self.ratio(),
+            "ratio": self.ratio,
             "met": self.met(),
             "note": self.note,
         })
