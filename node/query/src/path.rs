@@ -22,13 +22,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use holdfast_core::limits::DOCUMENT_DEPTH_MAX;
 use serde_json::Value;
 
 /// The longest text taken for a path, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
 
-/// The most steps a path may have. Deeper documents are refused at the door, so a longer path can match nothing.
-pub const PATH_STEPS_MAX: usize = 64;
+/// The most steps a path may have. No stored document is deeper, so a longer path could match nothing.
+pub const PATH_STEPS_MAX: usize = DOCUMENT_DEPTH_MAX;
 
 /// One value's place inside a document.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
