@@ -6,6 +6,7 @@ pub mod banner;
 pub mod cli;
 pub mod clock;
 pub mod entropy;
+pub mod databases;
 pub mod listener;
 pub mod settings;
 pub mod shutdown;

@@ -1,0 +1,328 @@
+//! The databases of this node: opened at the start, created and dropped while it runs.
+//!
+//! Databases share nothing but the machine. One that is damaged is set aside (*quarantined*) with the reason,
+//! and the others are served.
+
+mod open_database;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use holdfast_core::id::DatabaseName;
+use holdfast_core::limits::DATABASES_MAX;
+use holdfast_core::vector::Origin;
+use holdfast_storage::database::{Opened, Options};
+use holdfast_storage::error::StorageError;
+use holdfast_storage::layout::DataDirectory;
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use self::open_database::{OpenDatabase, SubmitError};
+pub use self::writer::WriterCounts;
+
+use self::open_database::Handle;
+use self::writer::{Job, WriterThread};
+use crate::entropy;
+
+/// How a database is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is served.
+    Open,
+    /// A write failed and it is being opened again.
+    Reopening {
+        /// Whether it waits for room on the disk.
+        is_disk_full: bool,
+    },
+    /// It cannot be believed, and is left alone until somebody repairs it.
+    Quarantined {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A database and how it is doing.
+#[derive(Debug, Clone)]
+pub struct DatabaseListing {
+    /// Its name.
+    pub name: DatabaseName,
+    /// How it is doing.
+    pub standing: Standing,
+}
+
+/// Why a database cannot be used now.
+#[derive(Debug, Error)]
+pub enum Unavailable {
+    /// There is none of this name.
+    #[error("database '{0}' does not exist")]
+    NotFound(DatabaseName),
+    /// It is damaged and set aside.
+    #[error("database '{name}' is quarantined: {reason}")]
+    Quarantined {
+        /// The database.
+        name: DatabaseName,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Creating, opening or dropping it failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The node holds as many databases as it may.
+    #[error("this node holds {DATABASES_MAX} databases, the most it may; drop one first")]
+    TooMany,
+    /// The node is being stopped.
+    #[error("the node is being stopped")]
+    Stopping,
+}
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Open(Arc<OpenDatabase>),
+    Quarantined { reason: String },
+}
+
+/// All databases of a node.
+#[derive(Debug)]
+pub struct Databases {
+    directory: Arc<DataDirectory>,
+    options: Options,
+    queue_writes_max: usize,
+    entries: ArcSwap<BTreeMap<DatabaseName, Entry>>,
+    /// Held while databases come or go; readers never wait for it.
+    changing: Mutex<BTreeMap<DatabaseName, JoinHandle<()>>>,
+    changed: watch::Sender<u64>,
+    is_stopping: AtomicBool,
+}
+
+impl Databases {
+    /// Opens every database of the directory. A damaged one is quarantined, not fatal.
+    pub fn open(
+        directory: DataDirectory,
+        options: Options,
+        queue_writes_max: usize,
+    ) -> Result<Arc<Self>, StorageError> {
+        let names = directory.databases()?;
+        let orphans = directory.orphans()?;
+        let databases = Arc::new(Self {
+            directory: Arc::new(directory),
+            options,
+            queue_writes_max,
+            entries: ArcSwap::default(),
+            changing: Mutex::default(),
+            changed: watch::Sender::new(0),
+            is_stopping: AtomicBool::new(false),
+        });
+        let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = BTreeMap::new();
+        for name in names {
+            let entry = match databases.open_existing(&name) {
+                Ok(opened) => {
+                    let (open, thread) = databases.start(&name, opened)?;
+                    threads.insert(name.clone(), thread);
+                    Entry::Open(open)
+                }
+                Err(reason) => {
+                    tracing::error!(database = %name, reason, "quarantined; the other databases are served");
+                    Entry::Quarantined { reason }
+                }
+            };
+            entries.insert(name, entry);
+        }
+        for name in orphans {
+            let reason = "its log file is missing: restore it from a backup, or move the .db file away".to_owned();
+            tracing::error!(database = %name, reason, "quarantined; the other databases are served");
+            entries.insert(name, Entry::Quarantined { reason });
+        }
+        databases.entries.store(Arc::new(entries));
+        drop(threads);
+        Ok(databases)
+    }
+
+    /// Who writes on this node.
+    pub fn origin(&self) -> &Origin {
+        self.directory.origin()
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
+    }
+
+    /// A database that is served.
+    pub fn get(&self, name: &DatabaseName) -> Result<Arc<OpenDatabase>, Unavailable> {
+        match self.entries.load().get(name) {
+            Some(Entry::Open(open)) => Ok(Arc::clone(open)),
+            Some(Entry::Quarantined { reason }) => {
+                Err(Unavailable::Quarantined { name: name.clone(), reason: reason.clone() })
+            }
+            None => Err(Unavailable::NotFound(name.clone())),
+        }
+    }
+
+    /// Whether there is a database of this name, served or quarantined.
+    pub fn exists(&self, name: &DatabaseName) -> bool {
+        self.entries.load().contains_key(name)
+    }
+
+    /// All databases, by name.
+    pub fn list(&self) -> Vec<DatabaseListing> {
+        let listing = |(name, entry): (&DatabaseName, &Entry)| DatabaseListing {
+            name: name.clone(),
+            standing: match entry {
+                Entry::Open(open) => open.standing(),
+                Entry::Quarantined { reason } => Standing::Quarantined { reason: reason.clone() },
+            },
+        };
+        self.entries.load().iter().map(listing).collect()
+    }
+
+    /// Changes whenever a database comes or goes.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Creates a database, or gives the one that is there.
+    pub async fn create(self: &Arc<Self>, name: &DatabaseName) -> Result<Arc<OpenDatabase>, Unavailable> {
+        match self.get(name) {
+            Err(Unavailable::NotFound(_)) => {
+                let (databases, name) = (Arc::clone(self), name.clone());
+                blocking(move || databases.create_now(&name)).await
+            }
+            there => there,
+        }
+    }
+
+    /// Removes a database of this node for good. Peers keep theirs, and do not bring it back here.
+    pub async fn drop_database(self: &Arc<Self>, name: &DatabaseName) -> Result<(), Unavailable> {
+        let (databases, name) = (Arc::clone(self), name.clone());
+        blocking(move || databases.drop_now(&name)).await
+    }
+
+    /// Whether sync must not bring a database of this name back.
+    pub fn was_dropped(&self, name: &DatabaseName) -> bool {
+        self.directory.was_dropped(name)
+    }
+
+    /// Closes every database: waiting writes are committed, files are left quick to open.
+    pub async fn close(self: &Arc<Self>) {
+        let databases = Arc::clone(self);
+        let closed = blocking(move || {
+            databases.is_stopping.store(true, Ordering::SeqCst);
+            let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            for entry in databases.entries.load().values() {
+                if let Entry::Open(open) = entry {
+                    // A full queue still drains: the request to close waits its turn.
+                    drop(open.queue.send(Job::Close));
+                }
+            }
+            while let Some((_, thread)) = threads.pop_first() {
+                drop(thread.join());
+            }
+            Ok(())
+        });
+        drop(closed.await);
+    }
+
+    fn create_now(&self, name: &DatabaseName) -> Result<Arc<OpenDatabase>, Unavailable> {
+        let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopping.load(Ordering::SeqCst) {
+            return Err(Unavailable::Stopping);
+        }
+        match self.get(name) {
+            Err(Unavailable::NotFound(_)) => {}
+            there => return there,
+        }
+        if self.entries.load().len() >= DATABASES_MAX {
+            return Err(Unavailable::TooMany);
+        }
+        let opened = self.directory.create_database(name, entropy::random_u64(), self.options)?;
+        let (open, thread) = self.start(name, opened)?;
+        threads.insert(name.clone(), thread);
+        self.change_entries(|entries| drop(entries.insert(name.clone(), Entry::Open(Arc::clone(&open)))));
+        tracing::info!(database = %name, "created");
+        Ok(open)
+    }
+
+    fn drop_now(&self, name: &DatabaseName) -> Result<(), Unavailable> {
+        let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.get(name)?;
+        drop(open.queue.send(Job::Close));
+        if let Some(thread) = threads.remove(name) {
+            drop(thread.join());
+        }
+        self.change_entries(|entries| drop(entries.remove(name)));
+        self.directory.drop_database(name)?;
+        tracing::warn!(database = %name, "dropped");
+        Ok(())
+    }
+
+    fn change_entries(&self, change: impl Fn(&mut BTreeMap<DatabaseName, Entry>)) {
+        let mut entries = BTreeMap::clone(&self.entries.load());
+        change(&mut entries);
+        self.entries.store(Arc::new(entries));
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Opens a database; what the store cannot cope with, a panic of its own included, is a reason to set
+    /// it aside.
+    fn open_existing(&self, name: &DatabaseName) -> Result<Opened, String> {
+        let open = std::panic::AssertUnwindSafe(|| self.directory.open_database(name, self.options));
+        match std::panic::catch_unwind(open) {
+            Ok(Ok(opened)) => {
+                tracing::info!(database = %name, replayed = opened.replayed, "open");
+                Ok(opened)
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the store gave up on its file: it is damaged; restore it from a peer or a backup".to_owned()),
+        }
+    }
+
+    fn start(&self, name: &DatabaseName, opened: Opened) -> Result<(Arc<OpenDatabase>, JoinHandle<()>), StorageError> {
+        let (queue, jobs) = mpsc::sync_channel(self.queue_writes_max);
+        let handle = Arc::new(Handle::new(name.clone()));
+        let origin = opened.writer.origin().clone();
+        let writer = handle.take_in(opened);
+        let (directory, options, again) = (Arc::clone(&self.directory), self.options, name.clone());
+        let probed = Arc::clone(&self.directory);
+        let thread = WriterThread {
+            handle: Arc::clone(&handle),
+            queue: jobs,
+            open: Box::new(move || directory.open_database(&again, options)),
+            probe: Box::new(move |bytes| probe_room(&probed, bytes)),
+        };
+        let spawned = std::thread::Builder::new()
+            .name(format!("writer {name}"))
+            .spawn(move || thread.run(writer))
+            .map_err(|source| StorageError::File {
+                action: "could not start the writer of",
+                path: self.directory.data_path(name),
+                source,
+            })?;
+        Ok((Arc::new(OpenDatabase { handle, queue, origin }), spawned))
+    }
+}
+
+/// Whether so many bytes find room in the directory.
+fn probe_room(directory: &DataDirectory, bytes: usize) -> Result<(), StorageError> {
+    let path = directory.path().join("holdfast.probe");
+    let write = || {
+        let mut file = std::fs::File::create(&path)?;
+        file.write_all(&vec![1; bytes])?;
+        file.sync_all()
+    };
+    let written = write();
+    let removed = std::fs::remove_file(&path);
+    written.and(removed).map_err(|source| StorageError::File { action: "no room to write", path: path.clone(), source })
+}
+
+/// Runs work that waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
+) -> Result<T, Unavailable> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Unavailable::Stopping))
+}

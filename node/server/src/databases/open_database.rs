@@ -1,0 +1,160 @@
+//! A database as the rest of the node uses it: read at once, write through its writer's queue.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use holdfast_core::id::DatabaseName;
+use holdfast_core::vector::{Origin, Position};
+use holdfast_storage::commit::CommitError;
+use holdfast_storage::database::Database;
+use holdfast_storage::error::StorageError;
+use holdfast_storage::log::LogView;
+use holdfast_storage::request::{Answer, Request};
+use holdfast_storage::view::ReadView;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use super::Standing;
+use super::writer::{Job, WriterCounts};
+
+/// Why a request was not carried out by the writer.
+#[derive(Debug, Clone, Error)]
+pub enum SubmitError {
+    /// More requests are waiting than the queue holds.
+    #[error("too many writes are waiting; try again in a moment")]
+    Busy,
+    /// Nothing was written.
+    #[error("nothing was written: {reason}")]
+    NotWritten {
+        /// Why.
+        reason: String,
+        /// Whether the disk has no room left.
+        is_disk_full: bool,
+    },
+    /// The outcome is not known.
+    #[error("whether the write is on disk is unknown: {reason}; read the document before trying again")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The node or the database is being closed.
+    #[error("the database is being closed")]
+    Stopping,
+}
+
+impl From<&CommitError> for SubmitError {
+    fn from(error: &CommitError) -> Self {
+        match error {
+            CommitError::NotWritten(source) => {
+                Self::NotWritten { reason: source.to_string(), is_disk_full: source.is_disk_full() }
+            }
+            CommitError::Unknown(source) => Self::Unknown { reason: source.to_string() },
+        }
+    }
+}
+
+/// What the writer's thread and everybody else share.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) name: DatabaseName,
+    pub(super) counts: WriterCounts,
+    database: ArcSwapOption<Database>,
+    standing: ArcSwap<Standing>,
+    newest: watch::Sender<Position>,
+}
+
+impl Handle {
+    pub(super) fn new(name: DatabaseName) -> Self {
+        Self {
+            name,
+            counts: WriterCounts::default(),
+            database: ArcSwapOption::empty(),
+            standing: ArcSwap::from_pointee(Standing::Open),
+            newest: watch::Sender::new(Position::START),
+        }
+    }
+
+    pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
+        self.database.store(database);
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.standing.store(Arc::new(standing));
+    }
+
+    pub(super) fn announce(&self, newest: Position) {
+        self.newest.send_replace(newest);
+    }
+}
+
+/// A database that is being served.
+#[derive(Debug)]
+pub struct OpenDatabase {
+    pub(super) handle: Arc<Handle>,
+    pub(super) queue: SyncSender<Job>,
+    pub(super) origin: Origin,
+}
+
+impl OpenDatabase {
+    /// Its name.
+    pub fn name(&self) -> &DatabaseName {
+        &self.handle.name
+    }
+
+    /// Who writes here.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The log's own id; positions mean nothing in another log.
+    pub fn log_id(&self) -> Result<u64, StorageError> {
+        Ok(self.database()?.log_id())
+    }
+
+    /// A consistent look at the documents.
+    pub fn view(&self) -> Result<ReadView, StorageError> {
+        self.database()?.view()
+    }
+
+    /// A consistent look at the log.
+    pub fn log(&self) -> Result<LogView, StorageError> {
+        self.database()?.log()
+    }
+
+    /// Whether it is open, or being opened again.
+    pub fn standing(&self) -> Standing {
+        Standing::clone(&self.handle.standing.load())
+    }
+
+    /// The newest position of the log; changes after every commit.
+    pub fn newest(&self) -> watch::Receiver<Position> {
+        self.handle.newest.subscribe()
+    }
+
+    /// Numbers of its writer.
+    pub fn counts(&self) -> &WriterCounts {
+        &self.handle.counts
+    }
+
+    /// Hands a request to the writer and waits for its answer, which comes after the fsync.
+    ///
+    /// When the caller goes away meanwhile, the request is carried out all the same.
+    pub async fn submit(&self, request: Request) -> Result<Answer, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.queue.try_send(Job::Request(request, reply)) {
+            self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(match error {
+                TrySendError::Full(_) => SubmitError::Busy,
+                TrySendError::Disconnected(_) => SubmitError::Stopping,
+            });
+        }
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    fn database(&self) -> Result<Arc<Database>, StorageError> {
+        self.handle.database.load_full().ok_or(StorageError::Stopped)
+    }
+}

@@ -1,0 +1,242 @@
+//! The thread that owns a database's one writer.
+//!
+//! ```text
+//!   requests ─► bounded queue ─► drain ─► group commit ─► answers ─► newest position announced
+//!                                  │ quiet for a second
+//!                                  └► settle: sync the data, leave both files quick to open
+//!   the disk failed ─► close ─► wait ─► open again (replays the log) ─► go on
+//! ```
+//!
+//! Must stay true: nobody is answered before the fsync; a full queue refuses at once instead of growing;
+//! after an error of the disk nothing is written until the database has been opened again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::time::Millis;
+use holdfast_storage::commit::{CommitError, Moment, Writer};
+use holdfast_storage::database::{Database, Opened};
+use holdfast_storage::error::StorageError;
+use holdfast_storage::request::{Answer, Request};
+use tokio::sync::oneshot;
+
+use super::Standing;
+use super::open_database::{Handle, SubmitError};
+use crate::{clock, entropy};
+
+/// How long the queue must be quiet before the files are settled.
+const QUIET: Duration = Duration::from_millis(1_000);
+/// First and longest wait before a failed database is opened again.
+const REOPEN_WAIT: Duration = Duration::from_millis(50);
+const REOPEN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Bytes that must find room on a disk that was full before anything is written again.
+const PROBE_BYTES: usize = 4 * 1024 * 1024;
+
+/// One request on its way to the writer.
+pub(super) enum Job {
+    /// A request and who waits for its answer.
+    Request(Request, oneshot::Sender<Result<Answer, SubmitError>>),
+    /// The last one: the database is being closed.
+    Close,
+}
+
+/// Numbers of one database's writer, for status and metrics.
+#[derive(Debug, Default)]
+pub struct WriterCounts {
+    /// Group commits since the start.
+    pub commits: AtomicU64,
+    /// Operations logged since the start.
+    pub operations: AtomicU64,
+    /// Requests waiting now.
+    pub waiting: AtomicU64,
+    /// Times the database had to be opened again.
+    pub reopened: AtomicU64,
+}
+
+/// Opens the database, and opens it again after a failure.
+pub(super) type Open = Box<dyn Fn() -> Result<Opened, StorageError> + Send>;
+
+/// What the thread works with.
+pub(super) struct WriterThread {
+    pub(super) handle: Arc<Handle>,
+    pub(super) queue: Receiver<Job>,
+    pub(super) open: Open,
+    /// Writes a few bytes beside the database, to see whether a full disk has room again.
+    pub(super) probe: Box<dyn Fn(usize) -> Result<(), StorageError> + Send>,
+}
+
+/// Why a run of the writer ended.
+enum End {
+    Closed,
+    Failed { is_disk_full: bool },
+}
+
+impl WriterThread {
+    /// Runs until the database is closed.
+    pub(super) fn run(self, mut writer: Writer) {
+        loop {
+            let end = self.serve(&mut writer);
+            drop(writer);
+            self.handle.set_database(None);
+            match end {
+                End::Closed => return,
+                End::Failed { is_disk_full } => match self.reopen(is_disk_full) {
+                    Some(again) => writer = again,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Commits what arrives until the database is closed or fails.
+    fn serve(&self, writer: &mut Writer) -> End {
+        loop {
+            let first = match self.queue.recv_timeout(QUIET) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    if writer.is_unsettled()
+                        && let Err(error) = writer.settle()
+                    {
+                        return self.failed(&error);
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => Job::Close,
+            };
+            let (jobs, is_closing) = self.drain(first);
+            if !jobs.is_empty()
+                && let Some(end) = self.commit(writer, jobs)
+            {
+                return end;
+            }
+            if is_closing {
+                // What cannot be settled now is replayed from the log when the database is opened next.
+                if let Err(error) = writer.settle() {
+                    tracing::warn!(database = %self.handle.name, %error, "not settled before closing");
+                }
+                return End::Closed;
+            }
+            if writer.is_durable_commit_due(Millis(clock::now_millis()))
+                && let Err(error) = writer.make_data_durable()
+            {
+                return self.failed(&error);
+            }
+        }
+    }
+
+    /// Takes what is waiting, up to the size of one group commit.
+    #[allow(clippy::type_complexity)]
+    fn drain(&self, first: Job) -> (Vec<(Request, oneshot::Sender<Result<Answer, SubmitError>>)>, bool) {
+        let mut jobs = Vec::new();
+        let mut weight = 0;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Request(request, reply) => {
+                    weight += request.weight();
+                    jobs.push((request, reply));
+                }
+                Job::Close => return (jobs, true),
+            }
+            next = if weight < COMMIT_OPERATIONS_MAX { self.queue.try_recv().ok() } else { None };
+        }
+        (jobs, false)
+    }
+
+    fn commit(
+        &self,
+        writer: &mut Writer,
+        jobs: Vec<(Request, oneshot::Sender<Result<Answer, SubmitError>>)>,
+    ) -> Option<End> {
+        let counts = &self.handle.counts;
+        let (requests, replies): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        counts.waiting.fetch_sub(requests.len() as u64, Ordering::Relaxed);
+        let before = writer.state().position;
+        let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
+        match writer.commit(&mut moment, requests) {
+            Ok(answers) => {
+                let after = writer.state().position;
+                // A receiver that has gone away has lost interest, not the write.
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
+                if after > before {
+                    counts.commits.fetch_add(1, Ordering::Relaxed);
+                    counts.operations.fetch_add(after.0 - before.0, Ordering::Relaxed);
+                    self.handle.announce(after);
+                }
+                writer.has_stopped().then_some(End::Failed { is_disk_full: false })
+            }
+            Err(error) => {
+                let refusal = SubmitError::from(&error);
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(refusal.clone()))));
+                let end = self.failed(error.source());
+                if matches!(error, CommitError::Unknown(_)) {
+                    tracing::error!(database = %self.handle.name, "a sync of the log failed: what it held is known only after opening again");
+                }
+                Some(end)
+            }
+        }
+    }
+
+    fn failed(&self, error: &StorageError) -> End {
+        let is_disk_full = error.is_disk_full();
+        tracing::error!(database = %self.handle.name, %error, is_disk_full, "the database stops and is opened again");
+        End::Failed { is_disk_full }
+    }
+
+    /// Opens the database again, as often as it takes; requests are refused meanwhile. `None` when it is
+    /// being closed.
+    fn reopen(&self, mut is_disk_full: bool) -> Option<Writer> {
+        let mut wait = REOPEN_WAIT;
+        loop {
+            self.handle.set_standing(Standing::Reopening { is_disk_full });
+            if self.refuse_for(wait, is_disk_full) {
+                return None;
+            }
+            wait = (wait * 2).min(REOPEN_WAIT_MAX);
+            match (self.probe)(PROBE_BYTES).and_then(|()| (self.open)()) {
+                Ok(opened) => {
+                    tracing::warn!(database = %self.handle.name, replayed = opened.replayed, "open again");
+                    self.handle.counts.reopened.fetch_add(1, Ordering::Relaxed);
+                    return Some(self.handle.take_in(opened));
+                }
+                Err(error) => {
+                    is_disk_full = error.is_disk_full();
+                    tracing::warn!(database = %self.handle.name, %error, wait_ms = wait.as_millis(), "not open yet");
+                }
+            }
+        }
+    }
+
+    /// Refuses what arrives for a while. Answers whether the database is being closed.
+    fn refuse_for(&self, wait: Duration, is_disk_full: bool) -> bool {
+        let end = clock::monotonic() + wait;
+        loop {
+            let left = end.saturating_duration_since(clock::monotonic());
+            match self.queue.recv_timeout(left) {
+                Ok(Job::Request(_, reply)) => {
+                    self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                    drop(reply.send(Err(SubmitError::NotWritten {
+                        reason: "the database is being opened again".to_owned(),
+                        is_disk_full,
+                    })));
+                }
+                Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// Starts serving an opened database; gives its writer.
+    pub(super) fn take_in(&self, opened: Opened) -> Writer {
+        let position = opened.writer.state().position;
+        self.set_database(Some(Arc::new(Database::clone(&opened.database))));
+        self.set_standing(Standing::Open);
+        self.announce(position);
+        opened.writer
+    }
+}
