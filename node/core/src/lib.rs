@@ -9,6 +9,7 @@
 pub mod limits;
 pub mod error;
 pub mod id;
+pub mod access;
 pub mod time;
 pub mod vector;
 pub mod stamp;

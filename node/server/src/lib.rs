@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod entropy;
 pub mod databases;
+pub mod http;
 pub mod listener;
 pub mod settings;
 pub mod shutdown;

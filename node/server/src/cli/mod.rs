@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 could not be done, 2 the command line or the settings are wrong.
 
 mod arguments;
+mod keys;
 mod serve;
 mod settings;
 
@@ -33,6 +34,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Check the settings or show them.
     Config(settings::ConfigArguments),
+    /// Make keys and hashes for the settings.
+    Keys(keys::KeysArguments),
 }
 
 /// Runs a command line and returns the process's exit code.
@@ -45,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match line.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(arguments) => settings::run(arguments),
+        Command::Keys(arguments) => keys::run(arguments),
     }
 }
 
