@@ -9,10 +9,7 @@
 //! A chore is a subcommand and a module of the same name. It needs nothing beyond the Rust toolchain; what else
 //! happens to be installed (cargo-nextest, cargo-deny) is used, and said so where it is absent.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "A chore talks to the person who started it."
-)]
+#![allow(clippy::print_stdout, reason = "A chore talks to the person who started it.")]
 
 mod bench;
 mod test;
@@ -23,12 +20,7 @@ use clap::{Parser, Subcommand};
 
 /// The whole command line.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Holdfast's chores.",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Holdfast's chores.", disable_help_subcommand = true)]
 struct CommandLine {
     #[command(subcommand)]
     chore: Chore,

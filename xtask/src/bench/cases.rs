@@ -59,9 +59,7 @@ pub(super) enum Case {
 /// The chosen cases in their usual order; all of them if none is chosen.
 pub(super) fn chosen(only: &[Case]) -> impl Iterator<Item = Case> {
     let all = <Case as clap::ValueEnum>::value_variants();
-    all.iter()
-        .copied()
-        .filter(|case| only.is_empty() || only.contains(case))
+    all.iter().copied().filter(|case| only.is_empty() || only.contains(case))
 }
 
 /// Everything a case needs to know.
@@ -88,8 +86,8 @@ type Outcome = Result<Vec<Row>, String>;
 impl Bench {
     /// Runs one case; a failure becomes a row, so that the others still run.
     pub(super) fn run(&self, case: Case) -> Vec<Row> {
-        let name = clap::ValueEnum::to_possible_value(&case)
-            .map_or_else(String::new, |value| value.get_name().to_owned());
+        let name =
+            clap::ValueEnum::to_possible_value(&case).map_or_else(String::new, |value| value.get_name().to_owned());
         eprintln!("bench: {name}");
         let directory = self.directory.join(&name);
         let outcome = match case {
@@ -117,18 +115,14 @@ impl Bench {
 
     fn start_node(&self, directory: &Path) -> Result<Option<Node>, String> {
         let binary = self.node.as_deref();
-        binary
-            .map(|binary| Node::start(binary, &directory.join("node")))
-            .transpose()
+        binary.map(|binary| Node::start(binary, &directory.join("node"))).transpose()
     }
 
     fn put(&self, directory: &Path, name: &str, connections: usize, least: f64) -> Outcome {
         let floor = Floor::start(&directory.join("floor"))?;
         let node = self.start_node(directory)?;
         let mut floor_plan = self.timed(floor.address, connections, Floor::put());
-        let mut node_plan = node
-            .as_ref()
-            .map(|node| self.timed(node.address, connections, Node::put()));
+        let mut node_plan = node.as_ref().map(|node| self.timed(node.address, connections, Node::put()));
         let mut sides = Sides::default();
         for _ in 0..self.rounds {
             sides.push_floor(drive_new(&mut floor_plan)?);
@@ -147,17 +141,11 @@ impl Bench {
         let floor = Floor::start(&directory.join("floor"))?;
         let node = self.start_node(directory)?;
         let numbers = Numbers::Below(GET_DOCUMENTS);
-        let floor_plan = Plan {
-            numbers,
-            ..self.timed(floor.address, self.connections, Floor::get())
-        };
+        let floor_plan = Plan { numbers, ..self.timed(floor.address, self.connections, Floor::get()) };
         let node_plan = match &node {
             Some(node) => {
                 load_documents(node, 0, GET_DOCUMENTS)?;
-                Some(Plan {
-                    numbers,
-                    ..self.timed(node.address, self.connections, Node::get())
-                })
+                Some(Plan { numbers, ..self.timed(node.address, self.connections, Node::get()) })
             }
             None => None,
         };
@@ -179,9 +167,7 @@ impl Bench {
             return Ok(vec![Row::skipped(&name, why)]);
         };
         let node = self.start_node(directory)?;
-        let mut node_plan = node
-            .as_ref()
-            .map(|node| self.timed(node.address, self.connections, Node::put()));
+        let mut node_plan = node.as_ref().map(|node| self.timed(node.address, self.connections, Node::put()));
         // `redis-benchmark` counts requests, not seconds, so a short run says how many to ask for.
         let pace = redis.set(self.connections, 5000)?.rate;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -210,10 +196,7 @@ impl Bench {
         let node = Node::start(binary, &directory.join("node"))?;
         let mut next = 0;
         let mut rows = Vec::new();
-        for (connections, wanted) in [
-            (BULK_CONNECTIONS, Wanted::AtLeast(1.0)),
-            (1, Wanted::Nothing),
-        ] {
+        for (connections, wanted) in [(BULK_CONNECTIONS, Wanted::AtLeast(1.0)), (1, Wanted::Nothing)] {
             let mut reports = Vec::new();
             for _ in 0..self.rounds {
                 let report = drive(&bulk_plan(&node, connections, next, BULK_ROUND_DOCUMENTS))?;
@@ -222,11 +205,7 @@ impl Bench {
             }
             let median = median_of(&reports).ok_or("no round was run")?;
             let rate = per_second(median.requests * BULK_DOCUMENTS, median.elapsed);
-            let target = if matches!(wanted, Wanted::Nothing) {
-                String::new()
-            } else {
-                ">= 50 k/s".to_owned()
-            };
+            let target = if matches!(wanted, Wanted::Nothing) { String::new() } else { ">= 50 k/s".to_owned() };
             rows.push(Row {
                 name: format!("bulk write of documents @{connections}, {BULK_DOCUMENTS} each"),
                 target,
@@ -248,31 +227,19 @@ impl Bench {
         for round in 0..self.rounds {
             let node = Node::start(binary, &directory.join(format!("node-{round}")))?;
             let from = Instant::now();
-            let output = node
-                .import(binary, &file)
-                .output()
-                .map_err(|error| format!("cannot run the import: {error}"))?;
+            let output =
+                node.import(binary, &file).output().map_err(|error| format!("cannot run the import: {error}"))?;
             seconds.push(from.elapsed().as_secs_f64());
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 return Err(format!("the import ended with {}:\n{said}", output.status));
             }
         }
-        let which = if real {
-            "real data"
-        } else {
-            "a made file of the same shape; no real data found"
-        };
+        let which = if real { "real data" } else { "a made file of the same shape; no real data found" };
         let note = format!("{which}; through a running node, process start included");
         Ok(vec![Row {
             unit: Unit::Seconds,
-            ..limit(
-                "import of 69,659 rows",
-                median(&mut seconds),
-                3.0,
-                "< 3 s",
-                note,
-            )
+            ..limit("import of 69,659 rows", median(&mut seconds), 3.0, "< 3 s", note)
         }])
     }
 
@@ -316,21 +283,13 @@ impl Bench {
         Ok(rows)
     }
 
-    fn timed(
-        &self,
-        address: std::net::SocketAddr,
-        connections: usize,
-        template: super::http::Template,
-    ) -> Plan {
+    fn timed(&self, address: std::net::SocketAddr, connections: usize, template: super::http::Template) -> Plan {
         Plan {
             address,
             connections,
             template,
             numbers: Numbers::From(0),
-            amount: Amount::Time {
-                warm_up: Duration::from_secs(1),
-                run: Duration::from_secs_f64(self.seconds),
-            },
+            amount: Amount::Time { warm_up: Duration::from_secs(1), run: Duration::from_secs_f64(self.seconds) },
         }
     }
 }
@@ -369,10 +328,7 @@ fn kill_under_load(node: &mut Node, next: u64) -> Result<u64, String> {
         connections: 64,
         template: Node::put(),
         numbers: Numbers::From(next),
-        amount: Amount::Time {
-            warm_up: Duration::ZERO,
-            run: Duration::from_secs(5),
-        },
+        amount: Amount::Time { warm_up: Duration::ZERO, run: Duration::from_secs(5) },
     };
     let load = std::thread::spawn(move || drive(&plan));
     std::thread::sleep(Duration::from_secs(2));
@@ -393,25 +349,13 @@ fn idle(binary: &Path, directory: &Path) -> Outcome {
         megabytes(read("RssAnon").unwrap_or(0)),
         node.ready_after.as_millis()
     );
-    Ok(vec![limit(
-        "idle memory (RSS)",
-        megabytes(resident) * 1e6,
-        30e6,
-        "< 30 MB",
-        note,
-    )])
+    Ok(vec![limit("idle memory (RSS)", megabytes(resident) * 1e6, 30e6, "< 30 MB", note)])
 }
 
 fn size(binary: &Path) -> Outcome {
     let bytes = file_bytes(binary)?;
     let note = "as built by the release profile, which strips".to_owned();
-    Ok(vec![limit(
-        "release binary",
-        megabytes(bytes) * 1e6,
-        25e6,
-        "< 25 MB",
-        note,
-    )])
+    Ok(vec![limit("release binary", megabytes(bytes) * 1e6, 25e6, "< 25 MB", note)])
 }
 
 /// A row of bytes that must stay below a fixed number.
@@ -454,10 +398,7 @@ impl Openings {
             Unit::Seconds.show(median(&mut self.ready)),
             Unit::Seconds.show(median(&mut self.first_read)),
         );
-        Row {
-            unit: Unit::Seconds,
-            ..limit(name, slowest, limit_seconds, target, note)
-        }
+        Row { unit: Unit::Seconds, ..limit(name, slowest, limit_seconds, target, note) }
     }
 }
 
@@ -490,20 +431,12 @@ impl Sides {
         let wanted = least > 0.0;
         Row {
             name: name.to_owned(),
-            target: if wanted {
-                format!(">= {least} x {against}")
-            } else {
-                String::new()
-            },
+            target: if wanted { format!(">= {least} x {against}") } else { String::new() },
             measured: median_of(&self.node).map(|report| report.rate),
             reference: Some(median(&mut self.against.clone())),
             ratio: self.ratio(),
             unit: Unit::PerSecond,
-            wanted: if wanted {
-                Wanted::AtLeast(least)
-            } else {
-                Wanted::Nothing
-            },
+            wanted: if wanted { Wanted::AtLeast(least) } else { Wanted::Nothing },
             note: notes.join("\n").trim().to_owned(),
             failed: failed(&self.node) || failed(&self.floor),
         }
@@ -531,10 +464,7 @@ fn describe(side: &str, reports: &[Report]) -> String {
     let Some(median) = median_of(reports) else {
         return String::new();
     };
-    let rates: Vec<String> = reports
-        .iter()
-        .map(|report| format!("{:.0}", report.rate))
-        .collect();
+    let rates: Vec<String> = reports.iter().map(|report| format!("{:.0}", report.rate)).collect();
     let text = format!(
         "{side}: p50 {:.2} ms, p99 {:.2} ms, max {:.1} ms; rounds {}",
         milliseconds(median.p50),
@@ -543,9 +473,7 @@ fn describe(side: &str, reports: &[Report]) -> String {
         rates.join(" ")
     );
     let errors: u64 = reports.iter().map(|report| report.errors).sum();
-    let first = reports
-        .iter()
-        .find_map(|report| report.first_error.as_ref());
+    let first = reports.iter().find_map(|report| report.first_error.as_ref());
     match first {
         Some(first) => format!("{text}\n{side}: {errors} errors, the first: {first}"),
         None => text,
@@ -559,9 +487,7 @@ fn refused_items(reports: &[Report]) -> String {
         let at = body.find("\"Error\":\"")?;
         Some(body.get(at..)?.chars().take(200).collect::<String>())
     });
-    refused.map_or_else(String::new, |text| {
-        format!("\nnode: an item was refused: {text}")
-    })
+    refused.map_or_else(String::new, |text| format!("\nnode: an item was refused: {text}"))
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -35,11 +35,7 @@ pub(super) fn write_purchases(path: &Path) -> io::Result<()> {
         line.clear();
         let (month, day) = (1 + row % 12, 1 + row % 28);
         let (quantity, euros, cents) = (1 + row % 5, 1 + row % 90, row % 100);
-        let _ = write!(
-            line,
-            "{:05},1997-{month:02}-{day:02},{quantity},{euros}.{cents:02}",
-            row / 3 + 1
-        );
+        let _ = write!(line, "{:05},1997-{month:02}-{day:02},{quantity},{euros}.{cents:02}", row / 3 + 1);
         writeln!(file, "{line}")?;
     }
     file.flush()

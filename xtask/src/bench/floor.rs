@@ -60,10 +60,7 @@ pub(super) fn serve(args: &FloorArgs) -> Result<(), Box<dyn Error>> {
             std::process::exit(1);
         }
     });
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(listen(sender))?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(listen(sender))?;
     Ok(())
 }
 
@@ -71,10 +68,7 @@ async fn listen(sender: mpsc::Sender<PendingWrite>) -> std::io::Result<()> {
     let constant: &'static str = Box::leak(documents::one(1).into_boxed_str());
     let router = Router::new()
         .route("/{id}", put(put_document))
-        .route(
-            "/constant",
-            get(move || async move { ([(header::CONTENT_TYPE, "application/json")], constant) }),
-        )
+        .route("/constant", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], constant) }))
         .with_state(sender);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let mut stdout = std::io::stdout();
@@ -110,11 +104,7 @@ impl Writer {
     fn open(directory: &Path) -> Result<Self, redb::Error> {
         let data = Database::create(directory.join("data.redb"))?;
         let log = Database::create(directory.join("log.redb"))?;
-        Ok(Self {
-            data,
-            log,
-            position: 0,
-        })
+        Ok(Self { data, log, position: 0 })
     }
 
     /// Commits everything it finds waiting as one batch, until nobody can send any more.

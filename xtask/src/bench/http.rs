@@ -54,13 +54,7 @@ impl Template {
     }
 
     /// A request whose body is `line` once per document, each with its own number.
-    pub(super) fn bulk(
-        method: &str,
-        path: &str,
-        headers: &[&str],
-        line: &str,
-        documents: u64,
-    ) -> Self {
+    pub(super) fn bulk(method: &str, path: &str, headers: &[&str], line: &str, documents: u64) -> Self {
         let mut slots = Vec::new();
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
         for header in headers {
@@ -78,11 +72,7 @@ impl Template {
             slots.extend(marks(line, text.len(), add));
             text.push_str(line);
         }
-        Self {
-            bytes: text.into_bytes(),
-            slots,
-            documents,
-        }
+        Self { bytes: text.into_bytes(), slots, documents }
     }
 
     /// The request for document `number` and those after it.
@@ -98,10 +88,7 @@ impl Template {
 
 /// Every place of [`MARK`] in `text`, as it will be once `text` stands at `offset`.
 fn marks(text: &str, offset: usize, add: u64) -> impl Iterator<Item = Slot> + '_ {
-    text.match_indices(MARK).map(move |(at, _)| Slot {
-        at: offset + at,
-        add,
-    })
+    text.match_indices(MARK).map(move |(at, _)| Slot { at: offset + at, add })
 }
 
 /// Writes `number` right-aligned with leading zeros.
@@ -154,27 +141,17 @@ enum Body {
 impl Connection {
     /// Connects without Nagle's delay.
     pub(super) async fn open(address: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| format!("cannot connect to {address}: {error}"))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
-        Ok(Self {
-            stream,
-            buffer: vec![0; 16 << 10],
-            filled: 0,
-        })
+        let stream =
+            TcpStream::connect(address).await.map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
+        Ok(Self { stream, buffer: vec![0; 16 << 10], filled: 0 })
     }
 
     /// Sends one request and reads its answer: the status, and the body as it came
     /// (a chunked one with its chunk sizes still in it).
     pub(super) async fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8]), String> {
         self.filled = 0;
-        self.stream
-            .write_all(request)
-            .await
-            .map_err(|error| format!("cannot send the request: {error}"))?;
+        self.stream.write_all(request).await.map_err(|error| format!("cannot send the request: {error}"))?;
         let head = loop {
             self.read_more().await?;
             if let Some(head) = parse_head(self.read())? {
@@ -246,11 +223,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, String> {
             body = Body::Chunked;
         }
     }
-    Ok(Some(Head {
-        status,
-        end: end + 4,
-        body,
-    }))
+    Ok(Some(Head { status, end: end + 4, body }))
 }
 
 /// The value of a header line if its name (lower case, with colon) is `name`.

@@ -119,14 +119,11 @@ async fn drive_all(plan: &Plan) -> Result<Report, String> {
             tokio::task::spawn_local(async move { run.repeat(connection, template).await })
         })
         .collect();
-    let longest = run.ends.map_or(Duration::from_mins(10), |ends| {
-        ends.saturating_duration_since(Instant::now())
-    });
+    let longest = run.ends.map_or(Duration::from_mins(10), |ends| ends.saturating_duration_since(Instant::now()));
     let all = async {
         for task in tasks {
             // A task ends only by returning; a panic in it is a bug that the numbers would hide.
-            task.await
-                .map_err(|error| format!("a connection's task failed: {error}"))?;
+            task.await.map_err(|error| format!("a connection's task failed: {error}"))?;
         }
         Ok::<(), String>(())
     };
@@ -188,8 +185,7 @@ impl Run {
         if self.ends.is_some_and(|ends| now >= ends) {
             return None;
         }
-        self.requests_left
-            .set(self.requests_left.get().checked_sub(1)?);
+        self.requests_left.set(self.requests_left.get().checked_sub(1)?);
         match self.numbers.get() {
             Numbers::From(number) => {
                 self.numbers.set(Numbers::From(number + self.documents));
@@ -251,10 +247,7 @@ impl Run {
 }
 
 /// A rate, zero for no time at all.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "rates are shown with three digits"
-)]
+#[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
 pub(super) fn per_second(count: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() {
         return 0.0;

@@ -13,14 +13,14 @@
 //!
 //! What it does not do: judge correctness. An answer other than 2xx makes a row fail, no more.
 
-mod cases;
 mod documents;
-mod floor;
 mod http;
 mod load;
+mod floor;
 mod process;
 mod servers;
 mod table;
+mod cases;
 
 use cases::{Bench, Case};
 use std::fs::{File, TryLockError};
@@ -76,9 +76,9 @@ enum Part {
 /// Runs the benchmark, or the part of it that this process is.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
     let outcome = match &args.part {
-        Some(Part::Floor(args)) => floor::serve(args)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| format!("floor: {error}")),
+        Some(Part::Floor(args)) => {
+            floor::serve(args).map(|()| ExitCode::SUCCESS).map_err(|error| format!("floor: {error}"))
+        }
         None if cfg!(debug_assertions) => run_optimised(),
         None => measure(&args),
     };
@@ -106,8 +106,8 @@ fn measure(args: &BenchArgs) -> Result<ExitCode, String> {
     let node = match (&args.node, args.floor_only) {
         (_, true) => None,
         (Some(path), false) => {
-            let path = std::fs::canonicalize(path)
-                .map_err(|error| format!("cannot find {}: {error}", path.display()))?;
+            let path =
+                std::fs::canonicalize(path).map_err(|error| format!("cannot find {}: {error}", path.display()))?;
             Some(path)
         }
         (None, false) => {
@@ -115,7 +115,7 @@ fn measure(args: &BenchArgs) -> Result<ExitCode, String> {
             Some(built_binary("holdfast")?)
         }
     };
-    let directory = built_binary("xtask")?.with_file_name("bench");
+    let directory = target()?.join("bench");
     let _lock = lock(&directory)?;
     let bench = Bench {
         node,
@@ -187,16 +187,19 @@ fn build(package: &str) -> Result<(), String> {
     Err(format!("{package} does not build; see above"))
 }
 
-/// An optimised binary of this workspace, found beside the running one: `target/{profile}/xtask`.
+/// An optimised binary of this workspace.
 fn built_binary(name: &str) -> Result<PathBuf, String> {
-    let own = std::env::current_exe()
-        .map_err(|error| format!("cannot find this program's own file: {error}"))?;
-    let target = own
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("this program is not in a target directory; run it as `cargo xtask bench`")?;
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    Ok(target.join("release").join(file))
+    Ok(target()?.join("release").join(file))
+}
+
+/// The target directory, which holds the running program: `target/{profile}/xtask`.
+fn target() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    own.parent()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf)
+        .ok_or_else(|| "this program is not in a target directory; run it as `cargo xtask bench`".to_owned())
 }
 
 /// Where the real data is: as told, or beside the project.

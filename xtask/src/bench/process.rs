@@ -24,28 +24,19 @@ pub(super) struct Program {
 
 impl Program {
     /// Starts `command` with its output in `log`.
-    pub(super) fn start(
-        name: &'static str,
-        command: &mut Command,
-        log: &Path,
-    ) -> Result<Self, String> {
+    pub(super) fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Self, String> {
         let open = || -> io::Result<(File, File)> {
             let file = File::options().create(true).append(true).open(log)?;
             Ok((file.try_clone()?, file))
         };
-        let (stdout, stderr) =
-            open().map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let (stdout, stderr) = open().map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
             .map_err(|error| format!("cannot start {name}: {error}"))?;
-        Ok(Self {
-            child,
-            name,
-            log: log.to_path_buf(),
-        })
+        Ok(Self { child, name, log: log.to_path_buf() })
     }
 
     /// The last lines the program wrote, for an error message.
@@ -59,11 +50,7 @@ impl Program {
     pub(super) fn check(&mut self) -> Result<(), String> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(format!(
-                "{} ended by itself ({status}):\n{}",
-                self.name,
-                self.log_tail()
-            )),
+            Ok(Some(status)) => Err(format!("{} ended by itself ({status}):\n{}", self.name, self.log_tail())),
             Err(error) => Err(format!("cannot watch {}: {error}", self.name)),
         }
     }
@@ -81,10 +68,7 @@ impl Program {
             return Err("a clean stop needs signals, which this system lacks".to_owned());
         }
         // The shell's own `kill` is always there, the program of that name is not.
-        let asked = Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -TERM {}", self.child.id()))
-            .status();
+        let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
         if !asked.is_ok_and(|status| status.success()) {
             return Err(format!("cannot send SIGTERM to {}", self.name));
         }
@@ -93,29 +77,19 @@ impl Program {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => {
-                    return Err(format!(
-                        "{} stopped with {status}:\n{}",
-                        self.name,
-                        self.log_tail()
-                    ));
+                    return Err(format!("{} stopped with {status}:\n{}", self.name, self.log_tail()));
                 }
                 Ok(None) => std::thread::sleep(Duration::from_millis(10)),
                 Err(error) => return Err(format!("cannot watch {}: {error}", self.name)),
             }
         }
-        Err(format!(
-            "{} has not stopped within {} s of SIGTERM",
-            self.name,
-            STOP_WITHIN.as_secs()
-        ))
+        Err(format!("{} has not stopped within {} s of SIGTERM", self.name, STOP_WITHIN.as_secs()))
     }
 
     /// A `/proc/{pid}/status` field in bytes, such as `VmRSS`; `None` where there is no `/proc`.
     pub(super) fn memory_bytes(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status
-            .lines()
-            .find(|line| line.split(':').next() == Some(field))?;
+        let line = status.lines().find(|line| line.split(':').next() == Some(field))?;
         let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
         Some(kilobytes * 1024)
     }

@@ -20,16 +20,8 @@ const DATABASE: &str = "bench";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Headers of every request to the node, and to the floor, which ignores them.
 const HEADERS: [&str; 2] = ["Database: bench", "ApiKey: root"];
-const HEADERS_JSON: [&str; 3] = [
-    "Database: bench",
-    "ApiKey: root",
-    "Content-Type: application/json",
-];
-const HEADERS_NDJSON: [&str; 3] = [
-    "Database: bench",
-    "ApiKey: root",
-    "Content-Type: application/x-ndjson",
-];
+const HEADERS_JSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/json"];
+const HEADERS_NDJSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/x-ndjson"];
 
 /// The floor program; it ends when its standard input closes.
 #[derive(Debug)]
@@ -53,9 +45,7 @@ impl Floor {
             .map_err(failed)?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(failed)?;
+            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
         }
         match line.trim().parse() {
             Ok(address) => Ok(Self { child, address }),
@@ -122,12 +112,7 @@ impl Node {
         let mut program = Program::start("the node", &mut command, &directory.join("node.log"))?;
         let ready = Template::single("GET", "/readyz", &[], "");
         wait_until(&mut program, || answers_ok(address, &ready))?;
-        Ok(Self {
-            program,
-            address,
-            ready_after: started.elapsed(),
-            started,
-        })
+        Ok(Self { program, address, ready_after: started.elapsed(), started })
     }
 
     /// From the start of the process until this document was read.
@@ -209,13 +194,8 @@ impl Redis {
             .args(["--save", "", "--daemonize", "no", "--dir"])
             .arg(directory);
         let mut program = Program::start("Redis", &mut command, &directory.join("redis.log"))?;
-        wait_until(&mut program, || {
-            std::net::TcpStream::connect(address).is_ok()
-        })?;
-        Ok(Some(Self {
-            _program: program,
-            address,
-        }))
+        wait_until(&mut program, || std::net::TcpStream::connect(address).is_ok())?;
+        Ok(Some(Self { _program: program, address }))
     }
 
     /// SETs of the same payload from the same number of connections, without pipelining.
@@ -229,9 +209,7 @@ impl Redis {
             .output()
             .map_err(|error| format!("cannot run redis-benchmark: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        parse_redis(&text).ok_or_else(|| {
-            format!("redis-benchmark answered what this program cannot read: {text}")
-        })
+        parse_redis(&text).ok_or_else(|| format!("redis-benchmark answered what this program cannot read: {text}"))
     }
 }
 
@@ -242,11 +220,7 @@ fn parse_redis(csv: &str) -> Option<RedisRun> {
         let field = line.split(',').nth(column)?;
         field.trim().trim_matches('"').parse().ok()
     };
-    Some(RedisRun {
-        rate: number(1)?,
-        p50_ms: number(4)?,
-        p99_ms: number(6)?,
-    })
+    Some(RedisRun { rate: number(1)?, p50_ms: number(4)?, p99_ms: number(6)? })
 }
 
 /// The size of an executable file.
@@ -269,18 +243,14 @@ pub(super) fn directory_bytes(path: &Path) -> u64 {
 }
 
 /// The purchases file to import, and whether it is the real one.
-pub(super) fn purchases(
-    real_data: Option<&Path>,
-    directory: &Path,
-) -> Result<(PathBuf, bool), String> {
+pub(super) fn purchases(real_data: Option<&Path>, directory: &Path) -> Result<(PathBuf, bool), String> {
     let real = real_data.map(|directory| directory.join("cdnow-purchases.csv"));
     if let Some(path) = real.filter(|path| path.is_file()) {
         return Ok((path, true));
     }
     make_directory(directory)?;
     let path = directory.join("purchases.csv");
-    documents::write_purchases(&path)
-        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    documents::write_purchases(&path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok((path, false))
 }
 
@@ -306,8 +276,7 @@ fn wait_until(program: &mut Program, mut done: impl FnMut() -> bool) -> Result<(
 }
 
 fn make_directory(path: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| format!("cannot create {}: {error}", path.display()))
+    std::fs::create_dir_all(path).map_err(|error| format!("cannot create {}: {error}", path.display()))
 }
 
 #[cfg(test)]

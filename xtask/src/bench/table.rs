@@ -66,11 +66,7 @@ impl Row {
 
     /// A line for something that should have worked.
     pub(super) fn broken(name: &str, why: impl Into<String>) -> Self {
-        Self {
-            note: why.into(),
-            failed: true,
-            ..Self::skipped(name, "")
-        }
+        Self { note: why.into(), failed: true, ..Self::skipped(name, "") }
     }
 
     /// Adds a line to the note.
@@ -105,8 +101,7 @@ impl Row {
             self.target.clone(),
             number(self.measured),
             number(self.reference),
-            self.ratio
-                .map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+            self.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
             met.to_owned(),
         ]
     }
@@ -150,9 +145,8 @@ const HEADINGS: [&str; 6] = ["case", "target", "measured", "against", "ratio", "
 
 /// Prints the table with each line's note below it.
 pub(super) fn print(heading: &str, rows: &[Row]) -> io::Result<()> {
-    let cells: Vec<[String; 6]> = std::iter::once(HEADINGS.map(str::to_owned))
-        .chain(rows.iter().map(Row::cells))
-        .collect();
+    let cells: Vec<[String; 6]> =
+        std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
         let width = |line: &[String; 6]| line.get(column).map_or(0, |cell| cell.chars().count());
         cells.iter().map(width).max().unwrap_or(0)
