@@ -1,0 +1,539 @@
+//! What crosses the wire between peers, as JSON: PascalCase as it is written, camelCase accepted as well.
+//!
+//! Everything here is untrusted until [`OperationRecord::into_operation`] has accepted it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::counter::{Amount, Increment};
+use crate::error::Refusal;
+use crate::id::{CollectionName, DocumentId, NodeName};
+use crate::json::JsonText;
+use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
+use crate::operation::{Group, Operation, OperationKind};
+use crate::stamp::Stamp;
+use crate::time::Millis;
+use crate::vector::{Dot, Origin, Position, Sequence, Vector};
+
+/// Number of the protocol that this node speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// An operation as peers and people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OperationRecord {
+    /// Operation id, a ULID.
+    #[serde(alias = "id")]
+    pub id: String,
+    /// Name of the node that wrote it.
+    #[serde(alias = "nodeId")]
+    pub node_id: String,
+    /// Which life of that node, 16 hexadecimal digits.
+    #[serde(alias = "incarnation")]
+    pub incarnation: String,
+    /// The writer's clock, for people. `Stamp` is what counts.
+    #[serde(alias = "timestampUtc", default)]
+    pub timestamp_utc: String,
+    /// The writer's hybrid logical clock: milliseconds, a dot, four hexadecimal digits.
+    #[serde(alias = "stamp")]
+    pub stamp: String,
+    /// Collection.
+    #[serde(alias = "collection")]
+    pub collection: String,
+    /// Document id; empty for an operation on the collection itself.
+    #[serde(alias = "entityId")]
+    pub entity_id: String,
+    /// 1 insert, 2 update, 3 delete; 0 for what is none of them.
+    #[serde(alias = "operationType")]
+    pub operation_type: u8,
+    /// `put`, `patch`, `delete`, `increment`, `collection-register`; or `kind-N` for one not known here.
+    #[serde(alias = "kind")]
+    pub kind: String,
+    /// The document after the operation, as JSON text; for a kind not known here, hexadecimal bytes.
+    #[serde(alias = "payload", default)]
+    pub payload: Option<String>,
+    /// The merge patch that was sent, as JSON text.
+    #[serde(alias = "patch", default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
+    /// What an increment adds.
+    #[serde(alias = "increments", default, skip_serializing_if = "Option::is_none")]
+    pub increments: Option<Vec<IncrementRecord>>,
+    /// The operation's number at its writer.
+    #[serde(alias = "sequence")]
+    pub sequence: u64,
+    /// Its position in the log of the node that sends it.
+    #[serde(alias = "logSequence", default)]
+    pub log_sequence: u64,
+    /// What the writer had seen: sequence by origin.
+    #[serde(alias = "context", default)]
+    pub context: BTreeMap<String, u64>,
+    /// Its place in a transaction.
+    #[serde(alias = "group", default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupRecord>,
+    /// Always null; kept for clients that expect it.
+    #[serde(alias = "parentVersion", default)]
+    pub parent_version: Option<String>,
+    /// Always null; kept for clients that expect it.
+    #[serde(alias = "globalSequence", default)]
+    pub global_sequence: Option<u64>,
+    /// Whether it came from another node.
+    #[serde(alias = "isSynced", default)]
+    pub is_synced: bool,
+    /// Whether it deletes the document.
+    #[serde(alias = "isTombstone", default)]
+    pub is_tombstone: bool,
+}
+
+/// One field of an increment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IncrementRecord {
+    /// Keys from the top of the document.
+    #[serde(alias = "path")]
+    pub path: Vec<String>,
+    /// The amount, as decimal text.
+    #[serde(alias = "amount")]
+    pub amount: String,
+}
+
+/// An operation's place in its transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GroupRecord {
+    /// Id of the transaction's first operation.
+    #[serde(alias = "id")]
+    pub id: String,
+    /// From 0.
+    #[serde(alias = "index")]
+    pub index: u32,
+    /// How many operations the transaction has.
+    #[serde(alias = "count")]
+    pub count: u32,
+}
+
+/// A stretch of the sender's log, offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PushRequest {
+    /// The sender's protocol.
+    #[serde(alias = "protocol", default = "protocol")]
+    pub protocol: u32,
+    /// Who sends.
+    #[serde(alias = "sourceNodeId")]
+    pub source_node_id: String,
+    /// Which life of the sender.
+    #[serde(alias = "sourceIncarnation")]
+    pub source_incarnation: String,
+    /// The log that the positions count, hexadecimal.
+    #[serde(alias = "logId")]
+    pub log_id: String,
+    /// The stretch begins after this position …
+    #[serde(alias = "afterLogSequence")]
+    pub after_log_sequence: u64,
+    /// … and is complete up to this one.
+    #[serde(alias = "throughLogSequence")]
+    pub through_log_sequence: u64,
+    /// What the sender knows, so that nothing of it is sent back.
+    #[serde(alias = "vector", default)]
+    pub vector: BTreeMap<String, u64>,
+    /// The operations, by rising position.
+    #[serde(alias = "operations")]
+    pub operations: Vec<OperationRecord>,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PushResponse {
+    /// The answerer's protocol.
+    #[serde(alias = "protocol", default = "protocol")]
+    pub protocol: u32,
+    /// Operations that were looked at.
+    #[serde(alias = "processedCount")]
+    pub processed_count: u64,
+    /// Operations that were new.
+    #[serde(alias = "acceptedCount")]
+    pub accepted_count: u64,
+    /// The sender's position up to which the answerer has everything.
+    #[serde(alias = "lastProcessedLogSequence")]
+    pub last_processed_log_sequence: u64,
+    /// The first operation that could not be taken because earlier ones of its origin are missing.
+    #[serde(alias = "gap", default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// Who answers, and how far it is.
+    #[serde(alias = "standing")]
+    pub standing: StandingRecord,
+}
+
+/// A question for what the asker lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PullRequest {
+    /// The asker's protocol.
+    #[serde(alias = "protocol", default = "protocol")]
+    pub protocol: u32,
+    /// Who asks.
+    #[serde(alias = "requestingNodeId")]
+    pub requesting_node_id: String,
+    /// The position of the answerer's log up to which the asker has everything.
+    #[serde(alias = "afterLogSequence")]
+    pub after_log_sequence: u64,
+    /// The log that this position counts, hexadecimal; of another log, the answer starts from its beginning.
+    #[serde(alias = "logId", default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
+    /// Most operations that the asker wants.
+    #[serde(alias = "batchSize", default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<i64>,
+    /// What the asker knows already.
+    #[serde(alias = "vector", default)]
+    pub vector: BTreeMap<String, u64>,
+}
+
+/// A stretch of the answerer's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PullResponse {
+    /// The answerer's protocol.
+    #[serde(alias = "protocol", default = "protocol")]
+    pub protocol: u32,
+    /// The operations, by rising position.
+    #[serde(alias = "operations")]
+    pub operations: Vec<OperationRecord>,
+    /// The stretch begins after this position …
+    #[serde(alias = "afterLogSequence")]
+    pub after_log_sequence: u64,
+    /// … and is complete up to this one.
+    #[serde(alias = "throughLogSequence")]
+    pub through_log_sequence: u64,
+    /// Whether the log goes on.
+    #[serde(alias = "hasMore")]
+    pub has_more: bool,
+    /// Who answers, and how far it is.
+    #[serde(alias = "standing")]
+    pub standing: StandingRecord,
+}
+
+/// Who a node is and how far its log of one database reaches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StandingRecord {
+    /// Its name.
+    #[serde(alias = "nodeId")]
+    pub node_id: String,
+    /// Which life of it.
+    #[serde(alias = "incarnation")]
+    pub incarnation: String,
+    /// Its log, hexadecimal.
+    #[serde(alias = "logId")]
+    pub log_id: String,
+    /// Its newest position.
+    #[serde(alias = "newestLogSequence")]
+    pub newest_log_sequence: u64,
+    /// What it knows.
+    #[serde(alias = "vector", default)]
+    pub vector: BTreeMap<String, u64>,
+    /// Its wall clock, in milliseconds since the Unix epoch.
+    #[serde(alias = "nowMillis", default)]
+    pub now_millis: u64,
+}
+
+/// The same, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Who it is.
+    pub origin: Origin,
+    /// Its log.
+    pub log_id: u64,
+    /// Its newest position.
+    pub newest: Position,
+    /// What it knows.
+    pub vector: Vector,
+    /// Its wall clock.
+    pub now: Millis,
+}
+
+fn protocol() -> u32 {
+    PROTOCOL
+}
+
+impl OperationRecord {
+    /// An operation at its position in the log of the node `local`.
+    pub fn new(operation: &Operation, position: Position, local: &Origin) -> Self {
+        let (kind, payload, patch, increments) = contents(&operation.kind);
+        Self {
+            id: operation.id.to_string(),
+            node_id: operation.dot.origin.node.to_string(),
+            incarnation: format!("{:016x}", operation.dot.origin.incarnation),
+            timestamp_utc: operation.stamp.millis().to_utc_text(),
+            stamp: operation.stamp.to_string(),
+            collection: operation.collection.to_string(),
+            entity_id: operation.document.as_ref().map_or("", DocumentId::as_str).to_owned(),
+            operation_type: operation_type(&operation.kind),
+            kind,
+            payload,
+            patch,
+            increments,
+            sequence: operation.dot.sequence.0,
+            log_sequence: position.0,
+            context: vector_record(&operation.context),
+            group: operation.group.map(|group| GroupRecord {
+                id: group.id.to_string(),
+                index: group.index,
+                count: group.count,
+            }),
+            parent_version: None,
+            global_sequence: None,
+            is_synced: operation.dot.origin != *local,
+            is_tombstone: matches!(operation.kind, OperationKind::Delete),
+        }
+    }
+
+    /// Checks everything and gives the operation with the sender's position.
+    pub fn into_operation(self) -> Result<(Position, Operation), Refusal> {
+        let place = format!("operation {}", self.id);
+        let fail = |what: &str| Refusal::invalid("invalid-operation", format!("{place}: {what}"));
+        let origin = Origin { node: NodeName::parse(&self.node_id)?, incarnation: parse_hex(&self.incarnation)? };
+        if self.sequence == 0 {
+            return Err(fail("its sequence must be at least 1"));
+        }
+        let document = match self.entity_id.as_str() {
+            "" => None,
+            id => Some(DocumentId::parse(id)?),
+        };
+        let group = self.group.as_ref().map(GroupRecord::to_group).transpose()?;
+        let operation = Operation {
+            id: self.id.parse()?,
+            dot: Dot { origin, sequence: Sequence(self.sequence) },
+            stamp: parse_stamp(&self.stamp).ok_or_else(|| fail("its stamp is not valid"))?,
+            collection: CollectionName::parse_any(&self.collection)?,
+            document,
+            context: parse_vector(&self.context)?,
+            group,
+            kind: self.parse_kind().map_err(|refusal| fail(&refusal.to_string()))?,
+        };
+        let needs_document =
+            !matches!(operation.kind, OperationKind::RegisterCollection | OperationKind::Unknown { .. });
+        if needs_document != operation.document.is_some() && !matches!(operation.kind, OperationKind::Unknown { .. }) {
+            return Err(fail("its kind and its document id do not go together"));
+        }
+        Ok((Position(self.log_sequence), operation))
+    }
+
+    fn parse_kind(&self) -> Result<OperationKind, Refusal> {
+        let missing = |what: &str| Refusal::invalid("invalid-operation", format!("{what} is missing"));
+        let payload = || self.payload.as_deref().ok_or_else(|| missing("Payload"));
+        Ok(match self.kind.as_str() {
+            "put" => OperationKind::Put { body: JsonText::parse(payload()?)?, created: self.operation_type == 1 },
+            "patch" => OperationKind::Patch {
+                body: JsonText::parse(payload()?)?,
+                patch: JsonText::parse(self.patch.as_deref().ok_or_else(|| missing("Patch"))?)?,
+            },
+            "delete" => OperationKind::Delete,
+            "increment" => {
+                let fields = self.increments.as_ref().ok_or_else(|| missing("Increments"))?;
+                OperationKind::Increment(parse_increments(fields)?)
+            }
+            "collection-register" => OperationKind::RegisterCollection,
+            other => {
+                let code = other.strip_prefix("kind-").and_then(|code| code.parse().ok());
+                let code = code.ok_or_else(|| missing("a known Kind"))?;
+                OperationKind::Unknown { code, payload: parse_bytes(payload()?)? }
+            }
+        })
+    }
+}
+
+impl GroupRecord {
+    fn to_group(&self) -> Result<Group, Refusal> {
+        let is_sound = self.index < self.count && self.count as usize <= TRANSACTION_OPERATIONS_MAX;
+        if !is_sound {
+            return Err(Refusal::invalid("invalid-operation", "A transaction group's index or count is not valid."));
+        }
+        Ok(Group { id: self.id.parse()?, index: self.index, count: self.count })
+    }
+}
+
+impl StandingRecord {
+    /// Checks it.
+    pub fn parse(&self) -> Result<Standing, Refusal> {
+        Ok(Standing {
+            origin: Origin { node: NodeName::parse(&self.node_id)?, incarnation: parse_hex(&self.incarnation)? },
+            log_id: parse_hex(&self.log_id)?,
+            newest: Position(self.newest_log_sequence),
+            vector: parse_vector(&self.vector)?,
+            now: Millis(self.now_millis),
+        })
+    }
+}
+
+impl From<&Standing> for StandingRecord {
+    fn from(standing: &Standing) -> Self {
+        Self {
+            node_id: standing.origin.node.to_string(),
+            incarnation: format!("{:016x}", standing.origin.incarnation),
+            log_id: format!("{:016x}", standing.log_id),
+            newest_log_sequence: standing.newest.0,
+            vector: vector_record(&standing.vector),
+            now_millis: standing.now.0,
+        }
+    }
+}
+
+/// A vector as JSON shows it.
+pub fn vector_record(vector: &Vector) -> BTreeMap<String, u64> {
+    vector.iter().map(|(origin, sequence)| (origin.to_string(), sequence.0)).collect()
+}
+
+/// Checks a vector from the wire.
+pub fn parse_vector(record: &BTreeMap<String, u64>) -> Result<Vector, Refusal> {
+    if record.len() > VECTOR_ORIGINS_MAX {
+        return Err(Refusal::invalid(
+            "invalid-vector",
+            format!("A vector names more than {VECTOR_ORIGINS_MAX} origins."),
+        ));
+    }
+    record.iter().map(|(origin, sequence)| Ok((origin.parse::<Origin>()?, Sequence(*sequence)))).collect()
+}
+
+/// Reads a number of 16 hexadecimal digits.
+pub fn parse_hex(text: &str) -> Result<u64, Refusal> {
+    let refuse = || Refusal::invalid("invalid-number", "Expected 16 hexadecimal digits.");
+    if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(refuse());
+    }
+    u64::from_str_radix(text, 16).map_err(|_| refuse())
+}
+
+/// The number that clients know an operation's kind by.
+pub fn operation_type(kind: &OperationKind) -> u8 {
+    match kind {
+        OperationKind::Put { created: true, .. } => 1,
+        OperationKind::Put { .. } | OperationKind::Patch { .. } | OperationKind::Increment(_) => 2,
+        OperationKind::Delete => 3,
+        OperationKind::RegisterCollection | OperationKind::Unknown { .. } => 0,
+    }
+}
+
+type Contents = (String, Option<String>, Option<String>, Option<Vec<IncrementRecord>>);
+
+fn contents(kind: &OperationKind) -> Contents {
+    let name = kind.name().to_owned();
+    match kind {
+        OperationKind::Put { body, .. } => (name, Some(body.as_str().to_owned()), None, None),
+        OperationKind::Patch { body, patch } => {
+            (name, Some(body.as_str().to_owned()), Some(patch.as_str().to_owned()), None)
+        }
+        OperationKind::Increment(increment) => {
+            let field = |(path, amount): &(Vec<String>, Amount)| IncrementRecord {
+                path: path.clone(),
+                amount: amount.to_text(),
+            };
+            (name, None, None, Some(increment.0.iter().map(field).collect()))
+        }
+        OperationKind::Delete | OperationKind::RegisterCollection => (name, None, None, None),
+        OperationKind::Unknown { code, payload } => {
+            let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            (format!("kind-{code}"), Some(hex), None, None)
+        }
+    }
+}
+
+fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
+    let refuse = || Refusal::invalid("invalid-increment", "An increment's fields are not valid.");
+    if fields.is_empty() || fields.len() > INCREMENT_FIELDS_MAX {
+        return Err(refuse());
+    }
+    let field = |field: &IncrementRecord| {
+        let is_sound = !field.path.is_empty() && field.path.len() <= DOCUMENT_DEPTH_MAX;
+        let amount = Amount::parse(&field.amount).filter(|_| is_sound).ok_or_else(refuse)?;
+        Ok((field.path.clone(), amount))
+    };
+    fields.iter().map(field).collect::<Result<Vec<_>, _>>().map(Increment)
+}
+
+fn parse_stamp(text: &str) -> Option<Stamp> {
+    let (millis, counter) = text.split_once('.')?;
+    Some(Stamp::new(Millis(millis.parse().ok()?), u16::from_str_radix(counter, 16).ok()?))
+}
+
+fn parse_bytes(hex: &str) -> Result<Arc<[u8]>, Refusal> {
+    let refuse = || Refusal::invalid("invalid-operation", "A payload is not hexadecimal.");
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).map_err(|_| refuse())?;
+        u8::from_str_radix(text, 16).map_err(|_| refuse())
+    };
+    if !hex.len().is_multiple_of(2) {
+        return Err(refuse());
+    }
+    hex.as_bytes().chunks(2).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn operation(kind: OperationKind) -> Operation {
+        let origin = Origin { node: NodeName::parse("till-1").unwrap(), incarnation: 0xab };
+        let document = (!matches!(kind, OperationKind::RegisterCollection)).then(|| DocumentId::parse("ä/1").unwrap());
+        Operation {
+            id: crate::id::OperationId(7),
+            dot: Dot { origin: origin.clone(), sequence: Sequence(3) },
+            stamp: Stamp::new(Millis(1_700_000_000_123), 0x1f),
+            collection: CollectionName::parse("orders").unwrap(),
+            document,
+            context: [(origin, Sequence(2))].into_iter().collect(),
+            group: Some(Group { id: crate::id::OperationId(7), index: 0, count: 2 }),
+            kind,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_operation_survives_the_wire() {
+        let body = || JsonText::parse(r#"{"a":1.50}"#).unwrap();
+        let increment = Increment(vec![(vec!["a".to_owned(), "b".to_owned()], Amount::parse("-0.5").unwrap())]);
+        for kind in [
+            OperationKind::Put { body: body(), created: true },
+            OperationKind::Put { body: body(), created: false },
+            OperationKind::Patch { body: body(), patch: body() },
+            OperationKind::Delete,
+            OperationKind::Increment(increment),
+            OperationKind::RegisterCollection,
+            OperationKind::Unknown { code: 99, payload: Arc::from([1u8, 2, 255].as_slice()) },
+        ] {
+            let sent = operation(kind);
+            let record = OperationRecord::new(&sent, Position(9), &sent.dot.origin);
+            let text = serde_json::to_string(&record).unwrap();
+            let read: OperationRecord = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.into_operation().unwrap(), (Position(9), sent), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_camel_case_message_is_understood() {
+        let text = r#"{"requestingNodeId":"node-2","afterLogSequence":5,"batchSize":10}"#;
+        let request: PullRequest = serde_json::from_str(text).unwrap();
+        assert_eq!((request.after_log_sequence, request.batch_size, request.protocol), (5, Some(10), PROTOCOL));
+    }
+
+    #[test]
+    fn what_a_peer_must_not_send_is_refused() {
+        let origin = operation(OperationKind::Delete).dot.origin;
+        let good = || OperationRecord::new(&operation(OperationKind::Delete), Position(1), &origin);
+        let broken: Vec<OperationRecord> = vec![
+            OperationRecord { id: "x".into(), ..good() },
+            OperationRecord { sequence: 0, ..good() },
+            OperationRecord { entity_id: String::new(), ..good() },
+            OperationRecord { collection: "a/b".into(), ..good() },
+            OperationRecord { kind: "put".into(), ..good() },
+            OperationRecord { kind: "put".into(), payload: Some("[1]".into()), ..good() },
+            OperationRecord { incarnation: "+1".into(), ..good() },
+            OperationRecord { group: Some(GroupRecord { id: "x".into(), index: 2, count: 2 }), ..good() },
+        ];
+        for record in broken {
+            assert!(record.clone().into_operation().is_err(), "{record:?}");
+        }
+    }
+}
