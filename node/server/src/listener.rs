@@ -197,8 +197,7 @@ impl Listeners {
     }
 }
 
-/// What every connection needs to know.
-#[derive(Clone)]
+/// What every socket's connections share.
 struct Serving {
     routes: Router,
     connections: TaskTracker,
@@ -219,15 +218,19 @@ impl Serving {
             let Some((stream, caller, permit)) = accepted else {
                 continue;
             };
-            let serving = self.clone();
+            let connection = Connection {
+                routes: self.routes.clone(),
+                // A child of its own, since every wake-up of every connection looks at it, and
+                // they would all queue for the lock of one.
+                stop: self.stop.child_token(),
+                cut: self.cut.clone(),
+                idle_time_max: self.idle_time_max,
+                caller,
+            };
             let tls = socket.tls.clone();
             self.connections.spawn(async move {
                 let _permit = permit;
-                tokio::select! {
-                    biased;
-                    () = serving.connection(stream, caller, tls) => {}
-                    () = serving.cut.cancelled() => {}
-                }
+                connection.serve(stream, tls).await;
             });
         }
     }
@@ -236,13 +239,14 @@ impl Serving {
         &self,
         socket: &Socket,
     ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        // The semaphore is never closed, so that an error cannot come.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         match socket.listener.accept().await {
             Ok((stream, caller)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%caller, %error, "connection keeps delaying small answers");
                 }
+                // Accepted first, so that a socket nobody calls holds no permit. The semaphore is
+                // never closed, so that an error cannot come.
+                let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
                 Some((stream, caller, permit))
             }
             Err(error) if is_of_one_connection(&error) => None,
@@ -253,44 +257,67 @@ impl Serving {
             }
         }
     }
+}
 
-    async fn connection(&self, stream: TcpStream, caller: SocketAddr, tls: Option<TlsAcceptor>) {
+/// One caller, from the first byte to the last.
+struct Connection {
+    routes: Router,
+    stop: CancellationToken,
+    cut: CancellationToken,
+    idle_time_max: Duration,
+    caller: SocketAddr,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let Some(acceptor) = tls else {
-            return self.requests(stream, caller).await;
+            return self.requests(stream).await;
         };
+        let caller = self.caller;
         let handshake = tokio::select! {
             biased;
             handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)) => handshake,
             () = self.stop.cancelled() => return,
         };
         match handshake {
-            Ok(Ok(stream)) => self.requests(stream, caller).await,
+            Ok(Ok(stream)) => self.requests(stream).await,
             Ok(Err(error)) => debug!(%caller, %error, "TLS handshake failed"),
             Err(_) => debug!(%caller, "TLS handshake took too long"),
         }
     }
 
-    async fn requests<S>(&self, stream: S, caller: SocketAddr)
+    async fn requests<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let routes = self.routes.clone();
+        let Self {
+            routes,
+            stop,
+            cut,
+            idle_time_max,
+            caller,
+        } = self;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(caller));
             answer(routes.clone(), request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.idle_time_max)
+            .header_read_timeout(idle_time_max)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
+            () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // Nothing is cut off before a stop, so that the other token costs nothing till then.
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = cut.cancelled() => return,
+                }
             }
         };
         if let Err(error) = ended {
