@@ -42,14 +42,9 @@ impl Banner<'_> {
     }
 
     fn write(&self, out: &mut String, is_coloured: bool) -> fmt::Result {
-        let (bold, dim, plain) = if is_coloured {
-            ("\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m")
-        } else {
-            ("", "", "")
-        };
+        let (bold, dim, plain) = if is_coloured { ("\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m") } else { ("", "", "") };
         let node = &self.settings.node;
-        let data_directory = std::path::absolute(&node.data_directory)
-            .unwrap_or_else(|_| node.data_directory.clone());
+        let data_directory = std::path::absolute(&node.data_directory).unwrap_or_else(|_| node.data_directory.clone());
         writeln!(out, "{bold}holdfast {VERSION}{plain}")?;
         let mut line = |name: &str, value: &str| writeln!(out, "  {dim}{name:<10}{plain}{value}");
         for (index, url) in self.urls.iter().enumerate() {
@@ -67,24 +62,18 @@ impl Banner<'_> {
     fn security(&self) -> Vec<String> {
         let auth = &self.settings.auth;
         let is_root_default = auth.root_api_key.expose() == DEFAULT_ROOT_API_KEY;
-        let is_replication_default =
-            self.settings.node.replication_api_key.expose() == DEFAULT_REPLICATION_API_KEY;
+        let is_replication_default = self.settings.node.replication_api_key.expose() == DEFAULT_REPLICATION_API_KEY;
         let is_exposed = self.urls.iter().any(|url| !url.is_loopback());
         let is_plain = self.urls.iter().any(|url| url.scheme == Scheme::Http);
         let mut remarks = Vec::new();
-        let defaults: Vec<&str> = [
-            is_root_default.then_some("Auth:RootApiKey"),
-            is_replication_default.then_some("Node:ReplicationApiKey"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let defaults: Vec<&str> =
+            [is_root_default.then_some("Auth:RootApiKey"), is_replication_default.then_some("Node:ReplicationApiKey")]
+                .into_iter()
+                .flatten()
+                .collect();
         match (defaults.is_empty(), is_exposed) {
             (true, _) => remarks.push("own root and replication keys".to_owned()),
-            (false, false) => remarks.push(format!(
-                "default {}: fine on this machine only",
-                defaults.join(" and ")
-            )),
+            (false, false) => remarks.push(format!("default {}: fine on this machine only", defaults.join(" and "))),
             (false, true) => remarks.push(format!(
                 "INSECURE: default {} on an address others can reach; make keys with `holdfast keys new`",
                 defaults.join(" and ")
@@ -110,11 +99,7 @@ impl Banner<'_> {
     fn example(&self) -> String {
         let address = self.urls.first().map(reachable).unwrap_or_default();
         let is_root_default = self.settings.auth.root_api_key.expose() == DEFAULT_ROOT_API_KEY;
-        let key = if is_root_default {
-            DEFAULT_ROOT_API_KEY
-        } else {
-            "<your key>"
-        };
+        let key = if is_root_default { DEFAULT_ROOT_API_KEY } else { "<your key>" };
         let mut out = String::new();
         let _ = write!(
             out,
@@ -127,20 +112,13 @@ impl Banner<'_> {
 
 /// An address to call for one to listen on: nobody can call "every address".
 fn reachable(url: &ListenUrl) -> String {
-    let any = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let host = match url.host {
         ListenHost::Any => ListenHost::Localhost,
         ListenHost::Address(address) if any.contains(&address) => ListenHost::Localhost,
         host => host,
     };
-    ListenUrl {
-        host,
-        ..url.clone()
-    }
-    .to_string()
+    ListenUrl { host, ..url.clone() }.to_string()
 }
 
 #[cfg(test)]
@@ -151,16 +129,8 @@ mod tests {
     use crate::settings::url;
 
     fn text(settings: &Settings) -> String {
-        let urls: Vec<_> = url::parse_all(&settings.urls)
-            .into_iter()
-            .flatten()
-            .collect();
-        Banner {
-            settings,
-            urls: &urls,
-            role: "peer",
-        }
-        .text(false)
+        let urls: Vec<_> = url::parse_all(&settings.urls).into_iter().flatten().collect();
+        Banner { settings, urls: &urls, role: "peer" }.text(false)
     }
 
     #[test]
@@ -182,20 +152,11 @@ mod tests {
 
     #[test]
     fn the_banner_keeps_secrets_and_offers_an_address_that_can_be_called() {
-        let mut settings = Settings {
-            urls: "https://0.0.0.0:443".to_owned(),
-            ..Settings::default()
-        };
+        let mut settings = Settings { urls: "https://0.0.0.0:443".to_owned(), ..Settings::default() };
         settings.auth.root_api_key = Secret::new("very-private");
         let shown = text(&settings);
         assert!(!shown.contains("very-private"));
-        assert!(
-            shown.contains("INSECURE: default Node:ReplicationApiKey"),
-            "{shown}"
-        );
-        assert!(
-            shown.contains("curl -X PUT https://localhost:443/"),
-            "{shown}"
-        );
+        assert!(shown.contains("INSECURE: default Node:ReplicationApiKey"), "{shown}");
+        assert!(shown.contains("curl -X PUT https://localhost:443/"), "{shown}");
     }
 }

@@ -21,13 +21,11 @@ pub fn random_u64() -> u64 {
 /// Returns a new key of 256 random bits as 64 hexadecimal digits.
 pub fn random_token() -> String {
     let bytes: [u8; TOKEN_BYTES] = rand::random();
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * TOKEN_BYTES), |mut out, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(2 * TOKEN_BYTES), |mut out, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 //!
 //! Modules are listed in reading order; a module may use those above it.
 
-pub mod banner;
-pub mod cli;
 pub mod clock;
 pub mod entropy;
+pub mod settings;
+pub mod telemetry;
+pub mod shutdown;
 pub mod databases;
 pub mod http;
-pub mod listener;
-pub mod settings;
-pub mod shutdown;
-pub mod telemetry;
 pub mod tls;
+pub mod listener;
+pub mod banner;
+pub mod cli;

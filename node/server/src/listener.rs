@@ -119,26 +119,14 @@ pub async fn bind(settings: &Settings) -> Result<Listeners, ListenError> {
         let tls = match url.scheme {
             Scheme::Http => None,
             Scheme::Https => Some(acceptor.clone().ok_or_else(|| {
-                ListenError::Address(format!(
-                    "{url} needs Tls:CertificateFile and Tls:PrivateKeyFile"
-                ))
+                ListenError::Address(format!("{url} needs Tls:CertificateFile and Tls:PrivateKeyFile"))
             })?),
         };
         let opened = open(&url).await.map_err(|cause| explained(&url, cause))?;
         for listener in opened {
-            let address = listener
-                .local_addr()
-                .map_err(|cause| explained(&url, cause))?;
-            let url = ListenUrl {
-                port: address.port(),
-                ..url.clone()
-            };
-            sockets.push(Socket {
-                listener,
-                address,
-                url,
-                tls: tls.clone(),
-            });
+            let address = listener.local_addr().map_err(|cause| explained(&url, cause))?;
+            let url = ListenUrl { port: address.port(), ..url.clone() };
+            sockets.push(Socket { listener, address, url, tls: tls.clone() });
         }
     }
     Ok(Listeners {
@@ -235,10 +223,7 @@ impl Serving {
         }
     }
 
-    async fn accept_one(
-        &self,
-        socket: &Socket,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn accept_one(&self, socket: &Socket) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         match socket.listener.accept().await {
             Ok((stream, caller)) => {
                 if let Err(error) = stream.set_nodelay(true) {
@@ -290,13 +275,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self {
-            routes,
-            stop,
-            cut,
-            idle_time_max,
-            caller,
-        } = self;
+        let Self { routes, stop, cut, idle_time_max, caller } = self;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(caller));
             answer(routes.clone(), request)
@@ -404,24 +383,14 @@ fn is_absent(error: &io::Error) -> bool {
         Some(10047) => cfg!(windows),
         _ => false,
     };
-    is_family_absent
-        || matches!(
-            error.kind(),
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
-        )
+    is_family_absent || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
 }
 
 fn explained(url: &ListenUrl, cause: io::Error) -> ListenError {
     match cause.kind() {
         io::ErrorKind::AddrInUse => {
-            let next = ListenUrl {
-                port: url.port.checked_add(1).unwrap_or(0),
-                ..url.clone()
-            };
-            ListenError::InUse {
-                url: url.to_string(),
-                example: next.to_string(),
-            }
+            let next = ListenUrl { port: url.port.checked_add(1).unwrap_or(0), ..url.clone() };
+            ListenError::InUse { url: url.to_string(), example: next.to_string() }
         }
         io::ErrorKind::PermissionDenied => ListenError::Refused {
             url: url.to_string(),
@@ -433,11 +402,7 @@ fn explained(url: &ListenUrl, cause: io::Error) -> ListenError {
             cause,
             advice: "this machine has no such address, so write localhost, one of its own, or * in Urls",
         },
-        _ => ListenError::Refused {
-            url: url.to_string(),
-            cause,
-            advice: "check Urls and the machine's network",
-        },
+        _ => ListenError::Refused { url: url.to_string(), cause, advice: "check Urls and the machine's network" },
     }
 }
 

@@ -37,11 +37,7 @@ pub struct DeadlinePassed;
 impl Shutdown {
     /// Prepares a stop that leaves `deadline` to running work.
     pub fn new(deadline: Duration) -> Self {
-        Self {
-            token: CancellationToken::new(),
-            begun: Arc::new(OnceLock::new()),
-            deadline,
-        }
+        Self { token: CancellationToken::new(), begun: Arc::new(OnceLock::new()), deadline }
     }
 
     /// Returns the token to watch: it is cancelled when the node begins to stop.
@@ -67,16 +63,11 @@ impl Shutdown {
 
     /// Returns how long work may still take; all of the deadline as long as nobody asked to stop.
     pub fn remaining(&self) -> Duration {
-        self.begun.get().map_or(self.deadline, |begun| {
-            self.deadline.saturating_sub(begun.elapsed())
-        })
+        self.begun.get().map_or(self.deadline, |begun| self.deadline.saturating_sub(begun.elapsed()))
     }
 
     /// Waits for work to end until the deadline, which starts when the node begins to stop.
-    pub async fn within_deadline<T>(
-        &self,
-        work: impl Future<Output = T>,
-    ) -> Result<T, DeadlinePassed> {
+    pub async fn within_deadline<T>(&self, work: impl Future<Output = T>) -> Result<T, DeadlinePassed> {
         let cut_off = async {
             self.wait().await;
             tokio::time::sleep(self.remaining()).await;
@@ -94,11 +85,7 @@ impl Shutdown {
         let shutdown = self.clone();
         tokio::spawn(async move {
             let name = signal().await;
-            info!(
-                signal = name,
-                deadline_seconds = shutdown.deadline.as_secs(),
-                "stopping"
-            );
+            info!(signal = name, deadline_seconds = shutdown.deadline.as_secs(), "stopping");
             shutdown.begin();
             let name = signal().await;
             warn!(signal = name, "second signal, ending at once");
@@ -111,10 +98,8 @@ impl Shutdown {
 #[cfg(unix)]
 async fn signal() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         warn!("signals cannot be received; stop the process with SIGKILL");
         return std::future::pending().await;
     };
@@ -128,12 +113,9 @@ async fn signal() -> &'static str {
 #[cfg(windows)]
 async fn signal() -> &'static str {
     use tokio::signal::windows;
-    let (Ok(mut interrupt), Ok(mut r#break), Ok(mut close), Ok(mut off)) = (
-        windows::ctrl_c(),
-        windows::ctrl_break(),
-        windows::ctrl_close(),
-        windows::ctrl_shutdown(),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut r#break), Ok(mut close), Ok(mut off)) =
+        (windows::ctrl_c(), windows::ctrl_break(), windows::ctrl_close(), windows::ctrl_shutdown())
+    else {
         warn!("console events cannot be received; end the process in the task manager");
         return std::future::pending().await;
     };
@@ -163,17 +145,11 @@ mod tests {
     async fn the_deadline_counts_from_the_stop_and_is_shared() {
         let shutdown = Shutdown::new(Duration::from_millis(60));
         let waiting = shutdown.clone();
-        let work =
-            tokio::spawn(
-                async move { waiting.within_deadline(std::future::pending::<()>()).await },
-            );
+        let work = tokio::spawn(async move { waiting.within_deadline(std::future::pending::<()>()).await });
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!work.is_finished(), "nobody asked to stop yet");
         shutdown.begin();
-        assert!(
-            work.await
-                .is_ok_and(|outcome| outcome == Err(DeadlinePassed))
-        );
+        assert!(work.await.is_ok_and(|outcome| outcome == Err(DeadlinePassed)));
         assert_eq!(shutdown.remaining(), Duration::ZERO);
     }
 }

@@ -51,8 +51,7 @@ pub enum TlsError {
 
 /// Prepares encryption; `None` when the settings name no certificate.
 pub fn load(settings: &TlsSettings) -> Result<Option<TlsAcceptor>, TlsError> {
-    let (Some(certificate_file), Some(private_key_file)) =
-        (&settings.certificate_file, &settings.private_key_file)
+    let (Some(certificate_file), Some(private_key_file)) = (&settings.certificate_file, &settings.private_key_file)
     else {
         return Ok(None);
     };
@@ -68,16 +67,10 @@ pub fn load(settings: &TlsSettings) -> Result<Option<TlsAcceptor>, TlsError> {
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(key, path)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .unwrap_or_default();
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().unwrap_or_default();
     if chain.is_empty() {
         let path = path.to_owned();
-        return Err(TlsError::Empty {
-            key,
-            path,
-            expected: "certificate",
-        });
+        return Err(TlsError::Empty { key, path, expected: "certificate" });
     }
     Ok(chain)
 }
@@ -95,11 +88,7 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
-        .map_err(|cause| TlsError::Unreadable {
-            key,
-            path: path.to_owned(),
-            cause,
-        })?;
+        .map_err(|cause| TlsError::Unreadable { key, path: path.to_owned(), cause })?;
     Ok(bytes)
 }
 
@@ -112,40 +101,25 @@ mod tests {
     use crate::settings::sections::TlsSettings;
 
     fn settings(certificate: PathBuf, key: PathBuf) -> TlsSettings {
-        TlsSettings {
-            certificate_file: Some(certificate),
-            private_key_file: Some(key),
-        }
+        TlsSettings { certificate_file: Some(certificate), private_key_file: Some(key) }
     }
 
     #[test]
     fn a_file_that_does_not_serve_is_named_with_its_setting() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.pem");
-        let missing = load(&settings(path.clone(), path.clone()))
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            missing.contains("Tls:CertificateFile") && missing.contains("node.pem"),
-            "{missing}"
-        );
+        let missing = load(&settings(path.clone(), path.clone())).err().unwrap().to_string();
+        assert!(missing.contains("Tls:CertificateFile") && missing.contains("node.pem"), "{missing}");
 
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(&path, made.cert.pem()).unwrap();
-        let swapped = load(&settings(path.clone(), path.clone()))
-            .err()
-            .unwrap()
-            .to_string();
+        let swapped = load(&settings(path.clone(), path.clone())).err().unwrap().to_string();
         assert!(swapped.contains("Tls:PrivateKeyFile"), "{swapped}");
 
         let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key_path = directory.path().join("key.pem");
         std::fs::write(&key_path, other.signing_key.serialize_pem()).unwrap();
-        let foreign = load(&settings(path.clone(), key_path.clone()))
-            .err()
-            .unwrap()
-            .to_string();
+        let foreign = load(&settings(path.clone(), key_path.clone())).err().unwrap().to_string();
         assert!(foreign.contains("cannot be used together"), "{foreign}");
 
         std::fs::write(&key_path, made.signing_key.serialize_pem()).unwrap();
@@ -154,10 +128,7 @@ mod tests {
 
     #[test]
     fn without_files_there_is_no_encryption() {
-        let none = TlsSettings {
-            certificate_file: None,
-            private_key_file: None,
-        };
+        let none = TlsSettings { certificate_file: None, private_key_file: None };
         assert!(load(&none).unwrap().is_none());
     }
 }

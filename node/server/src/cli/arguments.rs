@@ -34,38 +34,24 @@ pub(crate) struct SettingsArguments {
 impl SettingsArguments {
     /// Returns what the flags say, in the form in which settings are loaded.
     pub(crate) fn overrides(&self) -> CommandLineOverrides {
-        let generic = self
-            .values
-            .iter()
-            .map(|(key, value)| (key.as_str(), value, format!("--set {key}")));
+        let generic = self.values.iter().map(|(key, value)| (key.as_str(), value, format!("--set {key}")));
         let named = [
             ("Urls", &self.urls, "--urls"),
             ("Node:DataDirectory", &self.data_dir, "--data-dir"),
             ("Node:NodeId", &self.node_id, "--node-id"),
         ];
-        let named = named
-            .into_iter()
-            .filter_map(|(key, value, flag)| Some((key, value.as_ref()?, flag.to_owned())));
+        let named = named.into_iter().filter_map(|(key, value, flag)| Some((key, value.as_ref()?, flag.to_owned())));
         let values = generic
             .chain(named)
-            .map(|(key, value, flag)| CommandLineValue {
-                key: key.to_owned(),
-                value: value.clone(),
-                flag,
-            })
+            .map(|(key, value, flag)| CommandLineValue { key: key.to_owned(), value: value.clone(), flag })
             .collect();
-        CommandLineOverrides {
-            settings_path: self.settings.clone(),
-            values,
-        }
+        CommandLineOverrides { settings_path: self.settings.clone(), values }
     }
 }
 
 fn parse_assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.to_owned()))
-        }
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("must be KEY=VALUE, such as Node:NodeId=node-2".to_owned()),
     }
 }
@@ -75,11 +61,7 @@ pub(super) fn with_dotnet_settings(arguments: impl IntoIterator<Item = OsString>
     let mut out = Vec::new();
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
-        let Some(assignment) = argument
-            .to_str()
-            .and_then(dotnet_setting)
-            .map(str::to_owned)
-        else {
+        let Some(assignment) = argument.to_str().and_then(dotnet_setting).map(str::to_owned) else {
             let is_end = argument == "--";
             out.push(argument);
             if is_end {
@@ -103,10 +85,7 @@ pub(super) fn with_dotnet_settings(arguments: impl IntoIterator<Item = OsString>
 fn dotnet_setting(argument: &str) -> Option<&str> {
     let text = argument.strip_prefix("--")?;
     let key = text.split_once('=').map_or(text, |(key, _)| key);
-    let is_key = key.contains(':')
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b":_".contains(&byte));
+    let is_key = key.contains(':') && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_".contains(&byte));
     is_key.then_some(text)
 }
 
@@ -118,17 +97,8 @@ mod tests {
 
     #[test]
     fn settings_in_the_form_of_dotnet_are_understood() {
-        let given = [
-            "holdfast",
-            "serve",
-            "--Node:NodeId=x",
-            "--urls",
-            "http://a:1",
-            "--Auth:RootApiKey",
-            "k",
-            "--",
-            "--A:B=c",
-        ];
+        let given =
+            ["holdfast", "serve", "--Node:NodeId=x", "--urls", "http://a:1", "--Auth:RootApiKey", "k", "--", "--A:B=c"];
         let rewritten = with_dotnet_settings(given.map(OsString::from));
         let expected = [
             "holdfast",

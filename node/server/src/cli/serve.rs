@@ -54,25 +54,13 @@ async fn serve(loaded: Loaded) -> Result<(), ListenError> {
     let shutdown = Shutdown::new(Duration::from_secs(settings.shutdown.deadline_seconds));
     shutdown.listen_for_signals();
     let urls = listeners.urls();
-    Banner {
-        settings: &settings,
-        urls: &urls,
-        role: "peer",
-    }
-    .print();
-    info!(
-        node = settings.node.node_id,
-        environment = loaded.environment,
-        "started"
-    );
+    Banner { settings: &settings, urls: &urls, role: "peer" }.print();
+    info!(node = settings.node.node_id, environment = loaded.environment, "started");
 
     let routes = Router::new().route("/healthz", get(|| async { "ok" }));
     let served = listeners.serve(routes, shutdown).await;
     if served.cut_off > 0 {
-        warn!(
-            connections = served.cut_off,
-            "requests were cut off at Shutdown:DeadlineSeconds"
-        );
+        warn!(connections = served.cut_off, "requests were cut off at Shutdown:DeadlineSeconds");
     }
     info!("stopped");
     Ok(())

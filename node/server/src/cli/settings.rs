@@ -116,11 +116,7 @@ fn leaves(loaded: &Loaded) -> Vec<(String, Value)> {
 
 fn collect(path: &str, value: &Value, out: &mut Vec<(String, Value)>) {
     let below = |name: &str| {
-        if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}:{name}")
-        }
+        if path.is_empty() { name.to_owned() } else { format!("{path}:{name}") }
     };
     match value {
         Value::Object(members) => {
@@ -140,13 +136,7 @@ fn collect(path: &str, value: &Value, out: &mut Vec<(String, Value)>) {
 fn explanations() -> String {
     let mut out = String::new();
     for key in KEYS {
-        let _ = writeln!(
-            out,
-            "{}\n    {}\n    {}\n",
-            key.path,
-            bounds(key),
-            key.explanation
-        );
+        let _ = writeln!(out, "{}\n    {}\n    {}\n", key.path, bounds(key), key.explanation);
     }
     out
 }
@@ -190,40 +180,22 @@ mod tests {
                 value("Auth:ApiKeys:0:Key", "another-certain-word"),
             ],
         };
-        let sources = Sources {
-            directory: "/nowhere".into(),
-            variables: Vec::new(),
-            overrides: &overrides,
-        };
-        let Ok(loaded) = load_from(&sources) else {
-            panic!("these settings are valid")
-        };
+        let sources = Sources { directory: "/nowhere".into(), variables: Vec::new(), overrides: &overrides };
+        let Ok(loaded) = load_from(&sources) else { panic!("these settings are valid") };
         for shown in [as_text(&loaded), as_json(&loaded), format!("{loaded:?}")] {
             assert!(!shown.contains("certain-word"), "{shown}");
             assert!(shown.contains("(hidden)"), "{shown}");
         }
         let shown = as_text(&loaded);
-        assert!(
-            shown.contains(
-                "Auth:ApiKeys:0:Name = \"till\"  (command line --set Auth:ApiKeys:0:Name)"
-            ),
-            "{shown}"
-        );
-        assert!(
-            shown.contains("Node:NodeId = \"node-1\"  (default)"),
-            "{shown}"
-        );
+        assert!(shown.contains("Auth:ApiKeys:0:Name = \"till\"  (command line --set Auth:ApiKeys:0:Name)"), "{shown}");
+        assert!(shown.contains("Node:NodeId = \"node-1\"  (default)"), "{shown}");
     }
 
     #[test]
     fn every_key_is_explained() {
         let shown = explanations();
         for key in KEYS {
-            assert!(
-                shown.contains(key.explanation) && key.explanation.ends_with('.'),
-                "{}",
-                key.path
-            );
+            assert!(shown.contains(key.explanation) && key.explanation.ends_with('.'), "{}", key.path);
         }
     }
 }

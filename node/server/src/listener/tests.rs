@@ -18,10 +18,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 
 fn settings(urls: &str) -> Settings {
-    Settings {
-        urls: urls.to_owned(),
-        ..Settings::default()
-    }
+    Settings { urls: urls.to_owned(), ..Settings::default() }
 }
 
 fn routes() -> Router {
@@ -38,10 +35,7 @@ fn routes() -> Router {
 }
 
 /// Starts serving and returns the addresses, the stop and the end.
-async fn start(
-    settings: &Settings,
-    deadline: Duration,
-) -> (Vec<SocketAddr>, Shutdown, JoinHandle<Served>) {
+async fn start(settings: &Settings, deadline: Duration) -> (Vec<SocketAddr>, Shutdown, JoinHandle<Served>) {
     let listeners = bind(settings).await.unwrap();
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new(deadline);
@@ -52,12 +46,7 @@ async fn start(
 /// Sends one request and returns everything that comes back until the connection closes.
 async fn ask(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(
-            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
-        )
-        .await
-        .unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     // A connection that is cut off may end in an error.
     let _ = stream.read_to_string(&mut answer).await;
@@ -66,20 +55,11 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn localhost_answers_on_every_loopback_address_with_one_port() {
-    let (addresses, shutdown, serving) =
-        start(&settings("http://localhost:0"), Duration::from_secs(5)).await;
+    let (addresses, shutdown, serving) = start(&settings("http://localhost:0"), Duration::from_secs(5)).await;
     assert!(addresses.iter().all(|address| address.ip().is_loopback()));
-    assert!(
-        addresses
-            .iter()
-            .all(|address| address.port() == addresses[0].port() && address.port() != 0)
-    );
+    assert!(addresses.iter().all(|address| address.port() == addresses[0].port() && address.port() != 0));
     for address in addresses {
-        assert!(
-            ask(address, "/caller")
-                .await
-                .ends_with(&address.ip().to_string())
-        );
+        assert!(ask(address, "/caller").await.ends_with(&address.ip().to_string()));
     }
     shutdown.begin();
     assert_eq!(serving.await.unwrap(), Served { cut_off: 0 });
@@ -90,10 +70,7 @@ async fn every_address_of_the_machine_can_be_served() {
     for urls in ["http://*:0", "http://0.0.0.0:0", "http://+:0"] {
         let (addresses, shutdown, serving) = start(&settings(urls), Duration::from_secs(5)).await;
         let address = SocketAddr::from(([127, 0, 0, 1], addresses[0].port()));
-        assert!(
-            ask(address, "/caller").await.starts_with("HTTP/1.1 200"),
-            "{urls}"
-        );
+        assert!(ask(address, "/caller").await.starts_with("HTTP/1.1 200"), "{urls}");
         shutdown.begin();
         serving.await.unwrap();
     }
@@ -104,35 +81,23 @@ async fn a_port_in_use_is_named_with_a_way_out() {
     let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = holder.local_addr().unwrap().port();
     for host in ["127.0.0.1", "localhost", "*"] {
-        let error = bind(&settings(&format!("http://{host}:{port}")))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, ListenError::InUse { .. }),
-            "{host}: {error}"
-        );
+        let error = bind(&settings(&format!("http://{host}:{port}"))).await.unwrap_err();
+        assert!(matches!(error, ListenError::InUse { .. }), "{host}: {error}");
         let shown = error.to_string();
-        assert!(
-            shown.contains(&format!("http://{host}:{port} is in use")),
-            "{shown}"
-        );
+        assert!(shown.contains(&format!("http://{host}:{port} is in use")), "{shown}");
         assert!(shown.contains("--urls"), "{shown}");
     }
 }
 
 #[tokio::test]
 async fn an_address_of_another_machine_is_refused_with_advice() {
-    let shown = bind(&settings("http://192.0.2.1:0"))
-        .await
-        .unwrap_err()
-        .to_string();
+    let shown = bind(&settings("http://192.0.2.1:0")).await.unwrap_err().to_string();
     assert!(shown.contains("no such address"), "{shown}");
 }
 
 #[tokio::test]
 async fn a_running_request_ends_and_an_idle_connection_closes_at_a_stop() {
-    let (addresses, shutdown, serving) =
-        start(&settings("http://127.0.0.1:0"), Duration::from_secs(5)).await;
+    let (addresses, shutdown, serving) = start(&settings("http://127.0.0.1:0"), Duration::from_secs(5)).await;
     let mut idle = TcpStream::connect(addresses[0]).await.unwrap();
     let slow = tokio::spawn(ask(addresses[0], "/slow"));
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -140,16 +105,12 @@ async fn a_running_request_ends_and_an_idle_connection_closes_at_a_stop() {
     assert!(slow.await.unwrap().ends_with("done"));
     assert_eq!(serving.await.unwrap(), Served { cut_off: 0 });
     assert_eq!(idle.read(&mut [0; 8]).await.unwrap_or(0), 0);
-    assert!(
-        TcpStream::connect(addresses[0]).await.is_err(),
-        "nothing is accepted after a stop"
-    );
+    assert!(TcpStream::connect(addresses[0]).await.is_err(), "nothing is accepted after a stop");
 }
 
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
-    let (addresses, shutdown, serving) =
-        start(&settings("http://127.0.0.1:0"), Duration::from_millis(200)).await;
+    let (addresses, shutdown, serving) = start(&settings("http://127.0.0.1:0"), Duration::from_millis(200)).await;
     let never = tokio::spawn(ask(addresses[0], "/never"));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let begun = Instant::now();
@@ -202,23 +163,15 @@ async fn an_encrypted_address_answers_encrypted_and_survives_plain_callers() {
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(roots)
-    .with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(addresses[0]).await.unwrap();
-    let mut stream = connector
-        .connect("localhost".try_into().unwrap(), stream)
-        .await
-        .unwrap();
-    stream
-        .write_all(b"GET /caller HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(b"GET /caller HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("127.0.0.1"), "{answer}");

@@ -46,10 +46,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn source(&self, key: &str) -> String {
-        self.origins
-            .get(key)
-            .map_or("default", String::as_str)
-            .to_owned()
+        self.origins.get(key).map_or("default", String::as_str).to_owned()
     }
 
     fn refuse(&mut self, key: &str, value: Option<&str>, message: impl Into<String>) {
@@ -64,27 +61,19 @@ impl Checker<'_> {
         let text = &settings.urls;
         let parsed = url::parse_all(text);
         if parsed.is_empty() {
-            self.refuse(
-                "Urls",
-                Some(text),
-                "names no address; write for example http://localhost:1446",
-            );
+            self.refuse("Urls", Some(text), "names no address; write for example http://localhost:1446");
         }
         let mut urls: Vec<ListenUrl> = Vec::new();
         for one in parsed {
             match one {
                 Ok(url) => {
-                    let same = urls.iter().any(|other| {
-                        other.host == url.host && other.port == url.port && url.port != 0
-                    });
+                    let same =
+                        urls.iter().any(|other| other.host == url.host && other.port == url.port && url.port != 0);
                     if same {
                         self.refuse(
                             "Urls",
                             Some(text),
-                            format!(
-                                "takes port {} of one address twice; keep one of them",
-                                url.port
-                            ),
+                            format!("takes port {} of one address twice; keep one of them", url.port),
                         );
                     }
                     urls.push(url);
@@ -105,16 +94,8 @@ impl Checker<'_> {
         let given = files.iter().filter(|(_, is_given)| *is_given).count();
         for (key, is_given) in files {
             if !is_given && (is_encrypted || given > 0) {
-                let why = if is_encrypted {
-                    "Urls has an https:// address"
-                } else {
-                    "the other Tls file is given"
-                };
-                self.refuse(
-                    key,
-                    None,
-                    format!("is needed, since {why}; write the path of a PEM file"),
-                );
+                let why = if is_encrypted { "Urls has an https:// address" } else { "the other Tls file is given" };
+                self.refuse(key, None, format!("is needed, since {why}; write the path of a PEM file"));
             } else if is_given && !is_encrypted && !urls.is_empty() {
                 self.refuse(
                     key,
@@ -131,11 +112,7 @@ impl Checker<'_> {
             self.refuse("Node:NodeId", Some(&node.node_id), message);
         }
         if node.data_directory.as_os_str().is_empty() {
-            self.refuse(
-                "Node:DataDirectory",
-                None,
-                "is empty; write a directory such as ./data",
-            );
+            self.refuse("Node:DataDirectory", None, "is empty; write a directory such as ./data");
         }
     }
 
@@ -177,29 +154,13 @@ impl Checker<'_> {
 
     fn keys(&mut self, settings: &Settings) {
         let root = ("Auth:RootApiKey".to_owned(), &settings.auth.root_api_key);
-        let replication = (
-            "Node:ReplicationApiKey".to_owned(),
-            &settings.node.replication_api_key,
-        );
+        let replication = ("Node:ReplicationApiKey".to_owned(), &settings.node.replication_api_key);
         let mut secrets = vec![root, replication];
         let mut names = BTreeMap::new();
-        for (
-            index,
-            ApiKeySettings {
-                name,
-                key,
-                databases,
-                ..
-            },
-        ) in settings.auth.api_keys.iter().enumerate()
-        {
+        for (index, ApiKeySettings { name, key, databases, .. }) in settings.auth.api_keys.iter().enumerate() {
             let prefix = format!("Auth:ApiKeys:{index}");
             if name.trim().is_empty() {
-                self.refuse(
-                    &format!("{prefix}:Name"),
-                    None,
-                    "is missing; write a name to know the key by in logs",
-                );
+                self.refuse(&format!("{prefix}:Name"), None, "is missing; write a name to know the key by in logs");
             } else if let Some(first) = names.insert(name.clone(), index) {
                 self.refuse(
                     &format!("{prefix}:Name"),
@@ -215,16 +176,9 @@ impl Checker<'_> {
                 self.refuse(key, None, message);
                 continue;
             }
-            let twin = secrets
-                .iter()
-                .take(index)
-                .find(|(_, other)| other.expose() == secret.expose());
+            let twin = secrets.iter().take(index).find(|(_, other)| other.expose() == secret.expose());
             if let Some((other, _)) = twin {
-                self.refuse(
-                    key,
-                    None,
-                    format!("is the same as {other}; make another with `holdfast keys new`"),
-                );
+                self.refuse(key, None, format!("is the same as {other}; make another with `holdfast keys new`"));
             }
         }
     }
@@ -237,16 +191,8 @@ impl Checker<'_> {
             return;
         };
         let known = [
-            (
-                "Auth:RootApiKey",
-                &settings.auth.root_api_key,
-                DEFAULT_ROOT_API_KEY,
-            ),
-            (
-                "Node:ReplicationApiKey",
-                &settings.node.replication_api_key,
-                DEFAULT_REPLICATION_API_KEY,
-            ),
+            ("Auth:RootApiKey", &settings.auth.root_api_key, DEFAULT_ROOT_API_KEY),
+            ("Node:ReplicationApiKey", &settings.node.replication_api_key, DEFAULT_REPLICATION_API_KEY),
         ];
         for (key, secret, default) in known {
             if secret.expose() == default {
@@ -275,11 +221,7 @@ impl Checker<'_> {
             if let (Some(burst), Some(rate)) = (own.burst, own.requests_per_second)
                 && burst < rate
             {
-                self.refuse_burst(
-                    &format!("Auth:ApiKeys:{index}:RateLimit:Burst"),
-                    burst,
-                    rate,
-                );
+                self.refuse_burst(&format!("Auth:ApiKeys:{index}:RateLimit:Burst"), burst, rate);
             }
         }
     }
@@ -288,7 +230,9 @@ impl Checker<'_> {
         self.refuse(
             key,
             Some(&burst.to_string()),
-            format!("is less than RequestsPerSecond ({rate}), which could then never be reached; write at least {rate}"),
+            format!(
+                "is less than RequestsPerSecond ({rate}), which could then never be reached; write at least {rate}"
+            ),
         );
     }
 
@@ -297,9 +241,7 @@ impl Checker<'_> {
             let is_origin = origin == "*"
                 || origin.parse::<axum::http::Uri>().is_ok_and(|uri| {
                     matches!(uri.scheme_str(), Some("http" | "https"))
-                        && uri
-                            .authority()
-                            .is_some_and(|authority| !authority.as_str().contains('@'))
+                        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
                         && matches!(uri.path(), "" | "/")
                         && uri.query().is_none()
                         && !origin.ends_with('/')
@@ -341,9 +283,7 @@ fn checked_node_id(name: &str) -> Result<(), String> {
     }
     let is_name = name.len() <= NODE_ID_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if is_name {
         Ok(())
     } else {
@@ -356,9 +296,7 @@ fn checked_node_id(name: &str) -> Result<(), String> {
 fn is_database_name(name: &str) -> bool {
     name.len() <= DATABASE_NAME_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn checked_base_url(text: &str) -> Result<(), &'static str> {
@@ -369,9 +307,7 @@ fn checked_base_url(text: &str) -> Result<(), &'static str> {
     let is_base = uri.is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
-            && uri
-                .authority()
-                .is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
             && uri.query().is_none()
     });
     if is_base {
@@ -390,17 +326,10 @@ fn checked_secret(key: &str, secret: &Secret) -> Result<(), String> {
     }
     let text = secret.expose();
     if text.trim() != text {
-        return Err(
-            "has blanks around it, which are lost in a request's header; remove them".to_owned(),
-        );
+        return Err("has blanks around it, which are lost in a request's header; remove them".to_owned());
     }
-    if !text
-        .bytes()
-        .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-    {
-        return Err(
-            "has characters that a request's header cannot carry; use printable ASCII".to_owned(),
-        );
+    if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err("has characters that a request's header cannot carry; use printable ASCII".to_owned());
     }
     Ok(())
 }
@@ -421,11 +350,7 @@ fn checked_level(text: &str) -> Result<(), String> {
     }
     for directive in text.split(',').map(str::trim) {
         // A lone word that is no level would be taken for the name of a module, silently.
-        let word = directive
-            .rsplit('=')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let word = directive.rsplit('=').next().unwrap_or_default().to_ascii_lowercase();
         if directive.contains([':', '[']) && !directive.contains('=') {
             continue;
         }
@@ -443,9 +368,5 @@ fn checked_level(text: &str) -> Result<(), String> {
     }
     tracing_subscriber::EnvFilter::try_new(text)
         .map(drop)
-        .map_err(|error| {
-            format!(
-                "cannot be understood: {error}; write for example info or `info,holdfast=debug`"
-            )
-        })
+        .map_err(|error| format!("cannot be understood: {error}; write for example info or `info,holdfast=debug`"))
 }

@@ -23,9 +23,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Assignment>>, Problem> {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(refuse(format!(
-                "cannot be opened: {error}; check that this user may read it"
-            )));
+            return Err(refuse(format!("cannot be opened: {error}; check that this user may read it")));
         }
     };
     let mut bytes = Vec::new();
@@ -37,20 +35,15 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Assignment>>, Problem> {
             "is larger than {FILE_BYTES_MAX} bytes; settings are far smaller, so this is probably another file"
         )));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| refuse("is not UTF-8 text; save it as UTF-8".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse("is not UTF-8 text; save it as UTF-8".to_owned()))?;
     parse(&text, &source).map(Some)
 }
 
 /// Turns the text of a settings file into assignments.
 pub(super) fn parse(text: &str, source: &str) -> Result<Vec<Assignment>, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(&without_comments(text)).map_err(|error| {
-        Problem::of_source(
-            source,
-            format!("is not valid JSON: {error}; correct it there"),
-        )
-    })?;
+    let value: Value = serde_json::from_str(&without_comments(text))
+        .map_err(|error| Problem::of_source(source, format!("is not valid JSON: {error}; correct it there")))?;
     if !value.is_object() {
         return Err(Problem::of_source(
             source,
@@ -82,11 +75,7 @@ fn collect(value: &Value, path: &mut Vec<String>, source: &str, out: &mut Vec<As
         Value::Null => {}
         Value::Bool(switch) => out.push(Assignment::new(path, Scalar::Switch(*switch), source)),
         Value::Number(number) => {
-            out.push(Assignment::new(
-                path,
-                Scalar::Number(number.to_string()),
-                source,
-            ));
+            out.push(Assignment::new(path, Scalar::Number(number.to_string()), source));
         }
         Value::String(text) => {
             out.push(Assignment::new(path, Scalar::Text(text.clone()), source));
@@ -142,15 +131,8 @@ mod tests {
 
     #[test]
     fn sections_lists_and_colon_names_become_paths() {
-        let found = parse(
-            "\u{feff}{\"A\": {\"B\": 1}, \"C:D\": [true, {\"E\": \"x\"}], \"F\": null}",
-            "file",
-        )
-        .unwrap();
-        let shown: Vec<_> = found
-            .iter()
-            .map(|one| (one.path.join(":"), one.value.clone()))
-            .collect();
+        let found = parse("\u{feff}{\"A\": {\"B\": 1}, \"C:D\": [true, {\"E\": \"x\"}], \"F\": null}", "file").unwrap();
+        let shown: Vec<_> = found.iter().map(|one| (one.path.join(":"), one.value.clone())).collect();
         assert_eq!(
             shown,
             vec![
@@ -176,17 +158,9 @@ mod tests {
     fn a_broken_file_is_named_with_line_and_column() {
         let problem = parse("{\n \"A\": }", "appsettings.json").unwrap_err();
         let shown = problem.to_string();
-        assert!(
-            shown.starts_with("appsettings.json: is not valid JSON"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("appsettings.json: is not valid JSON"), "{shown}");
         assert!(shown.contains("line 2"), "{shown}");
-        assert!(
-            parse("[]", "f")
-                .unwrap_err()
-                .to_string()
-                .contains("JSON object")
-        );
+        assert!(parse("[]", "f").unwrap_err().to_string().contains("JSON object"));
     }
 
     #[test]

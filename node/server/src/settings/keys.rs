@@ -63,21 +63,11 @@ pub fn find(path: &str) -> Option<&'static Key> {
 }
 
 const fn text(path: &'static str, default: &'static str, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::Text,
-        default: Initial::Text(default),
-        explanation,
-    }
+    Key { path, kind: Kind::Text, default: Initial::Text(default), explanation }
 }
 
 const fn optional_text(path: &'static str, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::Text,
-        default: Initial::Absent,
-        explanation,
-    }
+    Key { path, kind: Kind::Text, default: Initial::Absent, explanation }
 }
 
 const fn required_text(path: &'static str, explanation: &'static str) -> Key {
@@ -85,46 +75,21 @@ const fn required_text(path: &'static str, explanation: &'static str) -> Key {
 }
 
 const fn secret(path: &'static str, default: &'static str, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::Secret,
-        default: Initial::Text(default),
-        explanation,
-    }
+    Key { path, kind: Kind::Secret, default: Initial::Text(default), explanation }
 }
 
 const fn switch(path: &'static str, default: bool, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::Switch,
-        default: Initial::Switch(default),
-        explanation,
-    }
+    Key { path, kind: Kind::Switch, default: Initial::Switch(default), explanation }
 }
 
-const fn number(
-    path: &'static str,
-    default: u64,
-    bounds: (u64, u64),
-    explanation: &'static str,
-) -> Key {
+const fn number(path: &'static str, default: u64, bounds: (u64, u64), explanation: &'static str) -> Key {
     let (min, max) = bounds;
-    Key {
-        path,
-        kind: Kind::Number { min, max },
-        default: Initial::Number(default),
-        explanation,
-    }
+    Key { path, kind: Kind::Number { min, max }, default: Initial::Number(default), explanation }
 }
 
 const fn optional_number(path: &'static str, bounds: (u64, u64), explanation: &'static str) -> Key {
     let (min, max) = bounds;
-    Key {
-        path,
-        kind: Kind::Number { min, max },
-        default: Initial::Absent,
-        explanation,
-    }
+    Key { path, kind: Kind::Number { min, max }, default: Initial::Absent, explanation }
 }
 
 const fn choice(
@@ -133,30 +98,15 @@ const fn choice(
     words: &'static [&'static str],
     explanation: &'static str,
 ) -> Key {
-    Key {
-        path,
-        kind: Kind::Choice(words),
-        default: Initial::Text(default),
-        explanation,
-    }
+    Key { path, kind: Kind::Choice(words), default: Initial::Text(default), explanation }
 }
 
 const fn list(path: &'static str, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::List,
-        default: Initial::EmptyList,
-        explanation,
-    }
+    Key { path, kind: Kind::List, default: Initial::EmptyList, explanation }
 }
 
 const fn optional_list(path: &'static str, explanation: &'static str) -> Key {
-    Key {
-        path,
-        kind: Kind::List,
-        default: Initial::Absent,
-        explanation,
-    }
+    Key { path, kind: Kind::List, default: Initial::Absent, explanation }
 }
 
 /// Every key, in the order of `appsettings.json`.
@@ -184,12 +134,7 @@ pub static KEYS: &[Key] = &[
     choice(
         "Node:ConflictResolutionPolicy",
         "LastWriterWins",
-        &[
-            "LastWriterWins",
-            "MergeFields",
-            "ApplyIncoming",
-            "KeepLocal",
-        ],
+        &["LastWriterWins", "MergeFields", "ApplyIncoming", "KeepLocal"],
         "How concurrent writes to one document are settled; every choice brings all nodes to the same state.",
     ),
     number(
@@ -210,18 +155,8 @@ pub static KEYS: &[Key] = &[
         (1, 3_600),
         "Seconds between two looks at every peer, for when a hint was lost.",
     ),
-    number(
-        "Node:ReplicationBatchSize",
-        1_000,
-        (1, 10_000),
-        "Most operations in one push or pull.",
-    ),
-    number(
-        "Node:ReplicationPeerConcurrency",
-        4,
-        (1, 32),
-        "Peers that are exchanged with in parallel.",
-    ),
+    number("Node:ReplicationBatchSize", 1_000, (1, 10_000), "Most operations in one push or pull."),
+    number("Node:ReplicationPeerConcurrency", 4, (1, 32), "Peers that are exchanged with in parallel."),
     number(
         "Node:ReplicationSignalAckTimeoutMilliseconds",
         10_000,
@@ -234,145 +169,53 @@ pub static KEYS: &[Key] = &[
         (1, 86_400),
         "Seconds between two sweeps of expired cache entries; expired entries are invisible at once, whatever this says.",
     ),
-    number(
-        "Node:CacheCleanupBatchSize",
-        500,
-        (1, 100_000),
-        "Most expired entries removed in one step of a sweep.",
-    ),
-    number(
-        "Node:CacheCleanupMaxScanPages",
-        20,
-        (1, 100_000),
-        "Most steps of one sweep in one database.",
-    ),
-    switch(
-        "Node:OperationLogPruningEnabled",
-        true,
-        "Whether operations that everyone has are removed from the log.",
-    ),
-    number(
-        "Node:OperationLogRetentionDays",
-        7,
-        (1, 3_650),
-        "Operations younger than this stay in the log.",
-    ),
+    number("Node:CacheCleanupBatchSize", 500, (1, 100_000), "Most expired entries removed in one step of a sweep."),
+    number("Node:CacheCleanupMaxScanPages", 20, (1, 100_000), "Most steps of one sweep in one database."),
+    switch("Node:OperationLogPruningEnabled", true, "Whether operations that everyone has are removed from the log."),
+    number("Node:OperationLogRetentionDays", 7, (1, 3_650), "Operations younger than this stay in the log."),
     number(
         "Node:OperationLogRetainRecentOperations",
         10_000,
         (0, 1_000_000),
         "Operations that stay in the log behind the slowest peer's checkpoint.",
     ),
-    number(
-        "Node:OperationLogPruningIntervalMinutes",
-        60,
-        (1, 1_440),
-        "Minutes between two prunings.",
-    ),
-    number(
-        "Node:OperationLogPruningBatchSize",
-        1_000,
-        (1, 10_000),
-        "Most operations pruned per database and run.",
-    ),
+    number("Node:OperationLogPruningIntervalMinutes", 60, (1, 1_440), "Minutes between two prunings."),
+    number("Node:OperationLogPruningBatchSize", 1_000, (1, 10_000), "Most operations pruned per database and run."),
     number(
         "Node:OperationReceiptRetentionDays",
         90,
         (1, 3_650),
         "Days for which a pruned operation is still recognised when it arrives again.",
     ),
-    number(
-        "Node:OperationReceiptPruningBatchSize",
-        1_000,
-        (1, 10_000),
-        "Most receipts removed per database and run.",
-    ),
+    number("Node:OperationReceiptPruningBatchSize", 1_000, (1, 10_000), "Most receipts removed per database and run."),
     list(
         "Node:SeedPeers",
         "Peers known from the start; this node's own entry is skipped, so that all nodes can share one list.",
     ),
     required_text("Node:SeedPeers:#:NodeId", "The peer's name. Required."),
-    required_text(
-        "Node:SeedPeers:#:BaseUrl",
-        "Where the peer answers, such as http://10.0.0.2:1446. Required.",
-    ),
-    switch(
-        "Node:SeedPeers:#:IsActive",
-        true,
-        "Whether to exchange with this peer.",
-    ),
-    optional_list(
-        "Node:SeedPeers:#:Databases",
-        "Databases exchanged with this peer; all of them when absent.",
-    ),
+    required_text("Node:SeedPeers:#:BaseUrl", "Where the peer answers, such as http://10.0.0.2:1446. Required."),
+    switch("Node:SeedPeers:#:IsActive", true, "Whether to exchange with this peer."),
+    optional_list("Node:SeedPeers:#:Databases", "Databases exchanged with this peer; all of them when absent."),
     required_text("Node:SeedPeers:#:Databases:#", "A database's name, or `*`."),
-    optional_text(
-        "Node:SeedPeers:#:UpdatedUtc",
-        "Accepted so that older files stay valid; not used.",
-    ),
-    secret(
-        "Auth:RootApiKey",
-        "root",
-        "The key with every right, as text or as a hash from `holdfast keys hash`.",
-    ),
-    list(
-        "Auth:ApiKeys",
-        "Keys with chosen rights; changes are taken up without a restart.",
-    ),
-    required_text(
-        "Auth:ApiKeys:#:Name",
-        "Name shown in logs and metrics in place of the key. Required.",
-    ),
-    secret(
-        "Auth:ApiKeys:#:Key",
-        "",
-        "The key, as text or as a hash from `holdfast keys hash`. Required.",
-    ),
-    list(
-        "Auth:ApiKeys:#:Databases",
-        "Databases the key may touch; `*` is all of them, none is none.",
-    ),
+    optional_text("Node:SeedPeers:#:UpdatedUtc", "Accepted so that older files stay valid; not used."),
+    secret("Auth:RootApiKey", "root", "The key with every right, as text or as a hash from `holdfast keys hash`."),
+    list("Auth:ApiKeys", "Keys with chosen rights; changes are taken up without a restart."),
+    required_text("Auth:ApiKeys:#:Name", "Name shown in logs and metrics in place of the key. Required."),
+    secret("Auth:ApiKeys:#:Key", "", "The key, as text or as a hash from `holdfast keys hash`. Required."),
+    list("Auth:ApiKeys:#:Databases", "Databases the key may touch; `*` is all of them, none is none."),
     required_text("Auth:ApiKeys:#:Databases:#", "A database's name, or `*`."),
-    switch(
-        "Auth:ApiKeys:#:Roles:ADD_DB",
-        false,
-        "May create a database.",
-    ),
-    switch(
-        "Auth:ApiKeys:#:Roles:DELETE_DB",
-        false,
-        "May drop a database.",
-    ),
-    switch(
-        "Auth:ApiKeys:#:Roles:READ_DOCUMENT",
-        false,
-        "May read documents.",
-    ),
-    switch(
-        "Auth:ApiKeys:#:Roles:WRITE_DOCUMENT",
-        false,
-        "May create documents.",
-    ),
-    switch(
-        "Auth:ApiKeys:#:Roles:UPDATE_DOCUMENT",
-        false,
-        "May change documents.",
-    ),
-    switch(
-        "Auth:ApiKeys:#:Roles:DELETE_DOCUMENT",
-        false,
-        "May delete documents.",
-    ),
+    switch("Auth:ApiKeys:#:Roles:ADD_DB", false, "May create a database."),
+    switch("Auth:ApiKeys:#:Roles:DELETE_DB", false, "May drop a database."),
+    switch("Auth:ApiKeys:#:Roles:READ_DOCUMENT", false, "May read documents."),
+    switch("Auth:ApiKeys:#:Roles:WRITE_DOCUMENT", false, "May create documents."),
+    switch("Auth:ApiKeys:#:Roles:UPDATE_DOCUMENT", false, "May change documents."),
+    switch("Auth:ApiKeys:#:Roles:DELETE_DOCUMENT", false, "May delete documents."),
     optional_number(
         "Auth:ApiKeys:#:RateLimit:RequestsPerSecond",
         (1, 1_000_000),
         "This key's own RateLimit:RequestsPerSecond.",
     ),
-    optional_number(
-        "Auth:ApiKeys:#:RateLimit:Burst",
-        (1, 10_000_000),
-        "This key's own RateLimit:Burst.",
-    ),
+    optional_number("Auth:ApiKeys:#:RateLimit:Burst", (1, 10_000_000), "This key's own RateLimit:Burst."),
     switch(
         "Auth:AllowInsecureDefaults",
         false,
@@ -389,28 +232,17 @@ pub static KEYS: &[Key] = &[
         (1, 1_000_000),
         "Requests per second that each key may make in the long run.",
     ),
-    number(
-        "RateLimit:Burst",
-        2_000,
-        (1, 10_000_000),
-        "Requests that each key may make at once.",
-    ),
+    number("RateLimit:Burst", 2_000, (1, 10_000_000), "Requests that each key may make at once."),
     optional_text(
         "Tls:CertificateFile",
         "PEM file with the certificate chain of https:// addresses, the node's own certificate first.",
     ),
-    optional_text(
-        "Tls:PrivateKeyFile",
-        "PEM file with the certificate's private key.",
-    ),
+    optional_text("Tls:PrivateKeyFile", "PEM file with the certificate's private key."),
     list(
         "Studio:CorsOrigins",
         "Origins from which browsers may call; when empty, pages served by localhost or 127.0.0.1 may.",
     ),
-    required_text(
-        "Studio:CorsOrigins:#",
-        "An origin, such as https://studio.example.org, or `*`.",
-    ),
+    required_text("Studio:CorsOrigins:#", "An origin, such as https://studio.example.org, or `*`."),
     choice(
         "Logging:Format",
         "text",
@@ -428,24 +260,14 @@ pub static KEYS: &[Key] = &[
         (1_024, 1_073_741_824),
         "Largest request body in bytes; larger ones are answered with 413.",
     ),
-    number(
-        "Limits:DocumentBytesMax",
-        8_388_608,
-        (1_024, 67_108_864),
-        "Largest document in bytes of its JSON text.",
-    ),
+    number("Limits:DocumentBytesMax", 8_388_608, (1_024, 67_108_864), "Largest document in bytes of its JSON text."),
     number(
         "Limits:QueueWritesMax",
         4_096,
         (1, 1_000_000),
         "Writes that may wait in one database; more are answered with 503 and Retry-After.",
     ),
-    number(
-        "Limits:BodyReadTimeoutSeconds",
-        30,
-        (1, 3_600),
-        "Seconds within which a request body must have arrived.",
-    ),
+    number("Limits:BodyReadTimeoutSeconds", 30, (1, 3_600), "Seconds within which a request body must have arrived."),
     number(
         "Limits:ConnectionsMax",
         10_000,
@@ -458,18 +280,8 @@ pub static KEYS: &[Key] = &[
         (1, 86_400),
         "A connection that sends no complete request head for this long is closed.",
     ),
-    number(
-        "Storage:DataCacheMegabytes",
-        64,
-        (1, 65_536),
-        "Memory for pages of documents and indexes, per database.",
-    ),
-    number(
-        "Storage:LogCacheMegabytes",
-        16,
-        (1, 65_536),
-        "Memory for pages of the operation log, per database.",
-    ),
+    number("Storage:DataCacheMegabytes", 64, (1, 65_536), "Memory for pages of documents and indexes, per database."),
+    number("Storage:LogCacheMegabytes", 16, (1, 65_536), "Memory for pages of the operation log, per database."),
     number(
         "Storage:DurableDataSeconds",
         2,

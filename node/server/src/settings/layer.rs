@@ -34,11 +34,7 @@ pub(super) struct Assignment {
 
 impl Assignment {
     pub(super) fn new(path: &[String], value: Scalar, source: &str) -> Self {
-        Self {
-            path: path.to_vec(),
-            value,
-            source: source.to_owned(),
-        }
+        Self { path: path.to_vec(), value, source: source.to_owned() }
     }
 
     /// An assignment from a text such as `Node:NodeId`.
@@ -66,8 +62,7 @@ pub(super) fn of_environment(variables: &[(String, String)]) -> Vec<Assignment> 
     let mut chosen: Vec<&(String, String)> = variables
         .iter()
         .filter(|(name, _)| {
-            name.get(..VARIABLE_PREFIX.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(VARIABLE_PREFIX))
+            name.get(..VARIABLE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(VARIABLE_PREFIX))
         })
         .collect();
     // The operating system lists them in no order; problems should come in the same one each time.
@@ -75,12 +70,7 @@ pub(super) fn of_environment(variables: &[(String, String)]) -> Vec<Assignment> 
     chosen
         .into_iter()
         .map(|(name, value)| Assignment {
-            path: name
-                .get(VARIABLE_PREFIX.len()..)
-                .unwrap_or_default()
-                .split("__")
-                .map(str::to_owned)
-                .collect(),
+            path: name.get(VARIABLE_PREFIX.len()..).unwrap_or_default().split("__").map(str::to_owned).collect(),
             value: Scalar::Text(value.clone()),
             source: format!("environment {name}"),
         })
@@ -102,11 +92,7 @@ impl Layer {
     /// Matches assignments with the keys there are; the others become problems.
     ///
     /// `is_last_wins` is for the command line, where giving a key again is how one overrides an alias.
-    pub(super) fn matched(
-        assignments: Vec<Assignment>,
-        is_last_wins: bool,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
+    pub(super) fn matched(assignments: Vec<Assignment>, is_last_wins: bool, problems: &mut Vec<Problem>) -> Self {
         let mut entries: Vec<(String, Assignment)> = Vec::with_capacity(assignments.len());
         let mut seen = BTreeSet::new();
         for assignment in assignments {
@@ -125,11 +111,7 @@ impl Layer {
                         ));
                     }
                 }
-                Err(message) => problems.push(Problem::of_key(
-                    assignment.path.join(":"),
-                    assignment.source,
-                    message,
-                )),
+                Err(message) => problems.push(Problem::of_key(assignment.path.join(":"), assignment.source, message)),
             }
         }
         Self { entries }
@@ -139,10 +121,7 @@ impl Layer {
 impl fmt::Debug for Layer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values may be secrets.
-        formatter
-            .debug_list()
-            .entries(self.entries.iter().map(|(path, _)| path))
-            .finish()
+        formatter.debug_list().entries(self.entries.iter().map(|(path, _)| path)).finish()
     }
 }
 
@@ -157,9 +136,9 @@ impl Source for Layer {
                 Scalar::Text(text) => ValueKind::String(text.clone()),
                 Scalar::Switch(switch) => ValueKind::Boolean(*switch),
                 // A number that is not a whole one stays text, for the problem to show.
-                Scalar::Number(text) => text
-                    .parse::<u64>()
-                    .map_or_else(|_| ValueKind::String(text.clone()), ValueKind::U64),
+                Scalar::Number(text) => {
+                    text.parse::<u64>().map_or_else(|_| ValueKind::String(text.clone()), ValueKind::U64)
+                }
             };
             (expression(path), Value::new(Some(&assignment.source), kind))
         });
@@ -204,15 +183,9 @@ fn canonical_path(written: &[String]) -> Result<String, String> {
         let too_far = canonical
             .split(':')
             .filter(|part| is_index(part))
-            .any(|index| {
-                index
-                    .parse::<usize>()
-                    .map_or(true, |index| index >= LIST_ELEMENTS_MAX)
-            });
+            .any(|index| index.parse::<usize>().map_or(true, |index| index >= LIST_ELEMENTS_MAX));
         if too_far {
-            return Err(format!(
-                "has an index beyond the {LIST_ELEMENTS_MAX} elements a list may have"
-            ));
+            return Err(format!("has an index beyond the {LIST_ELEMENTS_MAX} elements a list may have"));
         }
         return Ok(canonical);
     }
@@ -240,19 +213,10 @@ fn matched_path(schema: &str, written: &[String]) -> Option<String> {
 
 /// Keys of other programs that people bring along, and what to do about them.
 const FOREIGN: &[(&str, &str)] = &[
-    (
-        "Logging:LogLevel",
-        "is not used here; write Logging:Level, such as \"info\"",
-    ),
+    ("Logging:LogLevel", "is not used here; write Logging:Level, such as \"info\""),
     ("AllowedHosts", "is not used here; remove it"),
-    (
-        "Kestrel",
-        "is not used here; write Urls, and Tls:CertificateFile and Tls:PrivateKeyFile for https",
-    ),
-    (
-        "ConnectionStrings",
-        "is not used here; databases are files below Node:DataDirectory",
-    ),
+    ("Kestrel", "is not used here; write Urls, and Tls:CertificateFile and Tls:PrivateKeyFile for https"),
+    ("ConnectionStrings", "is not used here; databases are files below Node:DataDirectory"),
 ];
 
 /// How alike two names must be, from 0 to 1, for one to be suggested for the other.
@@ -281,18 +245,11 @@ fn explain_unknown(written: &[String]) -> String {
         if path.starts_with(&format!("{schema}:")) {
             return format!(
                 "is a {}, not one value",
-                if keys::find(key.path).is_some() && key.path.contains('#') {
-                    "list or section"
-                } else {
-                    "section"
-                }
+                if keys::find(key.path).is_some() && key.path.contains('#') { "list or section" } else { "section" }
             );
         }
         if schema.starts_with(&format!("{path}:")) && !matches!(key.kind, Kind::List) {
-            return format!(
-                "does not exist, since {} is one value and not a section or list",
-                key.path
-            );
+            return format!("does not exist, since {} is one value and not a section or list", key.path);
         }
     }
     match suggestion(&schema) {
@@ -302,12 +259,7 @@ fn explain_unknown(written: &[String]) -> String {
 }
 
 fn suggestion(schema: &str) -> Option<&'static str> {
-    let last = |path: &str| {
-        path.rsplit(':')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-    };
+    let last = |path: &str| path.rsplit(':').next().unwrap_or_default().to_ascii_lowercase();
     let name = last(schema);
     KEYS.iter()
         .map(|key| {
@@ -329,13 +281,7 @@ fn suggestion(schema: &str) -> Option<&'static str> {
 fn with_indices(path: &str, written: &[String]) -> String {
     let mut indices = written.iter().filter(|part| is_index(part));
     path.split(':')
-        .map(|part| {
-            if part == "#" {
-                indices.next().map_or("0", String::as_str)
-            } else {
-                part
-            }
-        })
+        .map(|part| if part == "#" { indices.next().map_or("0", String::as_str) } else { part })
         .collect::<Vec<_>>()
         .join(":")
 }
@@ -353,40 +299,18 @@ mod tests {
     #[test]
     fn keys_are_found_without_regard_to_case() {
         assert_eq!(path("node:nodeid").unwrap(), "Node:NodeId");
-        assert_eq!(
-            path("AUTH:APIKEYS:07:roles:read_document").unwrap(),
-            "Auth:ApiKeys:7:Roles:READ_DOCUMENT"
-        );
-        assert_eq!(
-            expression("Auth:ApiKeys:7:Databases:0"),
-            "Auth.ApiKeys[7].Databases[0]"
-        );
+        assert_eq!(path("AUTH:APIKEYS:07:roles:read_document").unwrap(), "Auth:ApiKeys:7:Roles:READ_DOCUMENT");
+        assert_eq!(expression("Auth:ApiKeys:7:Databases:0"), "Auth.ApiKeys[7].Databases[0]");
     }
 
     #[test]
     fn an_unknown_key_gets_a_suggestion() {
-        assert_eq!(
-            path("Node:NodId").unwrap_err(),
-            "is unknown; did you mean Node:NodeId?"
-        );
-        assert_eq!(
-            path("DataDirectory").unwrap_err(),
-            "is unknown; did you mean Node:DataDirectory?"
-        );
-        assert_eq!(
-            path("Sync:BatchSize").unwrap_err(),
-            "is unknown; did you mean Node:ReplicationBatchSize?"
-        );
-        assert_eq!(
-            path("Auth:ApiKeys:3:Nmae").unwrap_err(),
-            "is unknown; did you mean Auth:ApiKeys:3:Name?"
-        );
+        assert_eq!(path("Node:NodId").unwrap_err(), "is unknown; did you mean Node:NodeId?");
+        assert_eq!(path("DataDirectory").unwrap_err(), "is unknown; did you mean Node:DataDirectory?");
+        assert_eq!(path("Sync:BatchSize").unwrap_err(), "is unknown; did you mean Node:ReplicationBatchSize?");
+        assert_eq!(path("Auth:ApiKeys:3:Nmae").unwrap_err(), "is unknown; did you mean Auth:ApiKeys:3:Name?");
         assert_eq!(path("Zebra").unwrap_err(), "is unknown; remove it");
-        assert!(
-            path("Logging:LogLevel:Default")
-                .unwrap_err()
-                .contains("Logging:Level")
-        );
+        assert!(path("Logging:LogLevel:Default").unwrap_err().contains("Logging:Level"));
     }
 
     #[test]
@@ -395,23 +319,15 @@ mod tests {
         assert!(path("Node:SeedPeers").unwrap_err().contains("is a list"));
         assert!(path("Urls:0").unwrap_err().contains("is one value"));
         assert!(path("Auth:ApiKeys:1000:Key").unwrap_err().contains("index"));
-        assert!(
-            path("Auth:ApiKeys:99999999999999999999999:Key")
-                .unwrap_err()
-                .contains("index")
-        );
+        assert!(path("Auth:ApiKeys:99999999999999999999999:Key").unwrap_err().contains("index"));
     }
 
     #[test]
     fn variables_are_picked_by_prefix() {
-        let variables: Vec<(String, String)> = [
-            ("holdfast__Node__NodeId", "a"),
-            ("HOLDFAST_ENVIRONMENT", "b"),
-            ("PATH", "c"),
-            ("é", "d"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+        let variables: Vec<(String, String)> =
+            [("holdfast__Node__NodeId", "a"), ("HOLDFAST_ENVIRONMENT", "b"), ("PATH", "c"), ("é", "d")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
         let found = of_environment(&variables);
         assert_eq!(found.len(), 1);
         assert_eq!(found.first().unwrap().path, ["Node", "NodeId"]);

@@ -15,17 +15,17 @@
 //!
 //! What this does not do: open ports, files or databases.
 
-mod check;
-mod json_file;
-pub mod keys;
-mod layer;
-mod problem;
-mod read;
 pub mod secret;
 pub mod sections;
+pub mod keys;
+mod problem;
+mod layer;
+mod json_file;
+mod read;
+pub mod url;
+mod check;
 #[cfg(test)]
 mod tests;
-pub mod url;
 
 use std::path::{Path, PathBuf};
 
@@ -104,17 +104,10 @@ pub fn load(overrides: &CommandLineOverrides) -> Result<Loaded, SettingsProblems
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| {
             // A name that is no text cannot be ours; a value that is none is shown as far as it goes.
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         })
         .collect();
-    load_from(&Sources {
-        directory: PathBuf::new(),
-        variables,
-        overrides,
-    })
+    load_from(&Sources { directory: PathBuf::new(), variables, overrides })
 }
 
 /// Reads settings from sources given.
@@ -122,11 +115,7 @@ pub fn load_from(sources: &Sources<'_>) -> Result<Loaded, SettingsProblems> {
     let mut problems = Vec::new();
     let environment = environment_name(&sources.variables, &mut problems);
     let (files, mut layers) = file_layers(sources, &environment, &mut problems);
-    layers.push(Layer::matched(
-        layer::of_environment(&sources.variables),
-        false,
-        &mut problems,
-    ));
+    layers.push(Layer::matched(layer::of_environment(&sources.variables), false, &mut problems));
     let command_line = sources
         .overrides
         .values
@@ -137,12 +126,7 @@ pub fn load_from(sources: &Sources<'_>) -> Result<Loaded, SettingsProblems> {
 
     let (settings, origins) = assembled(layers, &mut problems);
     match settings {
-        Some(settings) if problems.is_empty() => Ok(Loaded {
-            settings,
-            origins,
-            files,
-            environment,
-        }),
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, origins, files, environment }),
         _ => Err(SettingsProblems { problems }),
     }
 }
@@ -152,10 +136,7 @@ impl Default for Settings {
     fn default() -> Self {
         let mut problems = Vec::new();
         let (settings, _) = assembled(Vec::new(), &mut problems);
-        assert!(
-            problems.is_empty(),
-            "the table of keys holds valid defaults: {problems:?}"
-        );
+        assert!(problems.is_empty(), "the table of keys holds valid defaults: {problems:?}");
         settings.expect("settings without problems are settings")
     }
 }
@@ -169,10 +150,7 @@ fn assembled(layers: Vec<Layer>, problems: &mut Vec<Problem>) -> (Option<Setting
     let merged = match builder.build() {
         Ok(config) => config.cache,
         Err(error) => {
-            problems.push(Problem::of_source(
-                "settings",
-                format!("cannot be combined: {error}"),
-            ));
+            problems.push(Problem::of_source("settings", format!("cannot be combined: {error}")));
             config::Value::new(None, ValueKind::Nil)
         }
     };
@@ -183,10 +161,7 @@ fn assembled(layers: Vec<Layer>, problems: &mut Vec<Problem>) -> (Option<Setting
             Some(settings)
         }
         Err(error) => {
-            problems.push(Problem::of_source(
-                "settings",
-                format!("cannot be read: {error}"),
-            ));
+            problems.push(Problem::of_source("settings", format!("cannot be read: {error}")));
             None
         }
     };
@@ -201,10 +176,7 @@ fn environment_name(variables: &[(String, String)], problems: &mut Vec<Problem>)
         .filter(|value| !value.is_empty())
         .unwrap_or(ENVIRONMENT_DEFAULT);
     // The name becomes part of a path, so it must not lead anywhere else.
-    if name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return name.to_owned();
     }
     problems.push(
@@ -249,10 +221,7 @@ fn file_layers(
     if let Some(path) = given.filter(|_| !is_base_found) {
         problems.push(Problem::of_source(
             format!("command line --settings {}", path.display()),
-            format!(
-                "there is no file {}; correct the path or leave --settings out",
-                base.display()
-            ),
+            format!("there is no file {}; correct the path or leave --settings out", base.display()),
         ));
     }
     (files, layers)

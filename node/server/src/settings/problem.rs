@@ -32,26 +32,12 @@ const VALUE_CHARACTERS_MAX: usize = 80;
 impl Problem {
     /// A problem with a whole file or source.
     pub(super) fn of_source(source: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            key: String::new(),
-            value: None,
-            source: source.into(),
-            message: message.into(),
-        }
+        Self { key: String::new(), value: None, source: source.into(), message: message.into() }
     }
 
     /// A problem with a key, without repeating its value.
-    pub(super) fn of_key(
-        key: impl Into<String>,
-        source: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            key: key.into(),
-            value: None,
-            source: source.into(),
-            message: message.into(),
-        }
+    pub(super) fn of_key(key: impl Into<String>, source: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), value: None, source: source.into(), message: message.into() }
     }
 
     /// Adds the offending value, shortened.
@@ -73,12 +59,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            key,
-            value,
-            source,
-            message,
-        } = self;
+        let Self { key, value, source, message } = self;
         if key.is_empty() {
             return write!(formatter, "{source}: {message}");
         }
@@ -98,9 +79,6 @@ impl fmt::Display for SettingsProblems {
         for problem in &self.problems {
             writeln!(formatter, "  {problem}")?;
         }
-        write!(
-            formatter,
-            "`holdfast config show --explain` lists every key with its default"
-        )
+        write!(formatter, "`holdfast config show --explain` lists every key with its default")
     }
 }

@@ -22,15 +22,9 @@ pub(super) struct Tree {
 
 /// Reads the merged layers; what does not fit is added to `problems`.
 pub(super) fn read(merged: &Value, problems: &mut Vec<Problem>) -> Tree {
-    let mut reader = Reader {
-        problems,
-        origins: Origins::new(),
-    };
+    let mut reader = Reader { problems, origins: Origins::new() };
     let json = reader.section("", "", Some(merged));
-    Tree {
-        json,
-        origins: reader.origins,
-    }
+    Tree { json, origins: reader.origins }
 }
 
 struct Reader<'a> {
@@ -42,11 +36,7 @@ impl Reader<'_> {
     /// Reads what is at a path of the table, given as it is there and as it is in the list at hand.
     fn any(&mut self, schema: &str, path: &str, value: Option<&Value>) -> Json {
         match keys::find(schema) {
-            Some(Key {
-                kind: Kind::List,
-                default,
-                ..
-            }) => self.list(schema, path, *default, value),
+            Some(Key { kind: Kind::List, default, .. }) => self.list(schema, path, *default, value),
             Some(key) => self.single(key, path, value),
             None => self.section(schema, path, value),
         }
@@ -132,11 +122,7 @@ fn converted(key: &Key, value: &ValueKind) -> Result<Json, String> {
                 .ok()
                 .filter(|number| (min..=max).contains(number))
                 .map(Json::from)
-                .ok_or_else(|| {
-                    format!(
-                        "must be a whole number from {min} to {max}; write for example {example}"
-                    )
-                })
+                .ok_or_else(|| format!("must be a whole number from {min} to {max}; write for example {example}"))
         }
         Kind::Choice(words) => words
             .iter()
@@ -164,9 +150,7 @@ fn children(schema: &str) -> Vec<&'static str> {
         let below = if schema.is_empty() {
             Some(key.path)
         } else {
-            key.path
-                .strip_prefix(schema)
-                .and_then(|rest| rest.strip_prefix(':'))
+            key.path.strip_prefix(schema).and_then(|rest| rest.strip_prefix(':'))
         };
         let name = below.and_then(|below| below.split(':').next());
         if let Some(name) = name.filter(|name| !names.contains(name)) {
@@ -177,9 +161,5 @@ fn children(schema: &str) -> Vec<&'static str> {
 }
 
 fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}:{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}:{name}") }
 }

@@ -61,10 +61,7 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_however_it_is_printed() {
         let secret = Secret::new("very-private");
-        let printed = format!(
-            "{secret} {secret:?} {}",
-            serde_json::to_string(&secret).unwrap()
-        );
+        let printed = format!("{secret} {secret:?} {}", serde_json::to_string(&secret).unwrap());
         assert!(!printed.contains("private"), "{printed}");
         assert_eq!(secret.expose(), "very-private");
     }

@@ -7,9 +7,7 @@ use std::path::Path;
 
 use super::keys::KEYS;
 use super::sections::{ConflictResolutionPolicy, LogFormat};
-use super::{
-    CommandLineOverrides, CommandLineValue, Loaded, Settings, SettingsProblems, Sources, load_from,
-};
+use super::{CommandLineOverrides, CommandLineValue, Loaded, Settings, SettingsProblems, Sources, load_from};
 
 /// Loads settings from a directory's files, variables and `--set` values.
 fn load(
@@ -34,10 +32,7 @@ fn load(
     };
     load_from(&Sources {
         directory: directory.path().to_owned(),
-        variables: variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         overrides: &overrides,
     })
 }
@@ -57,27 +52,14 @@ fn the_file_that_is_shipped_holds_every_key_at_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../appsettings.json");
     let text = fs::read_to_string(path).unwrap();
     let loaded = load(&[("appsettings.json", &text)], &[], &[]).unwrap();
-    assert_eq!(
-        serde_json::to_value(&loaded.settings).unwrap(),
-        serde_json::to_value(Settings::default()).unwrap(),
-    );
+    assert_eq!(serde_json::to_value(&loaded.settings).unwrap(), serde_json::to_value(Settings::default()).unwrap(),);
     // Secrets serialise as placeholders, so they are compared by themselves.
-    assert_eq!(
-        loaded.settings.auth.root_api_key.expose(),
-        super::DEFAULT_ROOT_API_KEY
-    );
-    assert_eq!(
-        loaded.settings.node.replication_api_key.expose(),
-        super::DEFAULT_REPLICATION_API_KEY
-    );
+    assert_eq!(loaded.settings.auth.root_api_key.expose(), super::DEFAULT_ROOT_API_KEY);
+    assert_eq!(loaded.settings.node.replication_api_key.expose(), super::DEFAULT_REPLICATION_API_KEY);
     let written: serde_json::Value = serde_json::from_str(&text).unwrap();
     for key in KEYS.iter().filter(|key| !key.path.contains('#')) {
         let pointer = format!("/{}", key.path.replace(':', "/"));
-        assert!(
-            written.pointer(&pointer).is_some(),
-            "{} is missing",
-            key.path
-        );
+        assert!(written.pointer(&pointer).is_some(), "{} is missing", key.path);
     }
 }
 
@@ -109,10 +91,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
     let source = |key: &str| loaded.origins[key].clone();
     assert!(source("Node:NodeId").ends_with("appsettings.json"));
     assert!(source("Node:ReplicationBatchSize").ends_with("appsettings.Production.json"));
-    assert_eq!(
-        source("Node:PeerLeaseDays"),
-        "environment HOLDFAST__NODE__PEERLEASEDAYS"
-    );
+    assert_eq!(source("Node:PeerLeaseDays"), "environment HOLDFAST__NODE__PEERLEASEDAYS");
     assert_eq!(source("Node:SweepIntervalSeconds"), "command line --set");
     assert!(!loaded.origins.contains_key("Urls"));
     assert_eq!(loaded.files.iter().filter(|file| file.is_found).count(), 2);
@@ -123,13 +102,8 @@ fn the_environment_chooses_the_second_file() {
     let files = [("appsettings.Shop.json", r#"{"Node:NodeId": "till"}"#)];
     let loaded = load(&files, &[("HOLDFAST_ENVIRONMENT", "Shop")], &[]).unwrap();
     assert_eq!(loaded.settings.node.node_id, "till");
-    assert_eq!(
-        load(&files, &[], &[]).unwrap().settings.node.node_id,
-        "node-1"
-    );
-    let shown = load(&files, &[("HOLDFAST_ENVIRONMENT", "../x")], &[])
-        .unwrap_err()
-        .to_string();
+    assert_eq!(load(&files, &[], &[]).unwrap().settings.node.node_id, "node-1");
+    let shown = load(&files, &[("HOLDFAST_ENVIRONMENT", "../x")], &[]).unwrap_err().to_string();
     assert!(shown.contains("HOLDFAST_ENVIRONMENT = ../x"), "{shown}");
 }
 
@@ -200,29 +174,17 @@ fn every_problem_is_reported_at_once_with_source_and_advice() {
 
 #[test]
 fn contradictions_are_found() {
-    check_refused(
-        r#"{"Urls": "https://localhost:1446"}"#,
-        &["Tls:CertificateFile", "Tls:PrivateKeyFile", "is needed"],
-    );
+    check_refused(r#"{"Urls": "https://localhost:1446"}"#, &["Tls:CertificateFile", "Tls:PrivateKeyFile", "is needed"]);
     check_refused(
         r#"{"Tls": {"CertificateFile": "a.pem"}}"#,
         &["has no use", "Tls:PrivateKeyFile (default): is needed"],
     );
-    check_refused(
-        r#"{"Urls": "http://localhost:1;http://localhost:1"}"#,
-        &["port 1 of one address twice"],
-    );
+    check_refused(r#"{"Urls": "http://localhost:1;http://localhost:1"}"#, &["port 1 of one address twice"]);
     check_refused(r#"{"Urls": ";"}"#, &["names no address"]);
-    check_refused(
-        r#"{"RateLimit": {"Burst": 10}}"#,
-        &["RateLimit:Burst = 10", "at least 1000"],
-    );
+    check_refused(r#"{"RateLimit": {"Burst": 10}}"#, &["RateLimit:Burst = 10", "at least 1000"]);
     check_refused(
         r#"{"Limits": {"RequestBytesMax": 1024}}"#,
-        &[
-            "Limits:DocumentBytesMax = 8388608 (default)",
-            "Limits:RequestBytesMax (1024)",
-        ],
+        &["Limits:DocumentBytesMax = 8388608 (default)", "Limits:RequestBytesMax (1024)"],
     );
     check_refused(
         r#"{"Node": {"SeedPeers": [
@@ -234,49 +196,25 @@ fn contradictions_are_found() {
             "Node:SeedPeers:1:Databases:0 = a b",
             "Node:SeedPeers:2:NodeId",
         ]
-        .map(|text| {
-            if text == "4 problems" {
-                "5 problems"
-            } else {
-                text
-            }
-        }),
+        .map(|text| if text == "4 problems" { "5 problems" } else { text }),
     );
     check_refused(
         r#"{"Auth": {"ApiKeys": [{"Name": "a", "Key": "root"}, {"Name": "a", "Key": "k"}, {"Name": "c", "Key": "k"}]}}"#,
-        &[
-            "is the same as Auth:RootApiKey",
-            "is already the name of",
-            "is the same as Auth:ApiKeys:1:Key",
-        ],
+        &["is the same as Auth:RootApiKey", "is already the name of", "is the same as Auth:ApiKeys:1:Key"],
     );
     check_refused(
         r#"{"Studio": {"CorsOrigins": ["studio.example.org", "https://ok.example", "https://x.example/"]}}"#,
         &["2 problems", "Studio:CorsOrigins:0", "Studio:CorsOrigins:2"],
     );
-    check_refused(
-        r#"{"Node": {"NodeId": "a", "nodeid": "b"}}"#,
-        &["is given twice"],
-    );
-    check_refused(
-        r#"{"Logging": {"Level": "Information"}}"#,
-        &["did you mean info?"],
-    );
+    check_refused(r#"{"Node": {"NodeId": "a", "nodeid": "b"}}"#, &["is given twice"]);
+    check_refused(r#"{"Logging": {"Level": "Information"}}"#, &["did you mean info?"]);
     check_refused("{", &["1 problem with", "not valid JSON"]);
 }
 
 #[test]
 fn a_gap_in_a_list_is_named() {
-    let problems = load(
-        &[],
-        &[("HOLDFAST__Studio__CorsOrigins__1", "http://a.example")],
-        &[],
-    )
-    .unwrap_err();
-    assert!(
-        problems.to_string().contains("Studio:CorsOrigins:0"),
-        "{problems}"
-    );
+    let problems = load(&[], &[("HOLDFAST__Studio__CorsOrigins__1", "http://a.example")], &[]).unwrap_err();
+    assert!(problems.to_string().contains("Studio:CorsOrigins:0"), "{problems}");
     assert!(problems.to_string().contains("without gaps"), "{problems}");
 }
 
@@ -294,10 +232,7 @@ fn default_keys_are_for_this_machine_only() {
             "holdfast keys new",
         ],
     );
-    let own = [
-        ("Auth:RootApiKey", "own-1"),
-        ("Node:ReplicationApiKey", "own-2"),
-    ];
+    let own = [("Auth:RootApiKey", "own-1"), ("Node:ReplicationApiKey", "own-2")];
     assert!(load(&[("appsettings.json", exposed)], &[], &own).is_ok());
     let told = [("Auth:AllowInsecureDefaults", "true")];
     assert!(load(&[("appsettings.json", exposed)], &[], &told).is_ok());
@@ -314,51 +249,24 @@ fn words_are_taken_in_any_case() {
         ("Urls", "HTTPS://LOCALHOST:1"),
     ];
     let settings = load(&[], &[], &values).unwrap().settings;
-    assert_eq!(
-        settings.node.conflict_resolution_policy,
-        ConflictResolutionPolicy::KeepLocal
-    );
+    assert_eq!(settings.node.conflict_resolution_policy, ConflictResolutionPolicy::KeepLocal);
     assert_eq!(settings.logging.format, LogFormat::Json);
 }
 
 #[test]
 fn a_named_settings_file_must_be_there() {
     let directory = tempfile::tempdir().unwrap();
-    let mut overrides = CommandLineOverrides {
-        settings_path: Some(directory.path().join("shop.json")),
-        values: Vec::new(),
-    };
+    let mut overrides =
+        CommandLineOverrides { settings_path: Some(directory.path().join("shop.json")), values: Vec::new() };
     let load = |overrides: &CommandLineOverrides| {
-        load_from(&Sources {
-            directory: "/nowhere".into(),
-            variables: Vec::new(),
-            overrides,
-        })
+        load_from(&Sources { directory: "/nowhere".into(), variables: Vec::new(), overrides })
     };
-    assert!(
-        load(&overrides)
-            .unwrap_err()
-            .to_string()
-            .contains("there is no file")
-    );
-    fs::write(
-        directory.path().join("shop.json"),
-        r#"{"Node": {"NodeId": "a"}}"#,
-    )
-    .unwrap();
-    fs::write(
-        directory.path().join("shop.Production.json"),
-        r#"{"Node": {"PeerLeaseDays": 5}}"#,
-    )
-    .unwrap();
+    assert!(load(&overrides).unwrap_err().to_string().contains("there is no file"));
+    fs::write(directory.path().join("shop.json"), r#"{"Node": {"NodeId": "a"}}"#).unwrap();
+    fs::write(directory.path().join("shop.Production.json"), r#"{"Node": {"PeerLeaseDays": 5}}"#).unwrap();
     let loaded = load(&overrides).unwrap();
     assert_eq!(loaded.settings.node.node_id, "a");
     assert_eq!(loaded.settings.node.peer_lease_days, 5);
     overrides.settings_path = Some(directory.path().to_owned());
-    assert!(
-        load(&overrides)
-            .unwrap_err()
-            .to_string()
-            .contains("appsettings.json")
-    );
+    assert!(load(&overrides).unwrap_err().to_string().contains("appsettings.json"));
 }

@@ -85,16 +85,12 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
         _ => {
-            return Err(
-                "must start with http:// or https://, as in http://localhost:1446".to_owned(),
-            );
+            return Err("must start with http:// or https://, as in http://localhost:1446".to_owned());
         }
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#', '@']) {
-        return Err(
-            "must end after the port; a path, query or user is not possible here".to_owned(),
-        );
+        return Err("must end after the port; a path, query or user is not possible here".to_owned());
     }
     let (host, port) = split_port(authority)?;
     let port = match port {
@@ -102,24 +98,18 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
             .parse::<u16>()
             .ok()
             .filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .ok_or_else(|| {
-                format!("has the port `{digits}`, which must be a number from 0 to 65535")
-            })?,
+            .ok_or_else(|| format!("has the port `{digits}`, which must be a number from 0 to 65535"))?,
         None if scheme == Scheme::Http => 80,
         None => 443,
     };
-    Ok(ListenUrl {
-        scheme,
-        host: parse_host(host)?,
-        port,
-    })
+    Ok(ListenUrl { scheme, host: parse_host(host)?, port })
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = authority.strip_prefix('[') {
-        let (address, after) = rest.split_once(']').ok_or_else(|| {
-            "has a `[` without a `]`; write for example http://[::1]:1446".to_owned()
-        })?;
+        let (address, after) = rest
+            .split_once(']')
+            .ok_or_else(|| "has a `[` without a `]`; write for example http://[::1]:1446".to_owned())?;
         return match after.strip_prefix(':') {
             Some(port) => Ok((address, Some(port))),
             None if after.is_empty() => Ok((address, None)),
@@ -145,9 +135,7 @@ fn parse_host(host: &str) -> Result<ListenHost, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(ListenHost::Address(address));
     }
-    Err(format!(
-        "names the host `{host}`; write localhost, one of this machine's IP addresses, or * for all of them"
-    ))
+    Err(format!("names the host `{host}`; write localhost, one of this machine's IP addresses, or * for all of them"))
 }
 
 #[cfg(test)]
@@ -157,12 +145,11 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_dotnet_reads_them() {
-        let shown: Vec<String> = parse_all(
-            "http://localhost:1446; HTTPS://0.0.0.0:443/ ;http://[::1]:5;http://*:80;http://+;https://[::]",
-        )
-        .into_iter()
-        .map(|url| url.unwrap().to_string())
-        .collect();
+        let shown: Vec<String> =
+            parse_all("http://localhost:1446; HTTPS://0.0.0.0:443/ ;http://[::1]:5;http://*:80;http://+;https://[::]")
+                .into_iter()
+                .map(|url| url.unwrap().to_string())
+                .collect();
         assert_eq!(
             shown,
             [
@@ -212,9 +199,6 @@ mod tests {
             assert!(message.contains(expected), "{text}: {message}");
         }
         assert!(parse_all(" ; ").is_empty());
-        assert_eq!(
-            parse_all("http://*").pop().unwrap().unwrap().host,
-            ListenHost::Any
-        );
+        assert_eq!(parse_all("http://*").pop().unwrap().unwrap().host, ListenHost::Any);
     }
 }

@@ -14,9 +14,7 @@ use crate::settings::sections::{LogFormat, LoggingSettings};
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// `Logging:Level` is not a filter; settings that loaded have passed this check.
-    #[error(
-        "Logging:Level cannot be understood: {0}; write for example info or `info,holdfast=debug`"
-    )]
+    #[error("Logging:Level cannot be understood: {0}; write for example info or `info,holdfast=debug`")]
     Level(String),
     /// Another log is running in this process.
     #[error("a log is running already in this process")]
@@ -25,16 +23,10 @@ pub enum LoggingError {
 
 /// Starts the log of this process; call once, before anything is logged.
 pub fn start(settings: &LoggingSettings) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .map_err(|error| LoggingError::Level(error.to_string()))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let filter = EnvFilter::try_new(&settings.level).map_err(|error| LoggingError::Level(error.to_string()))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match settings.format {
-        LogFormat::Text => builder
-            .with_ansi(io::stderr().is_terminal())
-            .finish()
-            .try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
     started.map_err(|_| LoggingError::Running)
