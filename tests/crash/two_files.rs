@@ -5,9 +5,7 @@
 
 use holdfast_tests::disk::{Disk, DiskFile, DiskImage, SyncLoss};
 use holdfast_tests::seed::{Seed, worlds};
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,9 +96,7 @@ impl Files {
         let Ok(table) = read.open_table(DATA) else {
             return Ok(BTreeMap::new());
         };
-        let rows = table
-            .iter()?
-            .map(|entry| entry.map(|(key, value)| (key.value(), value.value().to_vec())));
+        let rows = table.iter()?.map(|entry| entry.map(|(key, value)| (key.value(), value.value().to_vec())));
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
@@ -114,8 +110,7 @@ fn fill_data(data: &redb::WriteTransaction, position: u64, batch: &[Write]) -> O
             rows.insert(key, value.as_slice())?;
         }
     }
-    data.open_table(POSITION)?
-        .insert(0, position + batch.len() as u64)?;
+    data.open_table(POSITION)?.insert(0, position + batch.len() as u64)?;
     Ok(())
 }
 
@@ -145,11 +140,7 @@ fn batch(seed: &mut Seed) -> Vec<Write> {
     let writes = seed.range(1..8);
     (0..writes)
         .map(|_| {
-            let len = if seed.chance(5) {
-                seed.range(4000..20_000)
-            } else {
-                seed.range(0..400)
-            };
+            let len = if seed.chance(5) { seed.range(4000..20_000) } else { seed.range(0..400) };
             let fill = seed.next_u64().to_le_bytes()[0];
             (seed.range(0..60), vec![fill; usize::try_from(len).unwrap()])
         })
@@ -213,11 +204,7 @@ fn recover(mut image: DiskImage, seed: &mut Seed) -> (Disk, Files) {
 fn check(files: &mut Files, history: &mut History) -> Result<(), String> {
     let rows = files.rows().unwrap();
     if rows.len() < history.acknowledged {
-        return Err(format!(
-            "{} writes were acknowledged, {} are there",
-            history.acknowledged,
-            rows.len()
-        ));
+        return Err(format!("{} writes were acknowledged, {} are there", history.acknowledged, rows.len()));
     }
     if rows.len() != history.acknowledged && rows.len() != history.attempted.len() {
         return Err("a part of a batch is there".to_owned());
@@ -238,77 +225,55 @@ fn check(files: &mut Files, history: &mut History) -> Result<(), String> {
 
 #[test]
 fn a_power_cut_at_any_write_loses_nothing_acknowledged() {
-    worlds(
-        "a_power_cut_at_any_write_loses_nothing_acknowledged",
-        150,
-        |mut seed| {
-            let mut history = History::default();
-            let mut image = empty_files().clone();
-            for _ in 0..3 {
-                let (disk, mut files) = recover(image, &mut seed);
-                check(&mut files, &mut history).unwrap();
-                disk.cut_power_after(seed.range(0..400));
-                work(&files, &mut history, &mut seed);
-                // Closing a store writes to its files; a power cut comes before it.
-                image = disk.crash(&mut seed);
-            }
-            let (_, mut files) = recover(image, &mut seed);
+    worlds("a_power_cut_at_any_write_loses_nothing_acknowledged", 150, |mut seed| {
+        let mut history = History::default();
+        let mut image = empty_files().clone();
+        for _ in 0..3 {
+            let (disk, mut files) = recover(image, &mut seed);
             check(&mut files, &mut history).unwrap();
-        },
-    );
+            disk.cut_power_after(seed.range(0..400));
+            work(&files, &mut history, &mut seed);
+            // Closing a store writes to its files; a power cut comes before it.
+            image = disk.crash(&mut seed);
+        }
+        let (_, mut files) = recover(image, &mut seed);
+        check(&mut files, &mut history).unwrap();
+    });
 }
 
 #[test]
 fn data_found_after_a_crash_is_the_image_of_the_position_it_names() {
-    worlds(
-        "data_found_after_a_crash_is_the_image_of_the_position_it_names",
-        100,
-        |mut seed| {
-            let disk = Disk::from_image(empty_files());
-            let files = Files::open(&disk).unwrap();
-            let mut history = History::default();
-            disk.cut_power_after(seed.range(0..400));
-            work(&files, &mut history, &mut seed);
-            let found = Files::open(&Disk::from_image(&disk.crash(&mut seed))).unwrap();
-            let position = usize::try_from(found.data_position().unwrap()).unwrap();
-            assert!(
-                position <= found.rows().unwrap().len(),
-                "the data is ahead of the log"
-            );
-            assert_eq!(
-                found.documents().unwrap(),
-                image_of(&history.attempted[..position])
-            );
-        },
-    );
+    worlds("data_found_after_a_crash_is_the_image_of_the_position_it_names", 100, |mut seed| {
+        let disk = Disk::from_image(empty_files());
+        let files = Files::open(&disk).unwrap();
+        let mut history = History::default();
+        disk.cut_power_after(seed.range(0..400));
+        work(&files, &mut history, &mut seed);
+        let found = Files::open(&Disk::from_image(&disk.crash(&mut seed))).unwrap();
+        let position = usize::try_from(found.data_position().unwrap()).unwrap();
+        assert!(position <= found.rows().unwrap().len(), "the data is ahead of the log");
+        assert_eq!(found.documents().unwrap(), image_of(&history.attempted[..position]));
+    });
 }
 
 #[test]
 fn a_failed_sync_leaves_the_write_whole_or_absent() {
-    worlds(
-        "a_failed_sync_leaves_the_write_whole_or_absent",
-        60,
-        |mut seed| {
-            let disk = Disk::from_image(empty_files());
-            let mut history = History::default();
-            for loss in [SyncLoss::Nothing, SyncLoss::Reverted] {
-                let mut files = Files::open(&disk).unwrap();
-                files.replay().unwrap();
-                check(&mut files, &mut history).unwrap();
-                disk.fail_sync_after(seed.range(0..12), loss);
-                work(&files, &mut history, &mut seed);
-                disk.heal();
-            }
-            // Its successor, on the same disk or after a power cut.
-            let image = if seed.chance(50) {
-                disk.image()
-            } else {
-                disk.crash(&mut seed)
-            };
-            let (_, mut files) = recover(image, &mut seed);
+    worlds("a_failed_sync_leaves_the_write_whole_or_absent", 60, |mut seed| {
+        let disk = Disk::from_image(empty_files());
+        let mut history = History::default();
+        for loss in [SyncLoss::Nothing, SyncLoss::Reverted] {
+            let mut files = Files::open(&disk).unwrap();
+            files.replay().unwrap();
             check(&mut files, &mut history).unwrap();
-        },
-    );
+            disk.fail_sync_after(seed.range(0..12), loss);
+            work(&files, &mut history, &mut seed);
+            disk.heal();
+        }
+        // Its successor, on the same disk or after a power cut.
+        let image = if seed.chance(50) { disk.image() } else { disk.crash(&mut seed) };
+        let (_, mut files) = recover(image, &mut seed);
+        check(&mut files, &mut history).unwrap();
+    });
 }
 
 /// Writes a file over itself, header last, so that what a failed sync forgot is on its way to the disk again.
@@ -331,36 +296,29 @@ fn write_again(file: &DiskFile) -> std::io::Result<()> {
 
 #[test]
 fn a_forgotten_sync_is_survived_by_writing_the_file_again() {
-    worlds(
-        "a_forgotten_sync_is_survived_by_writing_the_file_again",
-        60,
-        |mut seed| {
-            let disk = Disk::from_image(empty_files());
-            let mut history = History::default();
-            for _ in 0..2 {
-                let mut files = Files::open(&disk).unwrap();
-                files.replay().unwrap();
-                check(&mut files, &mut history).unwrap();
-                disk.fail_sync_after(seed.range(0..12), SyncLoss::Forgotten);
-                work(&files, &mut history, &mut seed);
-                disk.heal();
-                drop(files);
-                if seed.chance(30) {
-                    disk.cut_power_after(seed.range(0..500));
-                }
-                if write_again(&disk.file("log"))
-                    .and_then(|()| write_again(&disk.file("data")))
-                    .is_err()
-                {
-                    break;
-                }
-                disk.heal();
-            }
-            let image = disk.crash(&mut seed);
-            let (_, mut files) = recover(image, &mut seed);
+    worlds("a_forgotten_sync_is_survived_by_writing_the_file_again", 60, |mut seed| {
+        let disk = Disk::from_image(empty_files());
+        let mut history = History::default();
+        for _ in 0..2 {
+            let mut files = Files::open(&disk).unwrap();
+            files.replay().unwrap();
             check(&mut files, &mut history).unwrap();
-        },
-    );
+            disk.fail_sync_after(seed.range(0..12), SyncLoss::Forgotten);
+            work(&files, &mut history, &mut seed);
+            disk.heal();
+            drop(files);
+            if seed.chance(30) {
+                disk.cut_power_after(seed.range(0..500));
+            }
+            if write_again(&disk.file("log")).and_then(|()| write_again(&disk.file("data"))).is_err() {
+                break;
+            }
+            disk.heal();
+        }
+        let image = disk.crash(&mut seed);
+        let (_, mut files) = recover(image, &mut seed);
+        check(&mut files, &mut history).unwrap();
+    });
 }
 
 #[test]
@@ -380,17 +338,13 @@ fn a_forgotten_sync_does_harm_if_nothing_is_done_about_it() {
         let image = disk.crash(&mut seed);
         // The store may even panic on the pages that it finds missing.
         let sound = catch_unwind(AssertUnwindSafe(|| {
-            let mut files =
-                Files::open(&Disk::from_image(&image)).map_err(|error| error.to_string())?;
+            let mut files = Files::open(&Disk::from_image(&image)).map_err(|error| error.to_string())?;
             files.replay().map_err(|error| error.to_string())?;
             check(&mut files, &mut history)
         }));
         !matches!(sound, Ok(Ok(())))
     });
-    assert!(
-        harmed.count() > 0,
-        "the cure above must be shown to cure something"
-    );
+    assert!(harmed.count() > 0, "the cure above must be shown to cure something");
 }
 
 #[test]
@@ -409,8 +363,5 @@ fn a_disk_that_lies_about_its_syncs_is_found_out() {
         files.replay().is_err() || check(&mut files, &mut history).is_err()
     });
     let found_out = found_out.count();
-    assert!(
-        found_out > 20,
-        "only {found_out} of 40 crashes of a lying disk were noticed"
-    );
+    assert!(found_out > 20, "only {found_out} of 40 crashes of a lying disk were noticed");
 }

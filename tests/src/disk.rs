@@ -31,10 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The unit that a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
-const _: () = assert!(
-    PAGE_BYTES.is_multiple_of(SECTOR_BYTES),
-    "a page is a whole number of sectors"
-);
+const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR_BYTES), "a page is a whole number of sectors");
 
 /// The files of one machine. Clones are handles to the same disk.
 #[derive(Clone, Debug, Default)]
@@ -127,29 +124,17 @@ impl Disk {
     /// A disk that starts with these files, all of them durable.
     pub fn from_image(image: &DiskImage) -> Self {
         let files = image.files.iter().map(|(name, pages)| {
-            let file = FileState {
-                live: pages.clone(),
-                durable: pages.clone(),
-                unsynced: Vec::new(),
-            };
+            let file = FileState { live: pages.clone(), durable: pages.clone(), unsynced: Vec::new() };
             (name.clone(), file)
         });
-        let state = State {
-            files: files.collect(),
-            ..State::default()
-        };
-        Disk {
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state = State { files: files.collect(), ..State::default() };
+        Disk { state: Arc::new(Mutex::new(state)) }
     }
 
     /// A file, created empty on first use.
     pub fn file(&self, name: &str) -> DiskFile {
         self.lock().files.entry(name.to_owned()).or_default();
-        DiskFile {
-            disk: self.clone(),
-            name: name.to_owned(),
-        }
+        DiskFile { disk: self.clone(), name: name.to_owned() }
     }
 
     /// Writes, length changes and syncs so far.
@@ -164,11 +149,7 @@ impl Disk {
 
     /// Bytes that the files take up.
     pub fn allocated(&self) -> u64 {
-        self.lock()
-            .files
-            .values()
-            .map(|file| file.live.allocated())
-            .sum()
+        self.lock().files.values().map(|file| file.live.allocated()).sum()
     }
 
     /// Cuts the power after this many more operations. The operation under way then may or may not reach the disk, its
@@ -220,10 +201,7 @@ impl Disk {
         let survival = match seed.range(0..10) {
             0..2 => Survival::Synced,
             2 => Survival::Everything,
-            _ => Survival::Scattered {
-                kept: seed.range(1..100),
-                torn: *seed.pick(&[0, 10, 60]),
-            },
+            _ => Survival::Scattered { kept: seed.range(1..100), torn: *seed.pick(&[0, 10, 60]) },
         };
         self.crash_with(survival, seed)
     }
@@ -232,23 +210,13 @@ impl Disk {
     pub fn crash_with(&self, survival: Survival, seed: &mut Seed) -> DiskImage {
         let mut state = self.lock();
         state.power_cut_at = Some(state.operations);
-        let files = state
-            .files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.survivors(survival, seed)));
-        DiskImage {
-            files: files.collect(),
-        }
+        let files = state.files.iter().map(|(name, file)| (name.clone(), file.survivors(survival, seed)));
+        DiskImage { files: files.collect() }
     }
 
     /// What a reader would see now: the state after the machine is stopped in peace.
     pub fn image(&self) -> DiskImage {
-        let files = self
-            .lock()
-            .files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.live.clone()))
-            .collect();
+        let files = self.lock().files.iter().map(|(name, file)| (name.clone(), file.live.clone())).collect();
         DiskImage { files }
     }
 
@@ -272,10 +240,7 @@ impl StorageBackend for DiskFile {
             if state.file(name)?.live.read(offset, out) {
                 Ok(())
             } else {
-                Err(Error::new(
-                    ErrorKind::UnexpectedEof,
-                    "read beyond the end of the file",
-                ))
+                Err(Error::new(ErrorKind::UnexpectedEof, "read beyond the end of the file"))
             }
         })
     }
@@ -284,12 +249,8 @@ impl StorageBackend for DiskFile {
         self.with(|state, name| {
             state.check_room(|room| match room {
                 Room::Reserved(bytes) => {
-                    let others: u64 = state
-                        .files
-                        .iter()
-                        .filter(|(other, _)| *other != name)
-                        .map(|(_, file)| file.live.len())
-                        .sum();
+                    let others: u64 =
+                        state.files.iter().filter(|(other, _)| *other != name).map(|(_, file)| file.live.len()).sum();
                     others + len <= bytes
                 }
                 Room::Endless | Room::Written(_) => true,
@@ -326,8 +287,7 @@ impl StorageBackend for DiskFile {
             let wanted = state.file(name)?.live.allocated_by(offset, data.len());
             state.check_room(|room| match room {
                 Room::Written(bytes) => {
-                    let allocated: u64 =
-                        state.files.values().map(|file| file.live.allocated()).sum();
+                    let allocated: u64 = state.files.values().map(|file| file.live.allocated()).sum();
                     wanted == 0 || allocated + wanted <= bytes
                 }
                 Room::Endless | Room::Reserved(_) => true,
@@ -340,20 +300,13 @@ impl StorageBackend for DiskFile {
             if fails {
                 // As much as the disk got to: any number of sectors, from none to all but one.
                 let sectors = data.len().div_ceil(SECTOR_BYTES) as u64;
-                let written =
-                    usize::try_from(operation % sectors.max(1)).unwrap_or(0) * SECTOR_BYTES;
+                let written = usize::try_from(operation % sectors.max(1)).unwrap_or(0) * SECTOR_BYTES;
                 if let Some(part) = data.get(..written).filter(|part| !part.is_empty()) {
-                    file.change(Change::Write {
-                        offset,
-                        data: part.into(),
-                    });
+                    file.change(Change::Write { offset, data: part.into() });
                 }
                 return Err(Error::other("the disk failed to write"));
             }
-            file.change(Change::Write {
-                offset,
-                data: data.into(),
-            });
+            file.change(Change::Write { offset, data: data.into() });
             has_power
         })
     }
@@ -371,11 +324,7 @@ impl State {
     }
 
     fn powered(&self) -> Result<(), Error> {
-        if self.is_without_power() {
-            Err(power_cut())
-        } else {
-            Ok(())
-        }
+        if self.is_without_power() { Err(power_cut()) } else { Ok(()) }
     }
 
     /// Counts a change to the disk. The outer error: the power is gone already, nothing happens. The inner one: it goes
@@ -390,23 +339,16 @@ impl State {
         if fits(self.room) {
             Ok(())
         } else {
-            Err(Error::new(
-                ErrorKind::StorageFull,
-                "no space left on the simulated disk",
-            ))
+            Err(Error::new(ErrorKind::StorageFull, "no space left on the simulated disk"))
         }
     }
 
     fn file(&self, name: &str) -> Result<&FileState, Error> {
-        self.files
-            .get(name)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such file on the simulated disk"))
+        self.files.get(name).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such file on the simulated disk"))
     }
 
     fn file_mut(&mut self, name: &str) -> Result<&mut FileState, Error> {
-        self.files
-            .get_mut(name)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such file on the simulated disk"))
+        self.files.get_mut(name).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such file on the simulated disk"))
     }
 }
 
@@ -447,10 +389,7 @@ impl FileState {
         let mut found = self.durable.clone();
         match survival {
             Survival::Synced => {}
-            Survival::Everything => self
-                .unsynced
-                .iter()
-                .for_each(|change| change.apply(&mut found)),
+            Survival::Everything => self.unsynced.iter().for_each(|change| change.apply(&mut found)),
             Survival::Scattered { kept, torn } => {
                 self.scatter(&mut found, kept, torn, seed);
             }
@@ -462,13 +401,9 @@ impl FileState {
         // Lengths go through the file system's journal: a crash keeps the first few of them, in order.
         let lengths: Vec<u64> = self.unsynced.iter().filter_map(Change::length).collect();
         let survivors = seed.index(lengths.len() + 1);
-        lengths
-            .iter()
-            .take(survivors)
-            .for_each(|len| found.set_len(*len));
+        lengths.iter().take(survivors).for_each(|len| found.set_len(*len));
 
-        let mut writes: Vec<(u64, &Arc<[u8]>)> =
-            self.unsynced.iter().filter_map(Change::write).collect();
+        let mut writes: Vec<(u64, &Arc<[u8]>)> = self.unsynced.iter().filter_map(Change::write).collect();
         seed.shuffle(&mut writes);
         for (offset, data) in writes {
             if !seed.chance(kept) {

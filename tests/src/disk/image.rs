@@ -42,10 +42,7 @@ impl DiskImage {
         for _ in 0..bits {
             let offset = seed.range(range.clone());
             let mut byte = [0];
-            assert!(
-                pages.read(offset, &mut byte),
-                "the range lies inside the file"
-            );
+            assert!(pages.read(offset, &mut byte), "the range lies inside the file");
             let [value] = byte;
             pages.write(offset, &[value ^ (1 << seed.range(0..8))]);
         }

@@ -27,16 +27,13 @@ impl Pages {
     /// How many bytes a write would newly take up.
     pub(super) fn allocated_by(&self, offset: u64, len: usize) -> u64 {
         let pieces = pieces(offset, len);
-        let new = pieces
-            .filter(|piece| !matches!(self.pages.get(piece.page), Some(Some(_))))
-            .count();
+        let new = pieces.filter(|piece| !matches!(self.pages.get(piece.page), Some(Some(_)))).count();
         (new * PAGE_BYTES) as u64
     }
 
     /// Sets the length; new bytes are zero, and bytes cut off are gone even if the file grows again.
     pub(super) fn set_len(&mut self, len: u64) {
-        let pages = usize::try_from(len.div_ceil(PAGE_BYTES as u64))
-            .expect("a simulated file fits in memory");
+        let pages = usize::try_from(len.div_ceil(PAGE_BYTES as u64)).expect("a simulated file fits in memory");
         self.pages.resize(pages, None);
         let tail = usize::try_from(len % PAGE_BYTES as u64).expect("an offset in a page");
         if len < self.len
@@ -51,10 +48,7 @@ impl Pages {
 
     /// Fills `out` from `offset`; false if that is beyond the end.
     pub(super) fn read(&self, offset: u64, mut out: &mut [u8]) -> bool {
-        if offset
-            .checked_add(out.len() as u64)
-            .is_none_or(|end| end > self.len)
-        {
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.len) {
             return false;
         }
         for piece in pieces(offset, out.len()) {

@@ -15,38 +15,25 @@ fn bytes(disk: &Disk, len: usize) -> Vec<u8> {
 #[test]
 fn what_was_synced_survives_and_the_rest_may() {
     let (mut lost, mut kept, mut torn) = (0, 0, 0);
-    worlds(
-        "what_was_synced_survives_and_the_rest_may",
-        300,
-        |mut seed| {
-            let disk = Disk::new();
-            let file = disk.file("f");
-            file.write(0, &[1; 4096]).unwrap();
-            file.sync_data().unwrap();
-            file.write(0, &[2; 4096]).unwrap();
-            let found = disk.crash(&mut seed).bytes_of("f").unwrap();
-            assert_eq!(found.len(), 4096);
-            let new = found
-                .chunks(512)
-                .filter(|sector| **sector == [2; 512])
-                .count();
-            let old = found
-                .chunks(512)
-                .filter(|sector| **sector == [1; 512])
-                .count();
-            assert_eq!(new + old, 8, "a sector is written whole or not at all");
-            match new {
-                0 => lost += 1,
-                8 => kept += 1,
-                _ => torn += 1,
-            }
-        },
-    );
+    worlds("what_was_synced_survives_and_the_rest_may", 300, |mut seed| {
+        let disk = Disk::new();
+        let file = disk.file("f");
+        file.write(0, &[1; 4096]).unwrap();
+        file.sync_data().unwrap();
+        file.write(0, &[2; 4096]).unwrap();
+        let found = disk.crash(&mut seed).bytes_of("f").unwrap();
+        assert_eq!(found.len(), 4096);
+        let new = found.chunks(512).filter(|sector| **sector == [2; 512]).count();
+        let old = found.chunks(512).filter(|sector| **sector == [1; 512]).count();
+        assert_eq!(new + old, 8, "a sector is written whole or not at all");
+        match new {
+            0 => lost += 1,
+            8 => kept += 1,
+            _ => torn += 1,
+        }
+    });
     if std::env::var_os("HOLDFAST_SEED").is_none() {
-        assert!(
-            lost > 20 && kept > 20 && torn > 20,
-            "lost {lost}, kept {kept}, torn {torn}"
-        );
+        assert!(lost > 20 && kept > 20 && torn > 20, "lost {lost}, kept {kept}, torn {torn}");
     }
 }
 
@@ -60,10 +47,7 @@ fn unsynced_writes_survive_out_of_order() {
         file.sync_data().unwrap();
         file.write(0, &[1; 512]).unwrap();
         file.write(512, &[1; 512]).unwrap();
-        let found = disk.crash_with(
-            Survival::Scattered { kept: 50, torn: 0 },
-            &mut Seed::new(number),
-        );
+        let found = disk.crash_with(Survival::Scattered { kept: 50, torn: 0 }, &mut Seed::new(number));
         let found = found.bytes_of("f").unwrap();
         second_without_first |= found[0] == 0 && found[512] == 1;
     }
@@ -102,11 +86,7 @@ fn a_power_cut_stops_every_file_at_once() {
 
 #[test]
 fn a_failed_sync_may_forget_what_can_still_be_read() {
-    for (loss, live, durable) in [
-        (SyncLoss::Nothing, 2, 2),
-        (SyncLoss::Reverted, 1, 1),
-        (SyncLoss::Forgotten, 2, 1),
-    ] {
+    for (loss, live, durable) in [(SyncLoss::Nothing, 2, 2), (SyncLoss::Reverted, 1, 1), (SyncLoss::Forgotten, 2, 1)] {
         let disk = Disk::new();
         let file = disk.file("f");
         file.write(0, &[1]).unwrap();
@@ -144,15 +124,9 @@ fn a_full_disk_refuses_until_there_is_room_again() {
     file.set_len(1 << 20).unwrap();
     file.write(0, &[1; 8192]).unwrap();
     file.write(100, &[2; 4096]).unwrap();
-    assert_eq!(
-        file.write(8192, &[3]).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(file.write(8192, &[3]).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.set_room(Room::Reserved(1 << 20));
-    assert_eq!(
-        file.set_len(2 << 20).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(file.set_len(2 << 20).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.set_room(Room::Endless);
     file.set_len(2 << 20).unwrap();
     file.write(1 << 20, &[3]).unwrap();
@@ -167,10 +141,5 @@ fn bits_flip_only_where_asked() {
     image.flip_bits("f", 5000..5010, 3, &mut Seed::new(1));
     let found = image.bytes_of("f").unwrap();
     assert!(found[5000..5010].iter().any(|byte| *byte != 0));
-    assert!(
-        found[..5000]
-            .iter()
-            .chain(&found[5010..])
-            .all(|byte| *byte == 0)
-    );
+    assert!(found[..5000].iter().chain(&found[5010..]).all(|byte| *byte == 0));
 }
