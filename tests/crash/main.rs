@@ -4,4 +4,7 @@
 //! and whatever the disk kept is opened again and compared with what had been acknowledged.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod model;
+mod storage;
 mod two_files;
+mod world;

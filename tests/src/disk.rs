@@ -107,6 +107,8 @@ struct FileState {
     durable: Pages,
     /// What happened to the file since its last sync, in order.
     unsynced: Vec<Change>,
+    operations: u64,
+    cut_off_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +126,7 @@ impl Disk {
     /// A disk that starts with these files, all of them durable.
     pub fn from_image(image: &DiskImage) -> Self {
         let files = image.files.iter().map(|(name, pages)| {
-            let file = FileState { live: pages.clone(), durable: pages.clone(), unsynced: Vec::new() };
+            let file = FileState { live: pages.clone(), durable: pages.clone(), ..FileState::default() };
             (name.clone(), file)
         });
         let state = State { files: files.collect(), ..State::default() };
@@ -159,9 +161,20 @@ impl Disk {
         state.power_cut_at = Some(state.operations + operations);
     }
 
-    /// Whether the power is gone.
+    /// Cuts one file off after this many more operations on it, while the others go on until [`Self::crash`].
+    ///
+    /// For work that uses two files from two threads: which of them is how far when the power goes is then decided by the
+    /// test and not by the scheduler.
+    pub fn cut_off_after(&self, file: &str, operations: u64) {
+        if let Some(file) = self.lock().files.get_mut(file) {
+            file.cut_off_at = Some(file.operations + operations);
+        }
+    }
+
+    /// Whether the power is gone, if only for one of the files.
     pub fn is_without_power(&self) -> bool {
-        self.lock().is_without_power()
+        let state = self.lock();
+        state.is_without_power() || state.files.values().any(FileState::is_cut_off)
     }
 
     /// Lets the write fail that comes after this many more; part of it may have been written.
@@ -187,6 +200,9 @@ impl Disk {
         if !state.is_without_power() {
             state.power_cut_at = None;
         }
+        for file in state.files.values_mut().filter(|file| !file.is_cut_off()) {
+            file.cut_off_at = None;
+        }
         state.failing_write = None;
         state.failing_sync = None;
     }
@@ -210,7 +226,8 @@ impl Disk {
     pub fn crash_with(&self, survival: Survival, seed: &mut Seed) -> DiskImage {
         let mut state = self.lock();
         state.power_cut_at = Some(state.operations);
-        let files = state.files.iter().map(|(name, file)| (name.clone(), file.survivors(survival, seed)));
+        // Each file draws from a stream of its own, so that what one holds does not decide what another loses.
+        let files = state.files.iter().map(|(name, file)| (name.clone(), file.survivors(survival, &mut seed.fork())));
         DiskImage { files: files.collect() }
     }
 
@@ -229,14 +246,14 @@ impl Disk {
 impl StorageBackend for DiskFile {
     fn len(&self) -> Result<u64, Error> {
         self.with(|state, name| {
-            state.powered()?;
+            state.powered(name)?;
             Ok(state.file(name)?.live.len())
         })
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
         self.with(|state, name| {
-            state.powered()?;
+            state.powered(name)?;
             if state.file(name)?.live.read(offset, out) {
                 Ok(())
             } else {
@@ -255,7 +272,7 @@ impl StorageBackend for DiskFile {
                 }
                 Room::Endless | Room::Written(_) => true,
             })?;
-            let has_power = state.count_operation()?;
+            let has_power = state.count_operation(name)?;
             state.file_mut(name)?.change(Change::Length(len));
             has_power
         })
@@ -263,7 +280,7 @@ impl StorageBackend for DiskFile {
 
     fn sync_data(&self) -> Result<(), Error> {
         self.with(|state, name| {
-            state.count_operation()??;
+            state.count_operation(name)??;
             let lies = state.lies_about_sync;
             let failing = state.failing_sync.filter(|(at, _)| *at == state.syncs);
             state.syncs += 1;
@@ -293,7 +310,7 @@ impl StorageBackend for DiskFile {
                 Room::Endless | Room::Reserved(_) => true,
             })?;
             let operation = state.operations;
-            let has_power = state.count_operation()?;
+            let has_power = state.count_operation(name)?;
             let fails = state.failing_write == Some(state.writes);
             state.writes += 1;
             let file = state.file_mut(name)?;
@@ -323,16 +340,18 @@ impl State {
         self.power_cut_at.is_some_and(|at| self.operations > at)
     }
 
-    fn powered(&self) -> Result<(), Error> {
-        if self.is_without_power() { Err(power_cut()) } else { Ok(()) }
+    fn powered(&self, name: &str) -> Result<(), Error> {
+        let is_off = self.is_without_power() || self.files.get(name).is_some_and(FileState::is_cut_off);
+        if is_off { Err(Error::other("the power is gone")) } else { Ok(()) }
     }
 
     /// Counts a change to the disk. The outer error: the power is gone already, nothing happens. The inner one: it goes
     /// while this change is on its way.
-    fn count_operation(&mut self) -> Result<Result<(), Error>, Error> {
-        self.powered()?;
+    fn count_operation(&mut self, name: &str) -> Result<Result<(), Error>, Error> {
+        self.powered(name)?;
         self.operations += 1;
-        Ok(self.powered())
+        self.file_mut(name)?.operations += 1;
+        Ok(self.powered(name))
     }
 
     fn check_room(&self, fits: impl FnOnce(Room) -> bool) -> Result<(), Error> {
@@ -352,11 +371,11 @@ impl State {
     }
 }
 
-fn power_cut() -> Error {
-    Error::other("the power is gone")
-}
-
 impl FileState {
+    fn is_cut_off(&self) -> bool {
+        self.cut_off_at.is_some_and(|at| self.operations > at)
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.live);
         self.unsynced.push(change);
