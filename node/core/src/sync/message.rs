@@ -3,6 +3,7 @@
 //! Everything here is untrusted until [`OperationRecord::into_operation`] has accepted it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -433,10 +434,7 @@ fn contents(kind: &OperationKind) -> Contents {
             (name, None, None, Some(increment.0.iter().map(field).collect()))
         }
         OperationKind::Delete | OperationKind::RegisterCollection => (name, None, None, None),
-        OperationKind::Unknown { code, payload } => {
-            let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-            (format!("kind-{code}"), Some(hex), None, None)
-        }
+        OperationKind::Unknown { code, payload } => (format!("kind-{code}"), Some(to_hex(payload)), None, None),
     }
 }
 
@@ -456,6 +454,14 @@ fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
 fn parse_stamp(text: &str) -> Option<Stamp> {
     let (millis, counter) = text.split_once('.')?;
     Some(Stamp::new(Millis(millis.parse().ok()?), u16::from_str_radix(counter, 16).ok()?))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn parse_bytes(hex: &str) -> Result<Arc<[u8]>, Refusal> {

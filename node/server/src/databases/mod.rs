@@ -96,6 +96,7 @@ pub struct Databases {
     /// Held while databases come or go; readers never wait for it.
     changing: Mutex<BTreeMap<DatabaseName, JoinHandle<()>>>,
     changed: watch::Sender<u64>,
+    activity: watch::Sender<u64>,
     is_stopping: AtomicBool,
 }
 
@@ -115,6 +116,7 @@ impl Databases {
             entries: ArcSwap::default(),
             changing: Mutex::default(),
             changed: watch::Sender::new(0),
+            activity: watch::Sender::new(0),
             is_stopping: AtomicBool::new(false),
         });
         let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +186,11 @@ impl Databases {
     /// Changes whenever a database comes or goes.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Changes whenever a database has grown.
+    pub fn activity(&self) -> watch::Receiver<u64> {
+        self.activity.subscribe()
     }
 
     /// Creates a database, or gives the one that is there.
@@ -278,13 +285,15 @@ impl Databases {
                 Ok(opened)
             }
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the store gave up on its file: it is damaged; restore it from a peer or a backup".to_owned()),
+            Err(_) => {
+                Err("the store gave up on its file: it is damaged; restore it from a peer or a backup".to_owned())
+            }
         }
     }
 
     fn start(&self, name: &DatabaseName, opened: Opened) -> Result<(Arc<OpenDatabase>, JoinHandle<()>), StorageError> {
         let (queue, jobs) = mpsc::sync_channel(self.queue_writes_max);
-        let handle = Arc::new(Handle::new(name.clone()));
+        let handle = Arc::new(Handle::new(name.clone(), self.activity.clone()));
         let origin = opened.writer.origin().clone();
         let writer = handle.take_in(opened);
         let (directory, options, again) = (Arc::clone(&self.directory), self.options, name.clone());

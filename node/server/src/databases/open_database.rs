@@ -63,16 +63,19 @@ pub(super) struct Handle {
     database: ArcSwapOption<Database>,
     standing: ArcSwap<Standing>,
     newest: watch::Sender<Position>,
+    /// Shared by all databases: one of them has grown.
+    activity: watch::Sender<u64>,
 }
 
 impl Handle {
-    pub(super) fn new(name: DatabaseName) -> Self {
+    pub(super) fn new(name: DatabaseName, activity: watch::Sender<u64>) -> Self {
         Self {
             name,
             counts: WriterCounts::default(),
             database: ArcSwapOption::empty(),
             standing: ArcSwap::from_pointee(Standing::Open),
             newest: watch::Sender::new(Position::START),
+            activity,
         }
     }
 
@@ -86,6 +89,7 @@ impl Handle {
 
     pub(super) fn announce(&self, newest: Position) {
         self.newest.send_replace(newest);
+        self.activity.send_modify(|count| *count += 1);
     }
 }
 

@@ -28,7 +28,7 @@ use super::open_database::{Handle, SubmitError};
 use crate::{clock, entropy};
 
 /// How long the queue must be quiet before the files are settled.
-const QUIET: Duration = Duration::from_millis(1_000);
+const QUIET: Duration = Duration::from_secs(1);
 /// First and longest wait before a failed database is opened again.
 const REOPEN_WAIT: Duration = Duration::from_millis(50);
 const REOPEN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -170,7 +170,9 @@ impl WriterThread {
             }
             Err(error) => {
                 let refusal = SubmitError::from(&error);
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(refusal.clone()))));
+                for reply in replies {
+                    drop(reply.send(Err(refusal.clone())));
+                }
                 let end = self.failed(error.source());
                 if matches!(error, CommitError::Unknown(_)) {
                     tracing::error!(database = %self.handle.name, "a sync of the log failed: what it held is known only after opening again");

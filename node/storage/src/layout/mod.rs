@@ -160,7 +160,7 @@ impl DataDirectory {
 
     /// Replaces a small file of the directory so that a crash leaves the old or the new one, never a part.
     pub fn write_file(&self, file_name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        write_atomically(&self.path, file_name, bytes)
+        write_atomically(&self.path.join(file_name), bytes)
     }
 
     fn open_files(
@@ -258,21 +258,22 @@ fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<Origin, Sto
         Identity { format: IDENTITY_FORMAT, node_id: node.to_string(), incarnation: format!("{fresh:016x}") };
     let text = serde_json::to_vec_pretty(&identity)
         .map_err(|error| StorageError::damaged(path.display().to_string(), error.to_string()))?;
-    write_atomically(directory, "node.json", &text)?;
+    write_atomically(&path, &text)?;
     Ok(Origin { node: node.clone(), incarnation: fresh })
 }
 
-/// Writes beside, syncs, renames over, syncs the directory.
-fn write_atomically(directory: &Path, file_name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-    let (path, beside) = (directory.join(file_name), directory.join(format!("{file_name}.new")));
+/// Replaces a small file: writes beside it, syncs, renames over it, syncs the directory. A crash leaves the old
+/// one or the new one, never a part.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        sync_directory(directory)
+        fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), sync_directory)
     };
-    write().map_err(|source| file_error("could not write", &path, source))
+    write().map_err(|source| file_error("could not write", path, source))
 }
 
 fn backend(path: &Path) -> Result<FileBackend, StorageError> {

@@ -1,0 +1,180 @@
+//! `/api/replication/*`: what peers say to each other, and how sync is doing.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, State};
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use holdfast_core::id::NodeName;
+use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::sync::message::{
+    PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
+};
+use holdfast_core::vector::Position;
+use holdfast_storage::request::{Answer, Request};
+
+use crate::databases::{OpenDatabase, Unavailable};
+use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
+use crate::http::error::ApiError;
+use crate::http::extract::JsonBody;
+use crate::http::refusal::{not_submitted, storage_failed, unavailable};
+use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse};
+use crate::sync::{Sync, exchange, status};
+
+/// The routes of this file.
+pub fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + std::marker::Sync + 'static,
+    Arc<Sync>: FromRef<S>,
+    Arc<AccessControl>: FromRef<S>,
+{
+    let exchanges = Router::new()
+        .route("/api/replication/push", post(push))
+        .route("/api/replication/pull", post(pull))
+        .layer(axum::extract::DefaultBodyLimit::max(EXCHANGE_BYTES_MAX));
+    Router::new()
+        .route("/api/replication/status", get(replication_status))
+        .route("/api/replication/databases", get(databases))
+        .merge(exchanges)
+}
+
+/// Takes a stretch of a peer's log.
+#[utoipa::path(post, path = "/api/replication/push", tag = "Replication", responses((status = 200)))]
+pub(crate) async fn push(
+    _may: MayReplicate,
+    State(sync): State<Arc<Sync>>,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<PushRequest>,
+) -> Result<Json<PushResponse>, ApiError> {
+    check_protocol(request.protocol)?;
+    let database = database_for_peer(&sync, &headers).await?;
+    let (received, vector) = exchange::received_push(request)?;
+    let source = received.source.clone();
+    if source == sync.origin().node {
+        return Err(own_name(&source));
+    }
+    let vector = parse_vector(&vector)?;
+    // Before it is applied, so that nothing of it goes back to where it comes from.
+    if let Some(session) = sync.session(&source, database.name()) {
+        session.heard(vector);
+    }
+    let receipt = match database.submit(Request::Receive(received)).await.map_err(not_submitted)? {
+        Answer::Receipt(receipt) => receipt,
+        _ => return Err(ApiError::internal()),
+    };
+    let standing = exchange::standing(&database).map_err(|error| storage_failed(&error))?;
+    Ok(Json(PushResponse {
+        protocol: PROTOCOL,
+        processed_count: receipt.processed,
+        accepted_count: receipt.accepted,
+        last_processed_log_sequence: receipt.through.0,
+        gap: receipt.gap.map(|dot| dot.to_string()),
+        standing: StandingRecord::from(&standing),
+    }))
+}
+
+/// Gives a peer what it lacks of our log.
+#[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", responses((status = 200)))]
+pub(crate) async fn pull(
+    _may: MayReplicate,
+    State(sync): State<Arc<Sync>>,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<PullRequest>,
+) -> Result<Json<PullResponse>, ApiError> {
+    check_protocol(request.protocol)?;
+    let source = NodeName::parse(&request.requesting_node_id)?;
+    if source == sync.origin().node {
+        return Err(own_name(&source));
+    }
+    let batch = batch_size(request.batch_size)?;
+    let known = parse_vector(&request.vector)?;
+    let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
+    let database = database_for_peer(&sync, &headers).await?;
+    if let Some(session) = sync.session(&source, database.name()) {
+        session.heard(known.clone());
+    }
+    // The standing is read first: it must not promise more than the stretch can hold.
+    let standing = exchange::standing(&database).map_err(|error| storage_failed(&error))?;
+    let is_ours = asked_log.is_none_or(|log_id| log_id == standing.log_id);
+    let after = if is_ours { Position(request.after_log_sequence) } else { Position::START };
+    if after > standing.newest {
+        return Err(ApiError::conflict(
+            "position-beyond-log",
+            format!("AfterLogSequence is {after}, but this log ends at {}. Start from 0.", standing.newest),
+        ));
+    }
+    let stretch = tokio::task::block_in_place(|| exchange::read(&database, after, &known, batch));
+    let stretch = stretch.map_err(|error| storage_failed(&error))?;
+    Ok(Json(exchange::pull_response(&stretch, after, &standing)))
+}
+
+/// Tells peers which databases this node holds and how far they reach.
+#[utoipa::path(get, path = "/api/replication/databases", tag = "Replication", responses((status = 200)))]
+pub(crate) async fn databases(
+    _may: MayReplicate,
+    State(sync): State<Arc<Sync>>,
+) -> Result<Json<DatabasesResponse>, ApiError> {
+    let held = sync.databases();
+    let mut databases = Vec::new();
+    for listing in held.list() {
+        let Ok(open) = held.get(&listing.name) else { continue };
+        let Ok(standing) = exchange::standing(&open) else { continue };
+        databases.push(DatabaseStanding {
+            database_name: listing.name.to_string(),
+            standing: StandingRecord::from(&standing),
+        });
+    }
+    Ok(Json(DatabasesResponse { node_id: sync.origin().node.to_string(), databases }))
+}
+
+/// Shows how sync with every peer is doing, in every database.
+#[utoipa::path(get, path = "/api/replication/status", tag = "Replication", responses((status = 200)))]
+pub(crate) async fn replication_status(
+    _may: MayOperate,
+    State(sync): State<Arc<Sync>>,
+) -> Json<status::ReplicationStatus> {
+    Json(status::of(&sync))
+}
+
+fn check_protocol(protocol: u32) -> Result<(), ApiError> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "unknown-protocol",
+        format!("This node speaks sync protocol {PROTOCOL}, not {protocol}. Bring both nodes to one version."),
+    ))
+}
+
+fn own_name(source: &NodeName) -> ApiError {
+    ApiError::conflict(
+        "same-node-id",
+        format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."),
+    )
+}
+
+fn batch_size(asked: Option<i64>) -> Result<usize, ApiError> {
+    match asked {
+        None => Ok(200),
+        Some(size) if size <= 0 => {
+            Err(ApiError::bad_request("invalid-batch-size", "BatchSize must be greater than zero.")
+                .with_error("BatchSize must be greater than zero."))
+        }
+        Some(size) => Ok(usize::try_from(size).unwrap_or(usize::MAX).min(EXCHANGE_OPERATIONS_MAX)),
+    }
+}
+
+/// The database of a peer's request; created when it is new here, unless it was dropped here.
+async fn database_for_peer(sync: &Sync, headers: &HeaderMap) -> Result<Arc<OpenDatabase>, ApiError> {
+    let name = database_of(headers)?;
+    let databases = sync.databases();
+    match databases.get(&name) {
+        Err(Unavailable::NotFound(_)) if databases.was_dropped(&name) => Err(ApiError::conflict(
+            "database-dropped",
+            format!("Database '{name}' was dropped on this node. Create it here again to sync it."),
+        )),
+        Err(Unavailable::NotFound(_)) => databases.create(&name).await.map_err(unavailable),
+        there => there.map_err(unavailable),
+    }
+}

@@ -1,0 +1,207 @@
+//! Sync with peers: who they are, one session per peer and database, hints.
+//!
+//! ```text
+//!   peers.json + Node:SeedPeers ─► registry ─┐
+//!   databases that come and go ──────────────┴─► supervisor ─► a session task per peer and database
+//!                                                         └──► a link task per peer: WebSocket, discovery
+//! ```
+//!
+//! Must stay true: a session task decides nothing, it carries out what [`holdfast_core::sync::session`]
+//! says; tasks share nothing, so a peer that hangs delays itself alone.
+
+pub mod exchange;
+pub mod peer_client;
+pub mod registry;
+pub mod driver;
+pub mod hints;
+pub mod link;
+pub mod status;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::vector::Origin;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::databases::{Databases, Standing};
+use crate::settings::sections::NodeSettings;
+use crate::sync::driver::{Driver, SessionHandle};
+use crate::sync::hints::Hub;
+use crate::sync::link::{Link, LinkStatus};
+use crate::sync::peer_client::PeerClient;
+use crate::sync::registry::{Peer, Registry};
+
+/// What sync needs to know of the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Tempo {
+    /// How often a quiet peer is looked at.
+    pub sweep: Duration,
+    /// Operations in one push or pull.
+    pub batch_operations: usize,
+    /// How long a peer may take to acknowledge a hint.
+    pub acknowledge_within: Duration,
+}
+
+/// The sync of a node with all its peers.
+#[derive(Debug)]
+pub struct Sync {
+    databases: Arc<Databases>,
+    registry: Registry,
+    client: PeerClient,
+    hub: Hub,
+    tempo: Tempo,
+    sessions: Mutex<BTreeMap<(NodeName, DatabaseName), SessionHandle>>,
+    links: Mutex<BTreeMap<NodeName, Link>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Sync {
+    /// Starts syncing with every active peer.
+    pub fn start(
+        databases: Arc<Databases>,
+        settings: &NodeSettings,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, registry::RegistryError> {
+        let registry = Registry::open(databases.directory(), &settings.seed_peers, databases.origin().node.clone())?;
+        let tempo = Tempo {
+            sweep: Duration::from_secs(settings.sweep_interval_seconds),
+            batch_operations: settings.replication_batch_size,
+            acknowledge_within: Duration::from_millis(settings.replication_signal_ack_timeout_milliseconds),
+        };
+        let client = PeerClient::new(&settings.replication_api_key)?;
+        let sync = Arc::new(Self {
+            databases,
+            registry,
+            client,
+            hub: Hub::default(),
+            tempo,
+            sessions: Mutex::default(),
+            links: Mutex::default(),
+            stop,
+            tasks: TaskTracker::new(),
+        });
+        let supervised = Arc::clone(&sync);
+        sync.tasks.spawn(async move { supervised.supervise().await });
+        Ok(sync)
+    }
+
+    /// The peers and who may change them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The databases that are synced.
+    pub fn databases(&self) -> &Arc<Databases> {
+        &self.databases
+    }
+
+    /// Connections that peers have opened to us.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Who writes on this node.
+    pub fn origin(&self) -> &Origin {
+        self.databases.origin()
+    }
+
+    /// Operations in one push or pull.
+    pub fn tempo(&self) -> Tempo {
+        self.tempo
+    }
+
+    /// Cancelled when the node stops.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The session with a peer about a database, if there is one.
+    pub fn session(&self, peer: &NodeName, database: &DatabaseName) -> Option<SessionHandle> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&(peer.clone(), database.clone())).cloned()
+    }
+
+    /// How the connection to a peer is doing.
+    pub fn link_status(&self, peer: &NodeName) -> Option<LinkStatus> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(peer).map(Link::status)
+    }
+
+    /// A peer has something new: its session looks at once. A database not known here is looked up.
+    pub fn called(&self, peer: &NodeName, database: &DatabaseName) {
+        match self.session(peer, database) {
+            Some(session) => session.call(),
+            None => {
+                let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(link) = links.get(peer) {
+                    link.look_for_databases();
+                }
+            }
+        }
+    }
+
+    /// Waits until every task has ended; [`Self::stop`] must have been cancelled.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Keeps one link per active peer and one session per active peer and open database.
+    async fn supervise(self: &Arc<Self>) {
+        let mut peers = self.registry.changed();
+        let mut databases = self.databases.changed();
+        loop {
+            self.reconcile();
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                _ = peers.changed() => {}
+                _ = databases.changed() => {}
+            }
+        }
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn reconcile(self: &Arc<Self>) {
+        let active: Vec<Peer> = self.registry.list().into_iter().filter(|peer| peer.is_active).collect();
+        let is_open = |standing: &Standing| !matches!(standing, Standing::Quarantined { .. });
+        let databases: Vec<DatabaseName> =
+            self.databases.list().into_iter().filter(|one| is_open(&one.standing)).map(|one| one.name).collect();
+        self.reconcile_links(&active);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |(peer, database): &(NodeName, DatabaseName), session: &SessionHandle| {
+            databases.contains(database)
+                && active
+                    .iter()
+                    .any(|one| one.node == *peer && one.syncs(database) && one.base_url == session.base_url())
+                && session.is_running()
+        };
+        // Dropping a handle ends its task.
+        sessions.retain(|key, session| wanted(key, session));
+        for peer in &active {
+            for database in databases.iter().filter(|database| peer.syncs(database)) {
+                let key = (peer.node.clone(), database.clone());
+                if sessions.contains_key(&key) {
+                    continue;
+                }
+                if let Ok(open) = self.databases.get(database) {
+                    sessions.insert(key, Driver::start(self, peer, open));
+                }
+            }
+        }
+    }
+
+    fn reconcile_links(self: &Arc<Self>, active: &[Peer]) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|node, link| active.iter().any(|peer| peer.node == *node && link.is_to(peer)));
+        for peer in active {
+            if !links.contains_key(&peer.node) {
+                links.insert(peer.node.clone(), Link::start(self, peer.clone()));
+            }
+        }
+    }
+}

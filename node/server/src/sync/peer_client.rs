@@ -1,0 +1,165 @@
+//! The one file that sends HTTP requests to peers.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue};
+use holdfast_core::error::Refusal;
+use holdfast_core::id::DatabaseName;
+use holdfast_core::limits::EXCHANGE_BYTES_MAX;
+use holdfast_core::sync::message::{PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord};
+use reqwest::header::HeaderMap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::settings::secret::Secret;
+use crate::sync::registry::RegistryError;
+
+/// How long a connection to a peer may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a peer may take for one exchange, body included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Most bytes of an error's text that are kept.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a peer gave no useful answer.
+#[derive(Debug, Error)]
+pub enum PeerError {
+    /// It could not be reached, or broke off.
+    #[error("not reached: {0}")]
+    Unreachable(String),
+    /// It refused.
+    #[error("answered {status}: {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its own words.
+        detail: String,
+    },
+    /// What it said cannot be believed.
+    #[error("answered what it must not: {0}")]
+    Nonsense(String),
+}
+
+/// The databases that a node holds, as it tells its peers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DatabasesResponse {
+    /// Who answers.
+    #[serde(alias = "nodeId")]
+    pub node_id: String,
+    /// Its databases.
+    #[serde(alias = "databases")]
+    pub databases: Vec<DatabaseStanding>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DatabaseStanding {
+    /// Its name.
+    #[serde(alias = "databaseName")]
+    pub database_name: String,
+    /// How far its log reaches.
+    #[serde(alias = "standing")]
+    pub standing: StandingRecord,
+}
+
+/// Talks to all peers; keeps connections open between exchanges.
+#[derive(Debug, Clone)]
+pub struct PeerClient {
+    http: reqwest::Client,
+    secret: HeaderValue,
+}
+
+impl PeerClient {
+    /// A client that shows the cluster's secret.
+    pub fn new(secret: &Secret) -> Result<Self, RegistryError> {
+        let mut secret = HeaderValue::from_str(secret.expose().trim()).map_err(|_| {
+            Refusal::invalid("invalid-key", "Node:ReplicationApiKey holds characters that no HTTP header can carry.")
+        })?;
+        secret.set_sensitive(true);
+        let headers: HeaderMap = [(HeaderName::from_static("replicationapikey"), secret.clone())].into_iter().collect();
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .tcp_nodelay(true)
+            // A peer is where its address says; following it elsewhere would carry the secret along.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(RegistryError::Client)?;
+        Ok(Self { http, secret })
+    }
+
+    /// The cluster's secret, marked as such.
+    pub(crate) fn secret(&self) -> &HeaderValue {
+        &self.secret
+    }
+
+    /// Offers a stretch of our log.
+    pub async fn push(
+        &self,
+        base_url: &str,
+        database: &DatabaseName,
+        request: &PushRequest,
+    ) -> Result<PushResponse, PeerError> {
+        let url = format!("{base_url}/api/replication/push");
+        self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+    }
+
+    /// Asks for what we lack.
+    pub async fn pull(
+        &self,
+        base_url: &str,
+        database: &DatabaseName,
+        request: &PullRequest,
+    ) -> Result<PullResponse, PeerError> {
+        let url = format!("{base_url}/api/replication/pull");
+        self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+    }
+
+    /// Asks which databases there are.
+    pub async fn databases(&self, base_url: &str) -> Result<DatabasesResponse, PeerError> {
+        self.answer(self.http.get(format!("{base_url}/api/replication/databases"))).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, PeerError> {
+        let response = request.send().await.map_err(|error| PeerError::Unreachable(cause(&error)))?;
+        let status = response.status();
+        let limit = if status.is_success() { EXCHANGE_BYTES_MAX } else { ERROR_BYTES_MAX };
+        let body = bounded(response, limit).await?;
+        if !status.is_success() {
+            return Err(PeerError::Refused { status: status.as_u16(), detail: detail(&body) });
+        }
+        serde_json::from_slice(&body).map_err(|error| PeerError::Nonsense(error.to_string()))
+    }
+}
+
+/// Reads a body up to a limit.
+async fn bounded(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, PeerError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| PeerError::Unreachable(cause(&error)))? {
+        if body.len() + chunk.len() > limit {
+            return Err(PeerError::Nonsense(format!("its answer has more than {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The words of a problem, or nothing when it is none.
+fn detail(body: &[u8]) -> String {
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let words = problem.get("detail").or_else(|| problem.get("Error")).and_then(serde_json::Value::as_str);
+    words.unwrap_or("no reason given").chars().take(300).collect()
+}
+
+/// The innermost cause says what happened; the outer layers only say that it did.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

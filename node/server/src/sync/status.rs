@@ -1,0 +1,215 @@
+//! How sync is doing, as `/api/replication/status` shows it.
+
+use holdfast_core::time::Millis;
+use holdfast_core::vector::Position;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock;
+use crate::databases::{OpenDatabase, Standing};
+use crate::sync::Sync;
+use crate::sync::driver::SessionStatus;
+use crate::sync::registry::Peer;
+
+/// All databases and peers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct ReplicationStatus {
+    /// This node.
+    pub node_id: String,
+    /// Which life of it.
+    pub incarnation: String,
+    /// When this was looked at.
+    pub timestamp_utc: String,
+    /// Nodes that have opened a WebSocket to this one.
+    pub connected_nodes: Vec<String>,
+    /// Its databases.
+    pub databases: Vec<DatabaseStatus>,
+}
+
+/// One database.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct DatabaseStatus {
+    /// Its name.
+    pub database_name: String,
+    /// `Healthy` or `Error`.
+    pub status: &'static str,
+    /// What is wrong.
+    pub error: Option<String>,
+    /// Oldest position of the log.
+    pub oldest_available_log_sequence: u64,
+    /// Newest position of the log.
+    pub local_max_log_sequence: u64,
+    /// Peers that are synced with.
+    pub active_peer_count: usize,
+    /// Operations that peers have not confirmed, over all active peers.
+    pub total_estimated_pending_push_operations: u64,
+    /// Digest of everything that is shown: equal on nodes that hold the same.
+    pub digest: Option<String>,
+    /// Documents with concurrent versions.
+    pub conflicted_documents: u64,
+    /// Its peers.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One peer of a database.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct PeerStatus {
+    /// The peer.
+    pub peer_node_id: String,
+    /// Where it listens.
+    pub base_url: String,
+    /// Whether it is synced with.
+    pub is_active: bool,
+    /// `Inactive`, `Ready`, `CatchingUp` or `Failing`.
+    pub catch_up_status: &'static str,
+    /// Why.
+    pub catch_up_reason: String,
+    /// Oldest position of our log.
+    pub oldest_available_log_sequence: u64,
+    /// The peer has confirmed our log up to here.
+    pub last_pushed_local_log_sequence: u64,
+    /// We have the peer's log up to here.
+    pub last_pulled_peer_log_sequence: u64,
+    /// The peer's newest position, when it last said so.
+    pub peer_max_log_sequence: u64,
+    /// Our newest position.
+    pub local_max_log_sequence: u64,
+    /// Operations that the peer has not confirmed.
+    pub estimated_pending_push_operations: u64,
+    /// Operations of the peer that we have not taken.
+    pub estimated_pending_pull_operations: u64,
+    /// When an exchange last succeeded.
+    pub last_success_utc: Option<String>,
+    /// Why the last exchange failed, while it does.
+    pub last_error: Option<String>,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// When the next try is due, after a failure.
+    pub next_try_utc: Option<String>,
+    /// The peer's clock less ours.
+    pub clock_skew_milliseconds: i64,
+    /// The last exchange's way there and back.
+    pub round_trip_milliseconds: u64,
+    /// Operations sent since the start.
+    pub operations_sent: u64,
+    /// Operations received since the start.
+    pub operations_received: u64,
+    /// Whether our WebSocket to it is open.
+    pub is_web_socket_open: bool,
+    /// When this was looked at.
+    pub updated_utc: String,
+}
+
+/// Looks at everything.
+pub fn of(sync: &Sync) -> ReplicationStatus {
+    let now = Millis(clock::now_millis());
+    let peers = sync.registry().list();
+    let databases = sync.databases();
+    let database = |listing: crate::databases::DatabaseListing| {
+        let looked = match (&listing.standing, databases.get(&listing.name)) {
+            (Standing::Quarantined { reason }, _) => Err(reason.clone()),
+            (_, Ok(open)) => healthy(sync, &open, &peers, now).map_err(|error| error.to_string()),
+            (_, Err(error)) => Err(error.to_string()),
+        };
+        looked.unwrap_or_else(|error| DatabaseStatus {
+            database_name: listing.name.to_string(),
+            status: "Error",
+            error: Some(error),
+            oldest_available_log_sequence: 0,
+            local_max_log_sequence: 0,
+            active_peer_count: 0,
+            total_estimated_pending_push_operations: 0,
+            digest: None,
+            conflicted_documents: 0,
+            peers: Vec::new(),
+        })
+    };
+    ReplicationStatus {
+        node_id: sync.origin().node.to_string(),
+        incarnation: format!("{:016x}", sync.origin().incarnation),
+        timestamp_utc: now.to_utc_text(),
+        connected_nodes: sync.hub().nodes().iter().map(ToString::to_string).collect(),
+        databases: databases.list().into_iter().map(database).collect(),
+    }
+}
+
+fn healthy(
+    sync: &Sync,
+    database: &OpenDatabase,
+    peers: &[Peer],
+    now: Millis,
+) -> Result<DatabaseStatus, holdfast_storage::error::StorageError> {
+    let view = database.view()?;
+    let state = view.state()?;
+    let oldest = database.log()?.oldest()?;
+    let here = Here { oldest, newest: state.position, now };
+    let peers: Vec<PeerStatus> = peers.iter().map(|peer| peer_status(sync, database, peer, &here)).collect();
+    Ok(DatabaseStatus {
+        database_name: database.name().to_string(),
+        status: "Healthy",
+        error: None,
+        oldest_available_log_sequence: oldest.0,
+        local_max_log_sequence: state.position.0,
+        active_peer_count: peers.iter().filter(|peer| peer.is_active).count(),
+        total_estimated_pending_push_operations: peers.iter().map(|peer| peer.estimated_pending_push_operations).sum(),
+        digest: Some(view.digest()?.to_string()),
+        conflicted_documents: state.conflicted,
+        peers,
+    })
+}
+
+/// Our side of a peer's status.
+struct Here {
+    oldest: Position,
+    newest: Position,
+    now: Millis,
+}
+
+fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -> PeerStatus {
+    let session = sync.session(&peer.node, database.name()).map(|session| session.status());
+    let is_active = peer.is_active && peer.syncs(database.name());
+    let known = session.clone().unwrap_or_default();
+    let (catch_up_status, catch_up_reason) = catch_up(is_active, session.as_ref(), here);
+    let pending = |is_counted: bool, newest: Position, done: Position| {
+        if is_counted { newest.0.saturating_sub(done.0) } else { 0 }
+    };
+    PeerStatus {
+        peer_node_id: peer.node.to_string(),
+        base_url: peer.base_url.clone(),
+        is_active,
+        catch_up_status,
+        catch_up_reason,
+        oldest_available_log_sequence: here.oldest.0,
+        last_pushed_local_log_sequence: known.pushed.0,
+        last_pulled_peer_log_sequence: known.pulled.0,
+        peer_max_log_sequence: known.peer_newest.0,
+        local_max_log_sequence: here.newest.0,
+        estimated_pending_push_operations: pending(is_active, here.newest, known.pushed),
+        estimated_pending_pull_operations: pending(is_active, known.peer_newest, known.pulled),
+        last_success_utc: known.last_success.map(Millis::to_utc_text),
+        last_error: known.last_error.map(|(_, error)| error),
+        failures: known.failures,
+        next_try_utc: known.waiting_until.map(Millis::to_utc_text),
+        clock_skew_milliseconds: known.skew_millis,
+        round_trip_milliseconds: known.round_trip_millis,
+        operations_sent: known.operations_sent,
+        operations_received: known.operations_received,
+        is_web_socket_open: sync.link_status(&peer.node).is_some_and(|link| link.is_connected),
+        updated_utc: here.now.to_utc_text(),
+    }
+}
+
+fn catch_up(is_active: bool, session: Option<&SessionStatus>, here: &Here) -> (&'static str, String) {
+    let Some(session) = session.filter(|_| is_active) else {
+        return ("Inactive", "Peer is inactive.".to_owned());
+    };
+    match &session.last_error {
+        Some((_, error)) => ("Failing", format!("The last exchange failed: {error}")),
+        None if here.newest == Position::START => ("Ready", "No local operations are available.".to_owned()),
+        None if session.pushed >= here.newest => ("Ready", "Peer push checkpoint is current.".to_owned()),
+        None => ("CatchingUp", "Peer can catch up from the local operation log.".to_owned()),
+    }
+}
