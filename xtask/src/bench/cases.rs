@@ -12,7 +12,7 @@
 //! | `size` | the stripped binary | 25 MB | below |
 //! | `open` | opening 1 M documents | 100 ms clean, 2 s after a kill | below |
 
-use super::load::{Amount, Numbers, Plan, Report, drive, per_second};
+use super::load::{Amount, Numbers, Plan, Report, Server, drive, per_second};
 use super::servers::{Floor, Node, Redis, directory_bytes, file_bytes, purchases};
 use super::table::{Row, Unit, Wanted};
 use std::path::{Path, PathBuf};
@@ -121,8 +121,8 @@ impl Bench {
     fn put(&self, directory: &Path, name: &str, connections: usize, least: f64) -> Outcome {
         let floor = Floor::start(&directory.join("floor"))?;
         let node = self.start_node(directory)?;
-        let mut floor_plan = self.timed(floor.address, connections, Floor::put());
-        let mut node_plan = node.as_ref().map(|node| self.timed(node.address, connections, Node::put()));
+        let mut floor_plan = self.timed(floor.server, connections, Floor::put());
+        let mut node_plan = node.as_ref().map(|node| self.timed(node.server, connections, Node::put()));
         let mut sides = Sides::default();
         for _ in 0..self.rounds {
             sides.push_floor(drive_new(&mut floor_plan)?);
@@ -141,11 +141,11 @@ impl Bench {
         let floor = Floor::start(&directory.join("floor"))?;
         let node = self.start_node(directory)?;
         let numbers = Numbers::Below(GET_DOCUMENTS);
-        let floor_plan = Plan { numbers, ..self.timed(floor.address, self.connections, Floor::get()) };
+        let floor_plan = Plan { numbers, ..self.timed(floor.server, self.connections, Floor::get()) };
         let node_plan = match &node {
             Some(node) => {
                 load_documents(node, 0, GET_DOCUMENTS)?;
-                Some(Plan { numbers, ..self.timed(node.address, self.connections, Node::get()) })
+                Some(Plan { numbers, ..self.timed(node.server, self.connections, Node::get()) })
             }
             None => None,
         };
@@ -167,7 +167,7 @@ impl Bench {
             return Ok(vec![Row::skipped(&name, why)]);
         };
         let node = self.start_node(directory)?;
-        let mut node_plan = node.as_ref().map(|node| self.timed(node.address, self.connections, Node::put()));
+        let mut node_plan = node.as_ref().map(|node| self.timed(node.server, self.connections, Node::put()));
         // `redis-benchmark` counts requests, not seconds, so a short run says how many to ask for.
         let pace = redis.set(self.connections, 5000)?.rate;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -283,9 +283,9 @@ impl Bench {
         Ok(rows)
     }
 
-    fn timed(&self, address: std::net::SocketAddr, connections: usize, template: super::http::Template) -> Plan {
+    fn timed(&self, server: Server, connections: usize, template: super::http::Template) -> Plan {
         Plan {
-            address,
+            server,
             connections,
             template,
             numbers: Numbers::From(0),
@@ -304,7 +304,7 @@ fn drive_new(plan: &mut Plan) -> Result<Report, String> {
 fn bulk_plan(node: &Node, connections: usize, from: u64, documents: u64) -> Plan {
     let per_request = BULK_DOCUMENTS.min(documents.max(1));
     Plan {
-        address: node.address,
+        server: node.server,
         connections,
         template: Node::bulk(per_request),
         numbers: Numbers::From(from),
@@ -324,7 +324,7 @@ fn load_documents(node: &Node, from: u64, documents: u64) -> Result<u64, String>
 /// Kills the node while 64 connections write; returns the next number.
 fn kill_under_load(node: &mut Node, next: u64) -> Result<u64, String> {
     let plan = Plan {
-        address: node.address,
+        server: node.server,
         connections: 64,
         template: Node::put(),
         numbers: Numbers::From(next),
@@ -465,8 +465,10 @@ fn describe(side: &str, reports: &[Report]) -> String {
         return String::new();
     };
     let rates: Vec<String> = reports.iter().map(|report| format!("{:.0}", report.rate)).collect();
+    let cpu =
+        median.cpu_per_request.map_or(String::new(), |cpu| format!("{:.1} us CPU each; ", milliseconds(cpu) * 1000.0));
     let text = format!(
-        "{side}: p50 {:.2} ms, p99 {:.2} ms, max {:.1} ms; rounds {}",
+        "{side}: p50 {:.2} ms, p99 {:.2} ms, max {:.1} ms; {cpu}rounds {}",
         milliseconds(median.p50),
         milliseconds(median.p99),
         milliseconds(median.max),

@@ -11,6 +11,7 @@
 //! its latencies are those at that rate.
 
 use super::http::{Connection, Template};
+use super::process;
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -26,8 +27,8 @@ const ERROR_TEXT_BYTES_MAX: usize = 400;
 /// What to send, from how many connections, for how long.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Where the server listens.
-    pub(super) address: SocketAddr,
+    /// What is measured.
+    pub(super) server: Server,
     /// Requests in flight.
     pub(super) connections: usize,
     /// The request.
@@ -36,6 +37,15 @@ pub(super) struct Plan {
     pub(super) numbers: Numbers,
     /// When to stop.
     pub(super) amount: Amount,
+}
+
+/// A server under load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// Its process.
+    pub(super) process: u32,
 }
 
 /// Which document numbers requests carry.
@@ -71,6 +81,9 @@ pub(super) struct Report {
     pub(super) p99: Duration,
     /// The slowest answer.
     pub(super) max: Duration,
+    /// Processor time of the server for each good answer, warm-up included; it hardly depends on what else the
+    /// machine does. `None` where the system does not tell.
+    pub(super) cpu_per_request: Option<Duration>,
     /// Answers other than 2xx, and broken connections.
     pub(super) errors: u64,
     /// What the first of them said.
@@ -96,6 +109,7 @@ struct Run {
     random: Cell<u64>,
     documents: u64,
     requests_left: Cell<u64>,
+    answered: Cell<u32>,
     counted_from: Instant,
     ends: Option<Instant>,
     last: Cell<Instant>,
@@ -108,8 +122,9 @@ struct Run {
 async fn drive_all(plan: &Plan) -> Result<Report, String> {
     let mut connections = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
-        connections.push(Connection::open(plan.address).await?);
+        connections.push(Connection::open(plan.server.address).await?);
     }
+    let cpu_before = process::cpu_time(plan.server.process);
     let run = Rc::new(Run::new(plan)?);
     let tasks: Vec<_> = connections
         .into_iter()
@@ -130,7 +145,9 @@ async fn drive_all(plan: &Plan) -> Result<Report, String> {
     tokio::time::timeout(longest + PATIENCE, all)
         .await
         .map_err(|_| format!("the server has not answered for {} s", PATIENCE.as_secs()))??;
-    Ok(run.report())
+    let cpu =
+        process::cpu_time(plan.server.process).zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    Ok(run.report(cpu))
 }
 
 impl Run {
@@ -148,6 +165,7 @@ impl Run {
             random: Cell::new(0),
             documents: plan.template.documents,
             requests_left: Cell::new(requests),
+            answered: Cell::new(0),
             counted_from,
             ends,
             last: Cell::new(now),
@@ -203,6 +221,7 @@ impl Run {
     }
 
     fn record(&self, sent: Instant, answered: Instant, body: &[u8]) {
+        self.answered.set(self.answered.get().saturating_add(1));
         if answered < self.counted_from || self.ends.is_some_and(|ends| answered > ends) {
             return;
         }
@@ -223,7 +242,8 @@ impl Run {
         }
     }
 
-    fn report(&self) -> Report {
+    /// What was measured; `cpu` is the server's processor time of the whole run.
+    fn report(&self, cpu: Option<Duration>) -> Report {
         let latencies = self.latencies.borrow();
         let at = |quantile| Duration::from_micros(latencies.value_at_quantile(quantile));
         let requests = latencies.len();
@@ -236,6 +256,7 @@ impl Run {
             p50: at(0.5),
             p99: at(0.99),
             max: Duration::from_micros(latencies.max()),
+            cpu_per_request: cpu.and_then(|cpu| cpu.checked_div(self.answered.get())),
             errors: self.errors.get(),
             first_error: self.first_error.borrow().clone(),
             first_body: self.first_body.borrow().clone().unwrap_or_default(),

@@ -5,6 +5,7 @@
 
 use super::documents;
 use super::http::{self, Template, mark};
+use super::load::Server;
 use super::process::{Program, free_address};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ const HEADERS_NDJSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-T
 pub(super) struct Floor {
     child: Child,
     /// Where it listens.
-    pub(super) address: SocketAddr,
+    pub(super) server: Server,
 }
 
 impl Floor {
@@ -48,7 +49,10 @@ impl Floor {
             BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
         }
         match line.trim().parse() {
-            Ok(address) => Ok(Self { child, address }),
+            Ok(address) => {
+                let server = Server { address, process: child.id() };
+                Ok(Self { child, server })
+            }
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -83,7 +87,7 @@ pub(super) struct Node {
     /// Its process.
     pub(super) program: Program,
     /// Where it listens.
-    pub(super) address: SocketAddr,
+    pub(super) server: Server,
     /// From the start of the process to the first 200 of `/readyz`.
     pub(super) ready_after: Duration,
     started: Instant,
@@ -112,14 +116,15 @@ impl Node {
         let mut program = Program::start("the node", &mut command, &directory.join("node.log"))?;
         let ready = Template::single("GET", "/readyz", &[], "");
         wait_until(&mut program, || answers_ok(address, &ready))?;
-        Ok(Self { program, address, ready_after: started.elapsed(), started })
+        let server = Server { address, process: program.id() };
+        Ok(Self { program, server, ready_after: started.elapsed(), started })
     }
 
     /// From the start of the process until this document was read.
     pub(super) fn first_read_after(&mut self, number: u64) -> Result<Duration, String> {
         let mut template = Self::get();
         template.fill(number);
-        wait_until(&mut self.program, || answers_ok(self.address, &template))?;
+        wait_until(&mut self.program, || answers_ok(self.server.address, &template))?;
         Ok(self.started.elapsed())
     }
 
@@ -147,7 +152,7 @@ impl Node {
             .arg("import")
             .arg(file)
             .args(["--database", DATABASE, "--collection", "purchases"])
-            .args(["--url", &format!("http://{}", self.address)])
+            .args(["--url", &format!("http://{}", self.server.address)])
             .args(["--api-key", KEY]);
         command
     }
