@@ -140,7 +140,8 @@ impl Driver {
                 }
             }
             let wake = wake_at.map(|then| then.since(Millis(clock::now_millis())));
-            let wake = Instant::from_std(clock::monotonic()) + wake.map_or(Duration::from_secs(3_600), |wait| Duration::from_millis(wait.0));
+            let wake = Instant::from_std(clock::monotonic())
+                + wake.map_or(Duration::from_secs(3_600), |wait| Duration::from_millis(wait.0));
             let event = tokio::select! {
                 changed = newest.changed() => {
                     if changed.is_err() {
