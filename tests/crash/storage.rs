@@ -29,15 +29,17 @@ fn a_failed_sync_or_write_stops_the_database_and_opening_it_again_tells() {
         let mut world = World::new(seed);
         for _ in 0..3 {
             let mut opened = world.recover().unwrap();
-            match world.seed.range(0..3) {
+            match world.seed.range(0..5) {
                 0 => world.disk.fail_write_after(world.seed.range(0..200)),
                 1 => world.disk.fail_sync_after(world.seed.range(0..20), SyncLoss::Nothing),
-                _ => world.disk.fail_sync_after(world.seed.range(0..20), SyncLoss::Reverted),
+                2 => world.disk.fail_sync_after(world.seed.range(0..20), SyncLoss::Reverted),
+                _ => world.disk.fail_sync_after(world.seed.range(0..20), SyncLoss::Forgotten),
             }
             world.work(&mut opened, 30);
             // The same process opens it again; or the power goes as well.
             drop(opened);
             world.disk.heal();
+            world.is_after_failure = true;
             if world.seed.chance(30) {
                 world.crash();
             }
@@ -95,6 +97,43 @@ fn a_clean_stop_leaves_nothing_to_repair_or_replay() {
 }
 
 #[test]
+fn a_lost_data_file_is_made_again_even_if_that_is_cut_off() {
+    worlds("a_lost_data_file_is_made_again_even_if_that_is_cut_off", 60, |seed| {
+        let mut world = World::new(seed);
+        let mut opened = world.open().unwrap();
+        world.work(&mut opened, 10);
+        drop(opened);
+        let mut image = world.disk.image();
+        assert!(image.remove(DATA));
+        world.disk = Disk::from_image(&image);
+        // The first few operations are the ones that make a file of nothing.
+        world.disk.file(DATA);
+        world.disk.cut_off_after(DATA, world.seed.range(0..8));
+        assert!(world.open().is_err());
+        world.crash();
+        world.recover().unwrap();
+    });
+}
+
+#[test]
+fn one_seed_always_makes_the_same_world() {
+    let run = |number: u64| {
+        let mut world = World::new(Seed::new(number));
+        for _ in 0..2 {
+            let mut opened = world.recover().unwrap();
+            world.disk.cut_power_after(world.seed.range(0..300));
+            world.work(&mut opened, 20);
+            world.crash();
+        }
+        let image = world.disk.image();
+        (world.acknowledged, image.bytes_of(LOG), image.bytes_of(DATA), world.seed.next_u64())
+    };
+    for number in 0..8 {
+        assert!(run(number) == run(number), "world {number} came out differently the second time");
+    }
+}
+
+#[test]
 fn rotten_bits_are_reported_and_never_served() {
     let (mut reported, mut harmless) = (0, 0);
     worlds("rotten_bits_are_reported_and_never_served", 100, |seed| {
@@ -143,6 +182,28 @@ fn the_checks_find_out_a_disk_that_lies_about_its_syncs() {
     });
     let found_out = found_out.count();
     assert!(found_out > 30, "only {found_out} of 40 crashes of a lying disk were noticed");
+}
+
+#[test]
+fn the_checks_find_out_a_sync_that_was_forgotten_and_not_written_again() {
+    let found_out = (0..60).filter(|number| {
+        let mut world = World::new(Seed::new(*number));
+        let survived = catch_unwind(AssertUnwindSafe(|| -> Result<(), String> {
+            for _ in 0..2 {
+                let mut opened = world.open().map_err(|error| error.to_string())?;
+                world.check(&mut opened)?;
+                world.disk.fail_sync_after(world.seed.range(0..20), SyncLoss::Forgotten);
+                world.work(&mut opened, 30);
+                drop(opened);
+                world.disk.heal();
+            }
+            world.crash();
+            world.recover().map(drop)
+        }));
+        !matches!(survived, Ok(Ok(())))
+    });
+    let found_out = found_out.count();
+    assert!(found_out > 5, "only {found_out} of 60 forgotten syncs were noticed");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct World {
     /// What they are if the request under way when the database stopped is on disk as well.
     pub(crate) perhaps: Option<Model>,
     pub(crate) seed: Seed,
+    /// The database is opened again after an error of the disk, by the same process.
+    pub(crate) is_after_failure: bool,
     now: Millis,
 }
 
@@ -55,14 +57,16 @@ impl World {
             acknowledged: Model::default(),
             perhaps: None,
             seed,
+            is_after_failure: false,
             now: Millis(1_700_000_000_000),
         }
     }
 
     /// Opens the database on its disk.
     pub(crate) fn open(&mut self) -> Result<Opened, StorageError> {
-        let options = Options { undurable_operations_max: self.seed.index(60) + 1, ..small_options() };
-        open(&self.disk, options)
+        let undurable_operations_max = self.seed.index(60) + 1;
+        let is_after_failure = self.is_after_failure;
+        open(&self.disk, Options { undurable_operations_max, is_after_failure, ..small_options() })
     }
 
     /// Commits up to so many batches, comparing each answer with the model's.
@@ -116,6 +120,7 @@ impl World {
     pub(crate) fn crash(&mut self) {
         let image = self.disk.crash(&mut self.seed);
         self.disk = Disk::from_image(&image);
+        self.is_after_failure = false;
     }
 
     /// Opens the database again, with the power going away during that now and then, and checks everything.
@@ -129,6 +134,7 @@ impl World {
             match self.open() {
                 Ok(mut opened) if self.seed.chance(80) && !self.disk.is_without_power() => {
                     self.disk.heal();
+                    self.is_after_failure = false;
                     self.check(&mut opened)?;
                     return Ok(opened);
                 }

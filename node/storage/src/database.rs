@@ -12,6 +12,7 @@ use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend}
 use crate::commit::{Replay, Writer};
 use crate::error::StorageError;
 use crate::log::LogView;
+use crate::mend::{clear_unmade, write_again};
 use crate::origins::Origins;
 use crate::record::operation::Logged;
 use crate::record::progress::{
@@ -39,6 +40,9 @@ pub struct Options {
     pub undurable_age_max: Millis,
     /// How far a stamp may run ahead of our wall clock and still be followed.
     pub clock_skew_max: Millis,
+    /// The database was stopped by an error of the disk: what a failed sync may have forgotten is written again
+    /// before anything else, which takes about a second per gigabyte. Nobody may still hold the old one.
+    pub is_after_failure: bool,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
             undurable_bytes_max: 8 * 1024 * 1024,
             undurable_age_max: Millis(2_000),
             clock_skew_max: Millis(60_000),
+            is_after_failure: false,
         }
     }
 }
@@ -104,6 +109,12 @@ impl Database {
         fresh_log_id: u64,
         options: Options,
     ) -> Result<Opened, StorageError> {
+        if options.is_after_failure {
+            write_again(&log)?;
+            write_again(&data)?;
+        }
+        // The data is only an image of the log, so a making of it that was cut off is begun again.
+        clear_unmade(&data)?;
         // Both files may need a repair after a crash: that is reading and hashing, so they take a core each.
         let (log, data) = std::thread::scope(|scope| {
             let log = scope.spawn(|| Builder::new().set_cache_size(options.log_cache_bytes).create_with_backend(log));

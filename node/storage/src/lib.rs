@@ -23,6 +23,7 @@ pub mod log;
 pub mod request;
 pub mod view;
 pub mod commit;
+mod mend;
 pub mod database;
 pub mod integrity;
 pub mod layout;

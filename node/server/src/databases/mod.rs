@@ -301,7 +301,8 @@ impl Databases {
         let thread = WriterThread {
             handle: Arc::clone(&handle),
             queue: jobs,
-            open: Box::new(move || directory.open_database(&again, options)),
+            // Only ever opened again because an error of the disk has stopped it.
+            open: Box::new(move || directory.open_database(&again, Options { is_after_failure: true, ..options })),
             probe: Box::new(move |bytes| probe_room(&probed, bytes)),
         };
         let spawned = std::thread::Builder::new()
