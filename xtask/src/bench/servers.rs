@@ -147,15 +147,23 @@ impl Node {
 
     /// The command that imports a file through this node.
     pub(super) fn import(&self, binary: &Path, file: &Path) -> Command {
-        let mut command = Command::new(binary);
-        command
-            .arg("import")
-            .arg(file)
-            .args(["--database", DATABASE, "--collection", "purchases"])
-            .args(["--url", &format!("http://{}", self.server.address)])
-            .args(["--api-key", KEY]);
+        let mut command = import(binary, file);
+        command.env("HOLDFAST_KEY", KEY).args(["--url", &format!("http://{}", self.server.address)]);
         command
     }
+}
+
+/// The command that imports a file into a data directory that no node has open.
+pub(super) fn import_directly(binary: &Path, file: &Path, data_directory: &Path) -> Command {
+    let mut command = import(binary, file);
+    command.arg("--data-dir").arg(data_directory);
+    command
+}
+
+fn import(binary: &Path, file: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("import").arg(file).args(["--database", DATABASE, "--collection", "purchases"]);
+    command
 }
 
 fn path() -> String {
