@@ -4,7 +4,8 @@
 //!   put a ──► put b          b's context covers a: a gives way, whatever the stamps say
 //!        └──► put c          b and c saw a, not each other: both stand, a conflict;
 //!                            the greater stamp is shown, the other is kept beside it
-//!        inc +1 (by dot)     stands beside them and adds to whichever is shown
+//!        inc +1 (by dot)     stands beside them and adds to whichever is shown, until a put or delete
+//!                            that saw it takes its place, or a patch that saw it writes its field
 //! ```
 //!
 //! Invariant: the state is a pure function of the *set* of operations. Any order of arrival that delivers
@@ -15,6 +16,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::counter::Increment;
@@ -121,10 +123,18 @@ impl DocumentState {
             return Effect::Known;
         }
         match &operation.kind {
-            OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => {
+            OperationKind::Put { body, .. } => {
+                self.increments.retain(|applied| !operation.context.covers(&applied.dot));
                 self.apply_whole(operation, Some(body.clone()))
             }
-            OperationKind::Delete => self.apply_whole(operation, None),
+            OperationKind::Patch { body, patch } => {
+                self.write_over_increments(operation, &patch.to_object());
+                self.apply_whole(operation, Some(body.clone()))
+            }
+            OperationKind::Delete => {
+                self.increments.retain(|applied| !operation.context.covers(&applied.dot));
+                self.apply_whole(operation, None)
+            }
             OperationKind::Increment(increment) => self.apply_increment(operation, increment.clone()),
             OperationKind::RegisterCollection | OperationKind::Unknown { .. } => Effect::Known,
         }
@@ -169,13 +179,24 @@ impl DocumentState {
 
     fn apply_whole(&mut self, operation: &Operation, body: Option<JsonText>) -> Effect {
         self.versions.retain(|version| !operation.context.covers(&version.dot));
-        self.increments.retain(|applied| !operation.context.covers(&applied.dot));
         let version = Version { dot: operation.dot.clone(), id: operation.id, stamp: operation.stamp, body };
         let place = self.versions.partition_point(|other| other.rank() > version.rank());
         self.versions.insert(place, version);
         self.vector.merge(&operation.context);
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
         if self.is_conflicted() { Effect::Conflict } else { Effect::Applied }
+    }
+
+    /// A patch takes the place of the increments it saw in the fields that it writes, and of no others: so
+    /// changing a price does not meddle with the counting of the stock.
+    fn write_over_increments(&mut self, operation: &Operation, patch: &Map<String, Value>) {
+        if self.increments.is_empty() {
+            return;
+        }
+        for applied in self.increments.iter_mut().filter(|applied| operation.context.covers(&applied.dot)) {
+            applied.increment.0.retain(|(path, _)| !writes(patch, path));
+        }
+        self.increments.retain(|applied| !applied.increment.0.is_empty());
     }
 
     fn apply_increment(&mut self, operation: &Operation, increment: Increment) -> Effect {
@@ -187,6 +208,19 @@ impl DocumentState {
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
         if self.is_alive() { Effect::Applied } else { Effect::Conflict }
     }
+}
+
+/// Whether a merge patch writes the field at a path, or something above it.
+fn writes(patch: &Map<String, Value>, path: &[String]) -> bool {
+    let mut object = patch;
+    for key in path {
+        match object.get(key) {
+            None => return false,
+            Some(Value::Object(inner)) => object = inner,
+            Some(_) => return true,
+        }
+    }
+    true
 }
 
 #[cfg(test)]

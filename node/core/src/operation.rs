@@ -52,7 +52,7 @@ pub enum OperationKind {
     },
     /// Some fields were written. Carries the whole resulting document all the same.
     Patch {
-        /// The document after the patch.
+        /// The document after the patch, without the increments that stand beside it.
         body: JsonText,
         /// The merge patch (RFC 7396): which fields were meant, for merging.
         patch: JsonText,

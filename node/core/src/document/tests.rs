@@ -117,6 +117,28 @@ fn increments_add_up_whatever_is_written_beside_them() {
 }
 
 #[test]
+fn a_patch_leaves_increments_of_other_fields_alone() {
+    let (mut a, mut b) = (Writer::new(1), Writer::new(2));
+    a.write(1, put(json!({"n": 10, "price": 1})));
+    a.write(2, add(-3));
+    b.take_all(&a);
+    let patch = |body: Value, patch: Value| OperationKind::Patch {
+        body: JsonText::parse(&body.to_string()).unwrap(),
+        patch: JsonText::parse(&patch.to_string()).unwrap(),
+    };
+    // Both change the price at once; whoever wins, the stock that was counted stays counted.
+    a.write(3, patch(json!({"n": 10, "price": 2}), json!({"price": 2})));
+    b.write(4, patch(json!({"n": 10, "price": 3}), json!({"price": 3})));
+    a.take_all(&b);
+    b.take_all(&a);
+    assert_eq!(a.state, b.state);
+    assert_eq!(a.state.shown().unwrap().as_str(), r#"{"n":7,"price":3}"#);
+    // A patch of the counted field itself sets it.
+    a.write(9, patch(json!({"n": 100, "price": 3}), json!({"n": 100})));
+    assert_eq!(a.state.shown().unwrap().as_str(), r#"{"n":100,"price":3}"#);
+}
+
+#[test]
 fn a_delete_that_saw_everything_leaves_nothing_and_a_concurrent_write_stands_beside_it() {
     let (mut a, mut b) = (Writer::new(1), Writer::new(2));
     a.write(1, put(json!({"n": 1})));

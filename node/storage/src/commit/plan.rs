@@ -89,8 +89,10 @@ fn kinds(change: &Change, state: &DocumentState) -> Result<Vec<OperationKind>, R
         Action::Delete => Err(missing()),
         Action::Patch { merge, increment } => {
             let mut kinds = Vec::with_capacity(2);
-            let mut object = match (state.shown(), increment) {
-                (Some(shown), _) => shown.to_object(),
+            // Increments stay beside the patched document; they are not written into it.
+            let base = state.versions.first().and_then(|version| version.body.as_ref());
+            let mut object = match (base, increment) {
+                (Some(base), _) => base.to_object(),
                 (None, Some(increment)) if merge.is_empty() => {
                     let zeros = with_id(increment.zeros(), &change.id);
                     kinds.push(OperationKind::Put { body: JsonText::from_object(&zeros), created: true });
