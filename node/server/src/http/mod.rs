@@ -1,14 +1,67 @@
-//! The HTTP door: what every request passes before a handler sees it, and the one shape of every error.
+//! The HTTP door: what every request passes before a handler sees it, the handlers, and the one shape of every
+//! error.
 //!
 //! ```text
-//! request ─► request_id ─► route ─► access (key, rate_limit, database) ─► extract (path, parameters, body) ─► handler
-//!                ▲                                                                                              │
-//!                └────────────────────── response, or error as problem+json ◄──────────────────────────────────┘
+//! request ─► request_id ─► edge ─► route ─► access (key, rate_limit, database) ─► extract (path, parameters, body)
+//!                ▲                                                                                  │
+//!                └── response, or error as problem+json ◄── databases (read at once, write by queue) ◄── handler
 //! ```
+//!
+//! [`routes`] is the one table of routes; the OpenAPI document is collected from it. A handler's signature shows
+//! who may call it.
 
-pub mod access;
 pub mod error;
+pub mod rate_limit;
+pub mod access;
 pub mod extract;
 pub mod parameters;
-pub mod rate_limit;
 pub mod request_id;
+pub mod edge;
+pub mod refusal;
+pub mod app;
+pub mod place;
+pub mod preconditions;
+pub mod wire;
+pub mod documents;
+pub mod writes;
+pub mod collections;
+pub mod databases;
+pub mod health;
+pub mod metrics;
+pub mod cluster;
+pub mod replication;
+pub mod hints;
+pub mod openapi;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::http::app::App;
+use crate::http::edge::EdgeLayer;
+use crate::http::request_id::RequestIdLayer;
+
+/// Every route of the node, ready to be served.
+pub fn routes(app: App) -> Router {
+    let (router, description) = OpenApiRouter::with_openapi(openapi::description())
+        .merge(documents::routes())
+        .merge(writes::routes())
+        .merge(collections::routes())
+        .merge(databases::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .split_for_parts();
+    let edge = EdgeLayer::new(Arc::clone(&app.metrics), &app.settings.studio.cors_origins);
+    router
+        .merge(cluster::routes())
+        .merge(replication::routes())
+        .merge(hints::routes())
+        .merge(openapi::routes(&description))
+        .fallback(error::unknown_route)
+        .method_not_allowed_fallback(error::unknown_method)
+        .layer(DefaultBodyLimit::max(app.settings.limits.request_bytes_max))
+        .layer((RequestIdLayer, edge))
+        .with_state(app)
+}

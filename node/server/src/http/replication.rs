@@ -59,10 +59,8 @@ pub(crate) async fn push(
     if let Some(session) = sync.session(&source, database.name()) {
         session.heard(vector);
     }
-    let receipt = match database.submit(Request::Receive(received)).await.map_err(not_submitted)? {
-        Answer::Receipt(receipt) => receipt,
-        _ => return Err(ApiError::internal()),
-    };
+    let answer = database.submit(Request::Receive(received)).await.map_err(not_submitted)?;
+    let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
     let standing = exchange::standing(&database).map_err(|error| storage_failed(&error))?;
     Ok(Json(PushResponse {
         protocol: PROTOCOL,
@@ -148,10 +146,7 @@ fn check_protocol(protocol: u32) -> Result<(), ApiError> {
 }
 
 fn own_name(source: &NodeName) -> ApiError {
-    ApiError::conflict(
-        "same-node-id",
-        format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."),
-    )
+    ApiError::conflict("same-node-id", format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."))
 }
 
 fn batch_size(asked: Option<i64>) -> Result<usize, ApiError> {

@@ -1,0 +1,101 @@
+//! The description of the API, collected from the handlers, and a page to read it.
+//!
+//! The table of routes is the description: a route that is added with `routes!` is described, and what is
+//! described exists.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::http::app::App;
+use crate::http::{cluster, replication};
+
+/// The reader's page; it loads `/openapi.json` and nothing else.
+const PAGE: &str = include_str!("docs.html");
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:",
+);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast",
+        description = "A local-first database node. Every error is `application/problem+json` with a stable `code` \
+                       and a `detail` that says what to do."
+    ),
+    // The routes that do not come through `routes!`.
+    paths(
+        cluster::list_peers,
+        cluster::register_peer,
+        cluster::remove_peer,
+        replication::push,
+        replication::pull,
+        replication::databases,
+        replication::replication_status
+    ),
+    modifiers(&Keys),
+    security(("ApiKey" = []), ("Bearer" = [])),
+    tags(
+        (name = "Documents", description = "One document or many, in the database of the `Database` header"),
+        (name = "Collections", description = "Collections as a whole"),
+        (name = "Changes", description = "What happened, in the order in which this node learnt of it"),
+        (name = "Databases", description = "The databases of this node"),
+        (name = "Cluster", description = "The peers of this node"),
+        (name = "Replication", description = "What peers say to each other"),
+        (name = "Node", description = "The node itself")
+    )
+)]
+struct Description;
+
+/// How callers show who they are.
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let header =
+            |name: &str, text: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)));
+        components.add_security_scheme("ApiKey", header("ApiKey", "A key of Auth:ApiKeys, or Auth:RootApiKey"));
+        components.add_security_scheme(
+            "Bearer",
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
+        );
+        components.add_security_scheme(
+            "ReplicationApiKey",
+            header("ReplicationApiKey", "The cluster's secret, Node:ReplicationApiKey"),
+        );
+    }
+}
+
+/// The description before any route is added.
+pub fn description() -> Document {
+    Description::openapi()
+}
+
+/// The routes that show a finished description.
+pub fn routes(document: &Document) -> Router<App> {
+    let text = Bytes::from(document.to_json().unwrap_or_default());
+    let text = Arc::new(text);
+    Router::new()
+        .route(
+            "/openapi.json",
+            get(move || {
+                let text = Bytes::clone(&text);
+                async move { ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text) }
+            }),
+        )
+        .route("/docs", get(page))
+}
+
+async fn page() -> impl IntoResponse {
+    let headers = [(CONTENT_SECURITY_POLICY, PAGE_POLICY), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    (headers, Html(PAGE))
+}

@@ -1,0 +1,279 @@
+//! What the node counts about itself: every metric's name, unit and meaning, and the counters of requests.
+//!
+//! | who counts                   | what                                      | read by                    |
+//! |------------------------------|-------------------------------------------|----------------------------|
+//! | [`Metrics`], one per node    | requests by class and status, their times | `http::metrics`            |
+//! | the writer of each database  | commits, operations, waiting requests     | `http::metrics`            |
+//! | the database itself          | documents, tombstones, positions, bytes   | `http::metrics`, when asked |
+//!
+//! Counting costs a few relaxed atomic additions and takes no lock.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a metric behaves, in Prometheus' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the node starts again.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts in buckets.
+    Histogram,
+}
+
+/// One metric as it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// Its name, the unit at its end.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! definitions {
+    ($($(#[$doc:meta])* $constant:ident = $kind:ident $name:literal $help:literal;)*) => {
+        $($(#[$doc])* pub const $constant: Definition =
+            Definition { name: $name, kind: Kind::$kind, help: $help };)*
+        /// Every metric there is.
+        pub const ALL: &[Definition] = &[$($constant),*];
+    };
+}
+
+definitions! {
+    /// The running version.
+    BUILD_INFO = Gauge "holdfast_build_info" "Always 1; the label says which version runs.";
+    /// When the node started.
+    START_TIME = Gauge "holdfast_start_time_seconds" "When the node started, in seconds since 1970.";
+    /// Requests by class and status.
+    REQUESTS = Counter "holdfast_http_requests_total" "Requests that were answered, by class of route and status; 'aborted' when the caller went away first.";
+    /// Requests in progress.
+    REQUESTS_RUNNING = Gauge "holdfast_http_requests_running" "Requests that are being answered now, open change feeds not included.";
+    /// Time to the first byte of an answer.
+    REQUEST_SECONDS = Histogram "holdfast_http_request_duration_seconds" "Time from a request's head to its answer's head, in seconds, by class of route.";
+    /// Group commits.
+    COMMITS = Counter "holdfast_commits_total" "Group commits of a database; each is one fsync of its log.";
+    /// Operations logged.
+    OPERATIONS = Counter "holdfast_operations_total" "Operations logged, own and received; divided by the commits it is the size of a group.";
+    /// Requests in the writer's queue.
+    WRITES_WAITING = Gauge "holdfast_writes_waiting" "Requests that wait for the writer of a database.";
+    /// Databases opened again.
+    REOPENED = Counter "holdfast_database_reopened_total" "Times a database was opened again after a failed write.";
+    /// Whether a database is served.
+    DATABASE_UP = Gauge "holdfast_database_up" "1 when the database is served, 0 when it is being opened again or is quarantined.";
+    /// Documents.
+    DOCUMENTS = Gauge "holdfast_documents" "Documents that a database shows.";
+    /// Tombstones.
+    TOMBSTONES = Gauge "holdfast_tombstones" "Records of deleted documents that a database keeps.";
+    /// Open conflicts.
+    CONFLICTED = Gauge "holdfast_conflicted_documents" "Documents with versions that did not know of each other.";
+    /// Newest position.
+    LOG_POSITION = Gauge "holdfast_log_position" "Newest position of a database's log.";
+    /// Oldest position.
+    LOG_OLDEST = Gauge "holdfast_log_oldest_position" "Oldest position that a database's log still holds.";
+    /// File sizes.
+    FILE_BYTES = Gauge "holdfast_file_bytes" "Size of a database's files in bytes, by file.";
+}
+
+/// Upper ends of the buckets of [`REQUEST_SECONDS`], in microseconds.
+pub const LATENCY_BUCKETS_MICROS: [u64; 15] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
+
+/// Statuses that are counted apart; the others count as 0.
+pub const STATUSES: [u16; 21] =
+    [200, 101, 204, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 421, 422, 429, 500, 503, 507, 0];
+
+/// What a request is about, as far as it matters for how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteClass {
+    /// Reading one document or several.
+    Read,
+    /// Writing one document.
+    Write,
+    /// Writing many: bulk and transactions.
+    Batch,
+    /// Following changes: long polls, feeds, WebSockets.
+    Follow,
+    /// Queries.
+    Query,
+    /// The cache.
+    Cache,
+    /// Between nodes.
+    Cluster,
+    /// Health, metrics and other questions about the node.
+    Node,
+    /// Anything else.
+    Other,
+}
+
+impl RouteClass {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Read,
+        Self::Write,
+        Self::Batch,
+        Self::Follow,
+        Self::Query,
+        Self::Cache,
+        Self::Cluster,
+        Self::Node,
+        Self::Other,
+    ];
+
+    /// Its name as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Batch => "batch",
+            Self::Follow => "follow",
+            Self::Query => "query",
+            Self::Cache => "cache",
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+            Self::Other => "other",
+        }
+    }
+
+    /// The class of a request, by what its address begins with.
+    pub fn of(is_read: bool, path: &str) -> Self {
+        let Some(api) = path.strip_prefix("/api/") else {
+            return match path {
+                "/healthz" | "/readyz" | "/metrics" | "/node" | "/openapi.json" | "/docs" => Self::Node,
+                path if path.starts_with("/ws/") => Self::Follow,
+                _ => Self::Other,
+            };
+        };
+        match api.split('/').next().unwrap_or_default() {
+            "documents" if is_read => Self::Read,
+            "documents" if api.ends_with("/bulk") => Self::Batch,
+            "documents" => Self::Write,
+            "transactions" => Self::Batch,
+            "collections" => Self::Read,
+            "changes" => Self::Follow,
+            "query" => Self::Query,
+            "cache" => Self::Cache,
+            "cluster" | "replication" => Self::Cluster,
+            "databases" => Self::Node,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The counters of a node's requests.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    classes: [ClassMetrics; RouteClass::ALL.len()],
+    running: AtomicI64,
+}
+
+/// The counters of one class of requests.
+#[derive(Debug, Default)]
+pub struct ClassMetrics {
+    statuses: [AtomicU64; STATUSES.len()],
+    aborted: AtomicU64,
+    buckets: [AtomicU64; LATENCY_BUCKETS_MICROS.len()],
+    micros: AtomicU64,
+}
+
+impl Metrics {
+    /// Counts a request that begins.
+    pub fn begin(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that ends with a status, or without one when its caller went away.
+    pub fn end(&self, class: RouteClass, status: Option<u16>, time: Duration) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        if let Some(metrics) = self.classes.get(class as usize) {
+            metrics.count(status, time);
+        }
+    }
+
+    /// Requests in progress.
+    pub fn running(&self) -> i64 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Each class with its counters.
+    pub fn classes(&self) -> impl Iterator<Item = (RouteClass, &ClassMetrics)> {
+        RouteClass::ALL.into_iter().zip(&self.classes)
+    }
+}
+
+impl ClassMetrics {
+    fn count(&self, status: Option<u16>, time: Duration) {
+        let Some(status) = status else {
+            self.aborted.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let place = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        if let Some(counter) = self.statuses.get(place) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+        let place = LATENCY_BUCKETS_MICROS.partition_point(|end| *end < micros);
+        if let Some(bucket) = self.buckets.get(place) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each status with how many requests got it; status 0 stands for any that is not listed.
+    pub fn statuses(&self) -> impl Iterator<Item = (u16, u64)> {
+        STATUSES.into_iter().zip(self.statuses.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Requests whose callers went away.
+    pub fn aborted(&self) -> u64 {
+        self.aborted.load(Ordering::Relaxed)
+    }
+
+    /// The upper end of each bucket with how many requests took at most that long.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
+        LATENCY_BUCKETS_MICROS.into_iter().zip(counts.scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        }))
+    }
+
+    /// The sum of all times, in microseconds.
+    pub fn micros(&self) -> u64 {
+        self.micros.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_once_by_class_and_status() {
+        let metrics = Metrics::default();
+        for (status, micros) in [(Some(200), 50), (Some(200), 300), (Some(299), 99_000_000), (None, 1)] {
+            metrics.begin();
+            metrics.end(RouteClass::Write, status, Duration::from_micros(micros));
+        }
+        assert_eq!(metrics.running(), 0);
+        for (class, counts) in metrics.classes() {
+            let total: u64 = counts.statuses().map(|(_, count)| count).sum();
+            let expected = if class == RouteClass::Write { (3, 1, 2) } else { (0, 0, 0) };
+            let in_buckets = counts.buckets().last().map_or(0, |(_, count)| count);
+            assert_eq!((total, counts.aborted(), in_buckets), expected);
+        }
+    }
+
+    #[test]
+    fn every_metric_has_a_name_of_its_own_that_prometheus_takes() {
+        for (index, definition) in ALL.iter().enumerate() {
+            assert!(definition.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", definition.name);
+            assert!(ALL.iter().skip(index + 1).all(|other| other.name != definition.name), "{}", definition.name);
+            assert_eq!(definition.name.ends_with("_total"), definition.kind == Kind::Counter, "{}", definition.name);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Keys and roles, on the routes of documents and databases.
+
+use holdfast::settings::sections::RoleSettings;
+
+use crate::node::{Node, key};
+
+const NOTHING: RoleSettings = RoleSettings {
+    add_db: false,
+    delete_db: false,
+    read_document: false,
+    write_document: false,
+    update_document: false,
+    delete_document: false,
+};
+
+async fn node() -> Node {
+    let keys = vec![
+        key("reader", &["shop"], RoleSettings { read_document: true, ..NOTHING }),
+        key("creator", &["shop"], RoleSettings { write_document: true, ..NOTHING }),
+        key("updater", &["shop"], RoleSettings { update_document: true, ..NOTHING }),
+        key("deleter", &["shop"], RoleSettings { delete_document: true, ..NOTHING }),
+        key("founder", &["*"], RoleSettings { add_db: true, write_document: true, update_document: true, ..NOTHING }),
+        key("dropper", &["shop"], RoleSettings { delete_db: true, ..NOTHING }),
+        key("elsewhere", &["bar"], RoleSettings { read_document: true, write_document: true, ..NOTHING }),
+    ];
+    let node = Node::start_with(keys, |_| {}).await;
+    node.put("/api/documents/orders/a", r#"{"n":1}"#).await.expect(200);
+    node
+}
+
+#[tokio::test]
+async fn every_route_needs_its_own_role() {
+    let node = node().await;
+    let names = ["reader", "creator", "updater", "deleter", "dropper", "elsewhere"];
+    for (method, path, body, allowed) in [
+        ("GET", "/api/documents", "", "reader"),
+        ("GET", "/api/documents/orders", "", "reader"),
+        ("GET", "/api/documents/orders/a", "", "reader"),
+        ("GET", "/api/collections", "", "reader"),
+        ("GET", "/api/collections/orders/count", "", "reader"),
+        ("PUT", "/api/documents/orders/new", "{}", "creator"),
+        ("POST", "/api/documents/empty/register", "", "creator"),
+        ("PUT", "/api/documents/orders/a", "{}", "updater"),
+        ("PATCH", "/api/documents/orders/a", "{}", "updater"),
+        ("DELETE", "/api/documents/orders/a", "", "deleter"),
+        ("DELETE", "/api/databases/shop", "", "dropper"),
+    ] {
+        for name in names.into_iter().filter(|name| *name != allowed) {
+            let answer = node.ask(method, path).key(&format!("{name}-key-of-the-tests")).body(body).send().await;
+            assert_eq!(answer.status.as_u16(), 403, "{name} {method} {path}: {}", answer.text);
+        }
+        node.ask(method, path).without_key().body(body).send().await.problem(401, "key-required");
+        node.ask(method, path).key("wrong").body(body).send().await.problem(401, "unknown-key");
+        let answer = node.ask(method, path).key(&format!("{allowed}-key-of-the-tests")).body(body).send().await;
+        assert_eq!(answer.status.as_u16(), 200, "{allowed} {method} {path}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn only_a_write_creates_a_database_and_only_with_the_right_to() {
+    let node = node().await;
+    let creator = "creator-key-of-the-tests";
+    node.ask("DELETE", "/api/databases/shop").send().await.expect(200);
+    node.ask("PUT", "/api/documents/orders/a").key(creator).body("{}").send().await.problem(403, "role-missing");
+    for (method, body) in [("GET", ""), ("DELETE", ""), ("PATCH", "{}")] {
+        node.ask(method, "/api/documents/orders/a").body(body).send().await.problem(404, "database-not-found");
+    }
+    let founder = "founder-key-of-the-tests";
+    let matching = node.ask("PUT", "/api/documents/orders/a").key(founder).header("If-Match", "*").body("{}");
+    matching.send().await.problem(404, "database-not-found");
+    node.ask("PUT", "/api/documents/orders/a").key(founder).body("{}").send().await.expect(200);
+    node.ask("PUT", "/api/documents/orders/b").key(creator).body("{}").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_key_sees_only_the_databases_that_it_reaches() {
+    let node = node().await;
+    node.ask("PUT", "/api/documents/c/a").header("Database", "bar").body("{}").send().await.expect(200);
+    let seen = async |key: &str| {
+        let answer = node.ask("GET", "/api/databases").key(key).send().await.expect(200);
+        let names = answer.as_array().unwrap().iter().map(|it| it["Name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(seen("elsewhere-key-of-the-tests").await, ["bar"]);
+    assert_eq!(seen("reader-key-of-the-tests").await, ["shop"]);
+    assert_eq!(seen(crate::node::ROOT).await, ["bar", "shop"]);
+    let metrics = node.ask("GET", "/metrics").key("reader-key-of-the-tests").send().await;
+    assert!(metrics.text.contains("database=\"shop\"") && !metrics.text.contains("database=\"bar\""));
+    node.ask("GET", "/metrics").without_key().send().await.problem(401, "key-required");
+}

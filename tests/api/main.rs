@@ -1,0 +1,12 @@
+//! The HTTP interface as its users meet it: every route, every way to get it wrong.
+//!
+//! Each test starts a node of its own on a free port, with a data directory that goes when the test ends.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod node;
+
+mod bad_input;
+mod documents;
+mod keys;
+mod node_routes;
