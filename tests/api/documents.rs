@@ -170,3 +170,25 @@ async fn ids_are_any_text_and_their_case_counts() {
         assert_eq!((&got["is"], &got["Id"]), (&json!(id), &json!(id)));
     }
 }
+
+#[tokio::test]
+async fn a_history_goes_back_to_the_first_write_page_by_page() {
+    let node = Node::start().await;
+    for n in 1..=4 {
+        node.put("/api/documents/orders/a", json!({"n": n}).to_string()).await.expect(200);
+        node.put("/api/documents/orders/other", "{}").await.expect(200);
+    }
+    node.delete("/api/documents/orders/a").await.expect(200);
+    let history = node.get("/api/documents/orders/a/history").await.expect(200);
+    let kinds: Vec<&str> =
+        history["Operations"].as_array().unwrap().iter().map(|it| it["Kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["delete", "put", "put", "put", "put"]);
+    assert_eq!(history["Operations"][1]["Payload"], r#"{"n":4,"Id":"a"}"#);
+    assert!(history["Next"].is_null());
+    let page = node.get("/api/documents/orders/a/history?limit=2").await.expect(200);
+    let next = page["Next"].as_u64().unwrap();
+    let rest = node.get(&format!("/api/documents/orders/a/history?from={next}")).await.expect(200);
+    assert_eq!(rest["Operations"].as_array().unwrap().len(), 3);
+    node.get(&format!("/api/documents/orders/a/history?from={}", next + 1)).await.problem(400, "invalid-parameter");
+    node.get("/api/documents/orders/never/history").await.problem(404, "not-found");
+}

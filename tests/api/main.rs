@@ -10,3 +10,4 @@ mod bad_input;
 mod documents;
 mod keys;
 mod node_routes;
+mod transactions;

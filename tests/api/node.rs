@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast::databases::Databases;
 use holdfast::http::access::AccessControl;
-use holdfast::http::app::App;
+use holdfast::http::app::{App, Parts};
 use holdfast::settings::Settings;
 use holdfast::settings::secret::Secret;
 use holdfast::settings::sections::{ApiKeySettings, RateLimitOverride, RoleSettings};
@@ -64,7 +64,15 @@ impl Node {
         let listeners = listener::bind(&settings).await.unwrap();
         let url = format!("http://{}", listeners.addresses()[0]);
         let sync = Sync::start(Arc::clone(&databases), &settings.node, shutdown.token()).unwrap();
-        let app = App::new(Arc::new(settings), access, databases, sync, Arc::default(), shutdown.clone());
+        let app = App::new(Parts {
+            settings: Arc::new(settings),
+            access,
+            databases,
+            sync,
+            metrics: Arc::default(),
+            shutdown: shutdown.clone(),
+            started_millis: 1_785_405_600_000,
+        });
         tokio::spawn(listeners.serve(http::routes(app), shutdown.clone()));
         Self { url, client: reqwest::Client::new(), shutdown, _directory: directory }
     }

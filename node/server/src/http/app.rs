@@ -10,7 +10,6 @@ use holdfast_storage::error::StorageError;
 use tokio::sync::Semaphore;
 use tokio::task;
 
-use crate::clock;
 use crate::databases::{Databases, OpenDatabase, Unavailable};
 use crate::http::access::{Access, AccessControl};
 use crate::http::error::ApiError;
@@ -25,7 +24,13 @@ const SCANS_MAX: usize = 16;
 
 /// The node as its HTTP handlers see it.
 #[derive(Clone, Debug)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    scans: Arc<Semaphore>,
+}
 
 /// What an [`App`] is made of.
 #[derive(Debug)]
@@ -44,29 +49,12 @@ pub struct Parts {
     pub shutdown: Shutdown,
     /// When the node started, in milliseconds since 1970.
     pub started_millis: u64,
-    scans: Arc<Semaphore>,
 }
 
 impl App {
     /// Puts the parts of a node together.
-    pub fn new(
-        settings: Arc<Settings>,
-        access: Arc<AccessControl>,
-        databases: Arc<Databases>,
-        sync: Arc<Sync>,
-        metrics: Arc<Metrics>,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self(Arc::new(Parts {
-            settings,
-            access,
-            databases,
-            sync,
-            metrics,
-            shutdown,
-            started_millis: clock::now_millis(),
-            scans: Arc::new(Semaphore::new(SCANS_MAX)),
-        }))
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared { parts, scans: Arc::new(Semaphore::new(SCANS_MAX)) }))
     }
 
     /// A database that is there; 404 when it is not.
@@ -90,7 +78,7 @@ impl App {
         &self,
         work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = Arc::clone(&self.scans).acquire_owned().await;
+        let permit = Arc::clone(&self.0.scans).acquire_owned().await;
         let read = task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -109,7 +97,7 @@ impl Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }
 

@@ -24,6 +24,8 @@ pub mod preconditions;
 pub mod wire;
 pub mod documents;
 pub mod writes;
+pub mod transactions;
+pub mod history;
 pub mod collections;
 pub mod databases;
 pub mod health;
@@ -48,6 +50,8 @@ pub fn routes(app: App) -> Router {
     let (router, description) = OpenApiRouter::with_openapi(openapi::description())
         .merge(documents::routes())
         .merge(writes::routes())
+        .merge(transactions::routes())
+        .merge(history::routes())
         .merge(collections::routes())
         .merge(databases::routes())
         .merge(health::routes())

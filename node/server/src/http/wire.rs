@@ -221,61 +221,25 @@ fn etag_value(version: &str) -> Option<HeaderValue> {
 pub fn http_date(moment: Millis) -> Option<HeaderValue> {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let parts = Civil::of(moment);
-    let day = DAYS.get(usize::try_from(parts.days % 7).ok()?)?;
-    let month = MONTHS.get(usize::try_from(parts.month.checked_sub(1)?).ok()?)?;
-    let text = format!(
-        "{day}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT",
-        parts.day, parts.year, parts.hour, parts.minute, parts.second
-    );
-    HeaderValue::try_from(text).ok()
+    let weekday = DAYS.get(usize::try_from(moment.0 / 86_400_000 % 7).ok()?)?;
+    // `2026-07-30T10:00:00.123Z`
+    let text = moment.to_utc_text();
+    let (date, time) = text.split_once('T')?;
+    let (year, month_and_day) = date.split_once('-')?;
+    let (month, day) = month_and_day.split_once('-')?;
+    let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+    HeaderValue::try_from(format!("{weekday}, {day} {month} {year} {} GMT", time.get(..8)?)).ok()
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Civil { year, month, day, hour, minute, second, millis, .. } = Civil::of(self.0);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        f.write_str(&self.0.to_utc_text())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// A moment in the Gregorian calendar, UTC.
-struct Civil {
-    days: u64,
-    year: u64,
-    month: u64,
-    day: u64,
-    hour: u64,
-    minute: u64,
-    second: u64,
-    millis: u64,
-}
-
-impl Civil {
-    /// After Howard Hinnant, *chrono-Compatible Low-Level Date Algorithms*: eras of 400 years from 1 March 0000.
-    fn of(Millis(millis): Millis) -> Self {
-        let (days, in_day) = (millis / 86_400_000, millis % 86_400_000);
-        let shifted = days + 719_468;
-        let (era, in_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
-        let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted_month = (5 * in_year + 2) / 153;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        Self {
-            days,
-            year: year_of_era + era * 400 + u64::from(month <= 2),
-            month,
-            day: in_year - (153 * shifted_month + 2) / 5 + 1,
-            hour: in_day / 3_600_000,
-            minute: in_day / 60_000 % 60,
-            second: in_day / 1_000 % 60,
-            millis: in_day % 1_000,
-        }
     }
 }
 
