@@ -13,4 +13,5 @@ pub mod http;
 pub mod tls;
 pub mod listener;
 pub mod banner;
+pub mod node;
 pub mod cli;

@@ -1,21 +1,15 @@
-//! `holdfast serve`: settings, log, sockets, banner, then the node until it is told to stop.
+//! `holdfast serve`: settings, log, then the node until it is told to stop.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use clap::Args;
 use tokio::runtime;
-use tracing::{info, warn};
 
 use super::arguments::SettingsArguments;
 use super::{fail, refuse_settings};
-use crate::banner::Banner;
-use crate::listener::{self, ListenError};
-use crate::settings::{self, Loaded};
-use crate::shutdown::Shutdown;
 use crate::telemetry::logging;
+use crate::{node, settings};
 
 /// Time that blocking work gets after everything else has ended.
 const RUNTIME_END_TIME_MAX: Duration = Duration::from_secs(1);
@@ -29,7 +23,8 @@ pub(super) struct ServeArguments {
 
 /// Runs a node until it is told to stop.
 pub(super) fn run(arguments: ServeArguments) -> ExitCode {
-    let loaded = match settings::load(&arguments.settings.overrides()) {
+    let overrides = arguments.settings.overrides();
+    let loaded = match settings::load(&overrides) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse_settings(&problems),
     };
@@ -40,28 +35,11 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let served = runtime.block_on(serve(loaded));
+    let served = runtime.block_on(node::run(loaded, overrides));
     runtime.shutdown_timeout(RUNTIME_END_TIME_MAX);
     match served {
         Ok(()) => ExitCode::SUCCESS,
+        Err(node::StartError::Keys(problems)) => refuse_settings(&problems),
         Err(error) => fail(&error),
     }
-}
-
-async fn serve(loaded: Loaded) -> Result<(), ListenError> {
-    let settings = loaded.settings;
-    let listeners = listener::bind(&settings).await?;
-    let shutdown = Shutdown::new(Duration::from_secs(settings.shutdown.deadline_seconds));
-    shutdown.listen_for_signals();
-    let urls = listeners.urls();
-    Banner { settings: &settings, urls: &urls, role: "peer" }.print();
-    info!(node = settings.node.node_id, environment = loaded.environment, "started");
-
-    let routes = Router::new().route("/healthz", get(|| async { "ok" }));
-    let served = listeners.serve(routes, shutdown).await;
-    if served.cut_off > 0 {
-        warn!(connections = served.cut_off, "requests were cut off at Shutdown:DeadlineSeconds");
-    }
-    info!("stopped");
-    Ok(())
 }

@@ -281,7 +281,7 @@ pub static KEYS: &[Key] = &[
         "A connection that sends no complete request head for this long is closed.",
     ),
     number("Storage:DataCacheMegabytes", 64, (1, 65_536), "Memory for pages of documents and indexes, per database."),
-    number("Storage:LogCacheMegabytes", 16, (1, 65_536), "Memory for pages of the operation log, per database."),
+    number("Storage:LogCacheMegabytes", 8, (1, 65_536), "Memory for pages of the operation log, per database."),
     number(
         "Storage:DurableDataSeconds",
         2,
@@ -290,7 +290,7 @@ pub static KEYS: &[Key] = &[
     ),
     number(
         "Storage:DurableDataMegabytes",
-        32,
+        8,
         (1, 4_096),
         "Most logged megabytes between two durable commits of the data file.",
     ),

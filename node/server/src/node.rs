@@ -1,0 +1,157 @@
+//! The node: its parts started in order, stopped in reverse.
+//!
+//! ```text
+//!   start   directory ─► databases ─► keys ─► sync ─► sockets ─► banner ─► serve
+//!   stop    sockets stop taking ─► requests end ─► sync ends ─► databases are settled and closed
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use holdfast_core::error::Refusal;
+use holdfast_core::id::NodeName;
+use holdfast_core::time::Millis;
+use holdfast_storage::database::Options;
+use holdfast_storage::error::StorageError;
+use holdfast_storage::layout::{Arrival, DataDirectory};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::banner::Banner;
+use crate::databases::Databases;
+use crate::http::access::AccessControl;
+use crate::http::app::App;
+use crate::listener::{self, ListenError};
+use crate::settings::sections::StorageSettings;
+use crate::settings::{self, CommandLineOverrides, Loaded, Settings, SettingsProblems};
+use crate::shutdown::Shutdown;
+use crate::sync::Sync;
+use crate::sync::registry::RegistryError;
+use crate::telemetry::metrics::Metrics;
+use crate::{clock, entropy};
+
+/// How often the settings files are looked at for new keys.
+const KEYS_LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
+/// How often the memory of failed keys is tidied.
+const LIMITS_TIDIED_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The node's name is not acceptable.
+    #[error("Node:NodeId: {0}")]
+    Name(#[from] Refusal),
+    /// The data directory could not be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The keys could not be used.
+    #[error(transparent)]
+    Keys(#[from] SettingsProblems),
+    /// The peers could not be read.
+    #[error(transparent)]
+    Peers(#[from] RegistryError),
+    /// A socket could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Runs a node until it is told to stop.
+pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), StartError> {
+    let settings = Arc::new(loaded.settings.clone());
+    let directory = open_directory(&settings)?;
+    // Sockets before databases: a port in use is told at once, not after a long opening.
+    let listeners = listener::bind(&settings).await?;
+    let shutdown = Shutdown::new(Duration::from_secs(settings.shutdown.deadline_seconds));
+    shutdown.listen_for_signals();
+    let options = storage_options(&settings);
+    let queue_writes_max = settings.limits.queue_writes_max;
+    let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, queue_writes_max));
+    let databases = opening.await.map_err(|_| StorageError::Stopped)??;
+    let access = Arc::new(AccessControl::from_settings(&settings)?);
+    // Sync goes on while requests end, so that the last writes still travel.
+    let sync_stop = CancellationToken::new();
+    let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
+    let app = App::new(
+        Arc::clone(&settings),
+        Arc::clone(&access),
+        Arc::clone(&databases),
+        Arc::clone(&sync),
+        Arc::new(Metrics::default()),
+        shutdown.clone(),
+    );
+    tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
+
+    Banner { settings: &settings, urls: &listeners.urls(), role: "peer" }.print();
+    info!(node = settings.node.node_id, origin = %databases.origin(), "started");
+    let served = listeners.serve(crate::http::routes(app), shutdown).await;
+    if served.cut_off > 0 {
+        warn!(connections = served.cut_off, "requests were cut off at Shutdown:DeadlineSeconds");
+    }
+    sync_stop.cancel();
+    sync.ended().await;
+    databases.close().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Takes hold of the data directory that the settings name.
+pub fn open_directory(settings: &Settings) -> Result<DataDirectory, StartError> {
+    let node = NodeName::parse(&settings.node.node_id)?;
+    let started = Millis(clock::now_millis()).to_utc_text();
+    let holder = format!("process {} (node {node}, since {started})", std::process::id());
+    let arrival = Arrival { incarnation: entropy::random_u64(), holder: &holder };
+    Ok(DataDirectory::open(&settings.node.data_directory, &node, arrival)?)
+}
+
+/// How databases use the machine, as the settings say.
+pub fn storage_options(settings: &Settings) -> Options {
+    const MEGABYTE: usize = 1024 * 1024;
+    let StorageSettings { data_cache_megabytes, log_cache_megabytes, durable_data_seconds, durable_data_megabytes } =
+        settings.storage;
+    Options {
+        data_cache_bytes: data_cache_megabytes * MEGABYTE,
+        log_cache_bytes: log_cache_megabytes * MEGABYTE,
+        undurable_bytes_max: usize::try_from(durable_data_megabytes).unwrap_or(usize::MAX).saturating_mul(MEGABYTE),
+        undurable_age_max: Millis(durable_data_seconds * 1_000),
+        clock_skew_max: Millis(settings.node.max_clock_skew_seconds * 1_000),
+        ..Options::default()
+    }
+}
+
+/// Takes over changed keys from the settings files while the node runs.
+async fn keep_keys(
+    access: Arc<AccessControl>,
+    loaded: Loaded,
+    overrides: CommandLineOverrides,
+    stop: CancellationToken,
+) {
+    let files: Vec<PathBuf> = loaded.files.into_iter().map(|file| file.path).collect();
+    let mut seen = modification_times(&files);
+    let mut tidied = clock::monotonic();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(KEYS_LOOKED_AT_EVERY) => {}
+        }
+        if tidied.elapsed() >= LIMITS_TIDIED_EVERY {
+            tidied = clock::monotonic();
+            access.shrink();
+        }
+        let now = modification_times(&files);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let taken_over = settings::load(&overrides).and_then(|loaded| access.reload_from(&loaded.settings));
+        match taken_over {
+            Ok(()) => info!("keys and rate limits were read again"),
+            Err(problems) => error!(%problems, "the settings changed but cannot be used; the old keys go on"),
+        }
+    }
+}
+
+fn modification_times(files: &[PathBuf]) -> Vec<Option<SystemTime>> {
+    files.iter().map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok()).collect()
+}
