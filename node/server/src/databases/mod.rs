@@ -122,13 +122,15 @@ impl Databases {
         let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = BTreeMap::new();
         for name in names {
-            let entry = match databases.open_existing(&name) {
+            let entry = match open_believably(&databases.directory, &name, options) {
                 Ok(opened) => {
+                    tracing::info!(database = %name, replayed = opened.replayed, "open");
                     let (open, thread) = databases.start(&name, opened)?;
                     threads.insert(name.clone(), thread);
                     Entry::Open(open)
                 }
-                Err(reason) => {
+                Err(error) => {
+                    let reason = error.to_string();
                     tracing::error!(database = %name, reason, "quarantined; the other databases are served");
                     Entry::Quarantined { reason }
                 }
@@ -275,22 +277,6 @@ impl Databases {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// Opens a database; what the store cannot cope with, a panic of its own included, is a reason to set
-    /// it aside.
-    fn open_existing(&self, name: &DatabaseName) -> Result<Opened, String> {
-        let open = std::panic::AssertUnwindSafe(|| self.directory.open_database(name, self.options));
-        match std::panic::catch_unwind(open) {
-            Ok(Ok(opened)) => {
-                tracing::info!(database = %name, replayed = opened.replayed, "open");
-                Ok(opened)
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => {
-                Err("the store gave up on its file: it is damaged; restore it from a peer or a backup".to_owned())
-            }
-        }
-    }
-
     fn start(&self, name: &DatabaseName, opened: Opened) -> Result<(Arc<OpenDatabase>, JoinHandle<()>), StorageError> {
         let (queue, jobs) = mpsc::sync_channel(self.queue_writes_max);
         let handle = Arc::new(Handle::new(name.clone(), self.activity.clone()));
@@ -302,7 +288,7 @@ impl Databases {
             handle: Arc::clone(&handle),
             queue: jobs,
             // Only ever opened again because an error of the disk has stopped it.
-            open: Box::new(move || directory.open_database(&again, Options { is_after_failure: true, ..options })),
+            open: Box::new(move || open_believably(&directory, &again, Options { is_after_failure: true, ..options })),
             probe: Box::new(move |bytes| probe_room(&probed, bytes)),
         };
         let spawned = std::thread::Builder::new()
@@ -315,6 +301,14 @@ impl Databases {
             })?;
         Ok((Arc::new(OpenDatabase { handle, queue, origin }), spawned))
     }
+}
+
+/// Opens a database; a panic of the store, which a damaged file can cause, is an error like any other.
+fn open_believably(directory: &DataDirectory, name: &DatabaseName, options: Options) -> Result<Opened, StorageError> {
+    let open = std::panic::AssertUnwindSafe(|| directory.open_database(name, options));
+    std::panic::catch_unwind(open).unwrap_or_else(|_| {
+        Err(StorageError::damaged(format!("a file of database '{name}'"), "the store gave up on it"))
+    })
 }
 
 /// Whether so many bytes find room in the directory.

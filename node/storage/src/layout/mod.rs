@@ -124,6 +124,11 @@ impl DataDirectory {
         options: Options,
     ) -> Result<Opened, StorageError> {
         let creating = self.path.join(format!("{name}{CREATING_SUFFIX}"));
+        if creating.exists() {
+            // An earlier attempt of this process failed half way, for want of room perhaps.
+            remove_if_there(&self.data_path(name))?;
+            remove_if_there(&creating)?;
+        }
         drop(self.open_files(name, &creating, fresh_log_id, options)?);
         let log = self.log_path(name);
         fs::rename(&creating, &log).map_err(|source| file_error("could not rename to", &log, source))?;
