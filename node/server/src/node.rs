@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::banner::Banner;
 use crate::databases::Databases;
 use crate::http::access::AccessControl;
-use crate::http::app::App;
+use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
 use crate::settings::sections::StorageSettings;
 use crate::settings::{self, CommandLineOverrides, Loaded, Settings, SettingsProblems};
@@ -73,14 +73,15 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     // Sync goes on while requests end, so that the last writes still travel.
     let sync_stop = CancellationToken::new();
     let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
-    let app = App::new(
-        Arc::clone(&settings),
-        Arc::clone(&access),
-        Arc::clone(&databases),
-        Arc::clone(&sync),
-        Arc::new(Metrics::default()),
-        shutdown.clone(),
-    );
+    let app = App::new(Parts {
+        settings: Arc::clone(&settings),
+        access: Arc::clone(&access),
+        databases: Arc::clone(&databases),
+        sync: Arc::clone(&sync),
+        metrics: Arc::new(Metrics::default()),
+        shutdown: shutdown.clone(),
+        started_millis: clock::now_millis(),
+    });
     tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
 
     Banner { settings: &settings, urls: &listeners.urls(), role: "peer" }.print();

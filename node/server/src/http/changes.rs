@@ -84,7 +84,7 @@ pub struct ChangesParameters {
 /// A stretch of what happened.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub struct Changes {
+pub struct ChangePage {
     /// The operations, in the order in which this node learnt of them.
     changes: Vec<OperationRecord>,
     /// Ask again with `since` = this.
@@ -101,7 +101,7 @@ pub struct Changes {
 /// `Last-Event-ID` resumes it. An event named `position` tells how far the feed is when nothing passed the filter.
 #[utoipa::path(get, path = "/api/changes", tag = "Changes", params(ChangesParameters,
         ("Last-Event-ID" = Option<u64>, Header, description = "For a feed: the id of the last event that was seen")),
-    responses((status = 200, body = Changes, description = "What happened, as JSON or as a feed"),
+    responses((status = 200, body = ChangePage, description = "What happened, as JSON or as a feed"),
         (status = 410, description = "The log no longer holds what follows `since`: read the documents anew")))]
 pub async fn changes(
     State(app): State<App>,
@@ -146,7 +146,7 @@ pub async fn changes(
     let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(CHANGES_DEFAULT).min(CHANGES_MAX);
     let deadline = clock::monotonic() + wait(parameters.wait.as_deref())?;
     let stretch = wait_for(&app, &database, &mut newest, after, &filter, limit, deadline).await?;
-    Ok(wire::json(&Changes { changes: stretch.changes, next: stretch.through.0, has_more: stretch.has_more, log_id }))
+    Ok(wire::json(&ChangePage { changes: stretch.changes, next: stretch.through.0, has_more: stretch.has_more, log_id }))
 }
 
 /// Which changes are told, and how much of them.

@@ -218,7 +218,7 @@ impl Reader {
             let first = piece.iter().position(|byte| !byte.is_ascii_whitespace());
             let Some(first) = first else {
                 // Blanks before the first item; their lines count.
-                self.line += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.line += piece.split(|byte| *byte == b'\n').skip(1).count() as u64;
                 continue;
             };
             let is_array = self.format == Format::ByFirstCharacter && piece.get(first) == Some(&b'[');
