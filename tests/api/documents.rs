@@ -133,6 +133,18 @@ async fn lists_page_by_place_and_by_key() {
 }
 
 #[tokio::test]
+async fn a_long_list_is_streamed_whole() {
+    let node = Node::start().await;
+    let lines: String = (0..1_234).map(|index| format!("{{\"Id\":\"{index:05}\"}}\n")).collect();
+    node.post("/api/documents/items/bulk", lines).await.expect(200);
+    let all = node.get("/api/documents/items?take=10000").await.expect(200);
+    let ids: Vec<&str> = all.as_array().unwrap().iter().map(|item| item["Id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 1_234);
+    assert!(ids.is_sorted());
+    assert_eq!(node.get("/api/documents/items?skip=100&take=1001").await.expect(200).as_array().unwrap().len(), 1_001);
+}
+
+#[tokio::test]
 async fn collections_are_named_counted_and_registered() {
     let node = Node::start().await;
     node.ask("POST", "/api/documents/Empty/register").send().await.expect(200);

@@ -7,6 +7,8 @@
 mod node;
 
 mod bad_input;
+mod bulk;
+mod changes;
 mod documents;
 mod keys;
 mod node_routes;

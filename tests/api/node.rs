@@ -103,6 +103,11 @@ impl Node {
         self.ask("PATCH", path).body(body.into()).send().await
     }
 
+    /// Begins to stop the node.
+    pub(crate) fn stop(&self) {
+        self.shutdown.begin();
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.ask("DELETE", path).send().await
     }

@@ -37,7 +37,7 @@ async fn one_refusal_undoes_all_and_names_its_place() {
     node.put("/api/documents/stock/tea", r#"{"left":5}"#).await.expect(200);
     let first = json!({"Op": "put", "Collection": "orders", "Id": "1", "Document": {}});
     for (second, status, code) in [
-        (json!({"Op": "insert", "Collection": "stock", "Id": "tea", "Document": {}}), 412, "precondition-failed"),
+        (json!({"Op": "insert", "Collection": "stock", "Id": "tea", "Document": {}}), 409, "already-exists"),
         (
             json!({"Op": "put", "Collection": "stock", "Id": "tea", "Document": {}, "ParentVersion": "x"}),
             409,

@@ -170,7 +170,7 @@ fn is_json(media_type: &str) -> bool {
     matches!(media_type, "application/json" | "text/json") || media_type.ends_with("+json")
 }
 
-fn refuse_compression(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn refuse_compression(headers: &HeaderMap) -> Result<(), ApiError> {
     let plain =
         headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if plain {

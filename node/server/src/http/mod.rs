@@ -24,8 +24,10 @@ pub mod preconditions;
 pub mod wire;
 pub mod documents;
 pub mod writes;
+pub mod bulk;
 pub mod transactions;
 pub mod history;
+pub mod changes;
 pub mod collections;
 pub mod databases;
 pub mod health;
@@ -50,8 +52,10 @@ pub fn routes(app: App) -> Router {
     let (router, description) = OpenApiRouter::with_openapi(openapi::description())
         .merge(documents::routes())
         .merge(writes::routes())
+        .merge(bulk::routes())
         .merge(transactions::routes())
         .merge(history::routes())
+        .merge(changes::routes())
         .merge(collections::routes())
         .merge(databases::routes())
         .merge(health::routes())

@@ -43,6 +43,8 @@ enum OnFailure {
     LacksUpdate,
     /// The key may only update, and the document is not there.
     LacksWrite,
+    /// An insert, and the document is there.
+    IsThere,
     /// `parentVersion`, checked as a tag so that a deleted document does not match.
     Mismatch(String),
 }
@@ -95,6 +97,12 @@ impl Guard {
         Self { expect, on_failure: OnFailure::Tell }
     }
 
+    /// For a write that only creates.
+    pub fn for_insert(access: &Access) -> Result<Self, ApiError> {
+        access.require(Role::WriteDocument)?;
+        Ok(Self { expect: Expect::Absent, on_failure: OnFailure::IsThere })
+    }
+
     /// For a write that creates or replaces: a key with one of the two rights gets no further than that.
     pub fn for_put(access: &Access, expect: Expect) -> Result<Self, ApiError> {
         let (may_create, may_update) = (access.holds(Role::WriteDocument), access.holds(Role::UpdateDocument));
@@ -125,6 +133,10 @@ impl Guard {
         let Refusal::PreconditionFailed { collection, id, current } = refusal else { return refusal.into() };
         match &self.on_failure {
             OnFailure::Tell => Refusal::PreconditionFailed { collection, id, current }.into(),
+            OnFailure::IsThere => {
+                let detail = format!("There is a document {collection}/{id} already. To replace it, use put.");
+                ApiError::conflict("already-exists", detail).with_field("currentVersion", current)
+            }
             OnFailure::LacksUpdate => lacking(access, Role::UpdateDocument),
             OnFailure::LacksWrite => lacking(access, Role::WriteDocument),
             OnFailure::Mismatch(expected) => {

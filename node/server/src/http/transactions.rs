@@ -19,10 +19,10 @@ use crate::http::access::Access;
 use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::JsonBody;
-use crate::http::preconditions::{Guard, needs_document};
+use crate::http::preconditions::Guard;
 use crate::http::refusal::not_submitted;
 use crate::http::wire::{self, Timestamp};
-use crate::http::writes::{document_text, is_increment_only, read_patch};
+use crate::http::writes::{document_text, is_increment_only, may_create, read_patch};
 
 /// The route of this module.
 pub fn routes() -> OpenApiRouter<App> {
@@ -151,12 +151,6 @@ fn at(index: usize, error: ApiError) -> ApiError {
     error.with_field("OperationIndex", index)
 }
 
-/// Whether a change can happen in a database that does not exist.
-fn may_create(change: &Change) -> bool {
-    let creates = matches!(change.action, Action::Put(_)) || is_increment_only(&change.action);
-    creates && !needs_document(&change.expect)
-}
-
 /// The changes of a body, each as an object.
 fn operations(body: Value) -> Result<Vec<Map<String, Value>>, ApiError> {
     let shape = || {
@@ -254,8 +248,7 @@ fn read_change(app: &App, caller: &Access, operation: Map<String, Value>) -> Res
             (Action::Put(document_text(app, document, &id)?), Guard::for_put(caller, expect)?)
         }
         ("insert", Some(document), None) if expect == Expect::Any => {
-            caller.require(Role::WriteDocument)?;
-            (Action::Put(document_text(app, document, &id)?), Guard::plain(Expect::Absent))
+            (Action::Put(document_text(app, document, &id)?), Guard::for_insert(caller)?)
         }
         ("insert", Some(_), None) => {
             let text = "An operation 'insert' takes neither ParentVersion nor IfMatch: the document must not exist.";

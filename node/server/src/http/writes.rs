@@ -246,6 +246,12 @@ pub(super) fn is_increment_only(action: &Action) -> bool {
     matches!(action, Action::Patch { merge, increment: Some(_) } if merge.is_empty())
 }
 
+/// Whether a change can happen in a database that does not exist.
+pub(super) fn may_create(change: &Change) -> bool {
+    let creates = matches!(change.action, Action::Put(_)) || is_increment_only(&change.action);
+    creates && !needs_document(&change.expect)
+}
+
 fn refuse_json_patch(headers: &HeaderMap) -> Result<(), ApiError> {
     let is_json_patch =
         headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json-patch+json"));
