@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -39,7 +40,7 @@ fn purchases(directory: &Path) -> PathBuf {
     let mut text = String::from("customer_id,date,quantity,amount\r\n");
     for number in 0..3_000 {
         let (customer, day) = (number / 4, number % 3 + 1);
-        text.push_str(&format!("{customer:05},1997-01-{day:02},{},{}.50\r\n", number % 7, number % 5));
+        write!(text, "{customer:05},1997-01-{day:02},{},{}.50\r\n", number % 7, number % 5).unwrap();
     }
     let path = directory.join("purchases.csv");
     fs::write(&path, text).unwrap();
@@ -243,7 +244,7 @@ fn documents_go_through_a_running_node_and_come_back() {
 
     let mut text = String::from("Id,n\n");
     for number in 0..60 {
-        text.push_str(&format!("id-{},{number}\n", number % 20));
+        writeln!(text, "id-{},{number}", number % 20).unwrap();
     }
     text.push_str("refused,1\n");
     fs::write(room.path().join("rows.csv"), text).unwrap();
