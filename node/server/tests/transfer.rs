@@ -187,6 +187,24 @@ fn a_damaged_log_is_reported_and_left_as_it_is() {
     assert!(room.path().join("data/shop.db").exists());
 }
 
+#[test]
+fn data_that_knows_more_than_the_log_is_not_thrown_away() {
+    let room = TempDir::new().unwrap();
+    let log = room.path().join("data/shop.db.metadata");
+    for (id, log_before) in [("a", None), ("b", Some("early"))] {
+        fs::write(room.path().join("row.ndjson"), format!("{{\"Id\":\"{id}\"}}")).unwrap();
+        if let Some(early) = log_before {
+            fs::copy(&log, room.path().join(early)).unwrap();
+        }
+        done(room.path(), &["import", "row.ndjson", "-d", "shop", "-c", "p", "--data-dir", "data"]);
+    }
+    fs::copy(room.path().join("early"), &log).unwrap();
+    let (code, stdout, _) = holdfast(room.path(), &["verify", "--data-dir", "data", "--repair-data"]);
+    assert!(code == 1 && stdout.contains("THE LOG IS DAMAGED") && stdout.contains("log ends at 1"), "{stdout}");
+    let names = fs::read_dir(room.path().join("data")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains("damaged")).count(), 0);
+}
+
 /// A stand-in that answers as a node does, and is busy at first.
 #[derive(Clone, Default)]
 struct StandIn {
@@ -223,7 +241,7 @@ async fn bulk(State(node): State<StandIn>, headers: HeaderMap, body: String) -> 
 
 async fn list(State(node): State<StandIn>, Query(query): Query<BTreeMap<String, String>>) -> String {
     let documents = node.documents.lock().unwrap();
-    let after = query["after"].clone();
+    let after = query.get("after").cloned().unwrap_or_default();
     let page: Vec<&Value> = documents.iter().filter(|(id, _)| **id > after).map(|(_, value)| value).take(7).collect();
     let next = if page.len() == 7 { page[6]["Id"].clone() } else { Value::Null };
     json!({"Documents": page, "Next": next}).to_string()

@@ -32,9 +32,9 @@ pub(super) fn run(arguments: CompactArguments) -> ExitCode {
         let before = directory.file_sizes(name);
         match guarded(|| directory.compact_database(name)) {
             Ok(()) => say(&format!("{name}: {}", change(before, directory.file_sizes(name)))),
-            Err(reason) => {
+            Err(failure) => {
                 is_done = false;
-                say(&format!("{name}: not compacted: {reason}; run 'holdfast verify'"));
+                say(&format!("{name}: not compacted: {}; run 'holdfast verify'", failure.reason));
             }
         }
     }

@@ -98,7 +98,7 @@ impl Answers {
                 let _ = writeln!(out, "  {}", error.0);
             }
         }
-        section(&mut out, "Databases", &self.databases, |answer| rows_of(answer, "Databases"));
+        section(&mut out, "Databases", &self.databases, databases);
         section(&mut out, "Peers", &self.replication, peers);
         out.trim_end().to_owned()
     }
@@ -129,6 +129,18 @@ fn rows_of(answer: &Value, name: &str) -> Vec<Map<String, Value>> {
         other => Map::from_iter([("Name".to_owned(), other.clone())]),
     };
     list.into_iter().flatten().map(row).collect()
+}
+
+/// One row for each database, with what it holds beside its name.
+fn databases(answer: &Value) -> Vec<Map<String, Value>> {
+    let mut rows = rows_of(answer, "Databases");
+    for row in &mut rows {
+        if let Some(Value::Object(contents)) = row.shift_remove("Contents") {
+            // Long numbers that mean something to programs only.
+            row.extend(contents.into_iter().filter(|(name, _)| !matches!(name.as_str(), "LogId" | "Digest")));
+        }
+    }
+    rows
 }
 
 /// One row for each peer of each database, with the columns that say whether data moves.
@@ -194,15 +206,13 @@ fn shown(value: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{peers, rows_of, table};
+    use super::{databases, peers, table};
 
     #[test]
     fn a_table_stands_in_columns() {
-        let rows = rows_of(
-            &json!({"Databases": [{"Name": "a", "Count": 10}, {"Name": "long", "Error": "x\u{1b}y"}]}),
-            "Databases",
-        );
-        assert_eq!(table(&rows), "  Name  Count  Error\n  a     10\n  long         x y\n");
+        let answer =
+            json!([{"Name": "a", "Contents": {"Documents": 10, "LogId": "f"}}, {"Name": "long", "Error": "x\u{1b}y"}]);
+        assert_eq!(table(&databases(&answer)), "  Name  Documents  Error\n  a     10\n  long             x y\n");
     }
 
     #[test]

@@ -61,15 +61,25 @@ impl UpkeepArguments {
     }
 }
 
+/// Why something on the files of a database could not be done.
+pub(super) struct Failure {
+    /// What is wrong, in a sentence without advice.
+    pub(super) reason: String,
+    /// The data knows operations that the log has lost: making the data again from the log would lose them too.
+    pub(super) is_log_short: bool,
+}
+
 /// Runs something on files that may hold anything. A panic below is one more way to say that they are damaged.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, Failure> {
+    let failure = |reason: String| Failure { reason, is_log_short: false };
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| match error {
             // The advice that goes with this error is to run the very command that is running.
-            StorageError::Damaged { place, reason } => format!("{place} is damaged: {reason}"),
-            other => other.to_string(),
+            StorageError::Damaged { place, reason } => failure(format!("{place} is damaged: {reason}")),
+            StorageError::LogBehindData { .. } => Failure { is_log_short: true, ..failure(error.to_string()) },
+            other => failure(other.to_string()),
         }),
-        Err(_) => Err("the store gave up on it: its structure is damaged".to_owned()),
+        Err(_) => Err(failure("the store gave up on it: its structure is damaged".to_owned())),
     }
 }
 

@@ -88,12 +88,12 @@ pub(super) fn examine(directory: &DataDirectory, name: &DatabaseName) -> Verdict
     match guarded(|| directory.check_file(name, DatabaseFile::Log)) {
         Ok(true) => {}
         Ok(false) => say(&format!("{name}: the log file's list of free pages was wrong and is right again")),
-        Err(reason) => return Verdict::LogDamaged(reason),
+        Err(failure) => return Verdict::LogDamaged(failure.reason),
     }
     match guarded(|| directory.check_file(name, DatabaseFile::Data)) {
         Ok(true) => {}
         Ok(false) => say(&format!("{name}: the data file's list of free pages was wrong and is right again")),
-        Err(reason) => findings.push(format!("the data file cannot be read: {reason}")),
+        Err(failure) => findings.push(format!("the data file cannot be read: {}", failure.reason)),
     }
     if !findings.is_empty() {
         return Verdict::DataDamaged(findings);
@@ -103,10 +103,12 @@ pub(super) fn examine(directory: &DataDirectory, name: &DatabaseName) -> Verdict
             Verdict::Sound { operations: report.operations, documents: report.documents }
         }
         Ok(report) => Verdict::DataDamaged(report.findings),
+        // What the data alone still knows must not be thrown away.
+        Err(failure) if failure.is_log_short => Verdict::LogDamaged(failure.reason),
         // Pages that hold and records that do not: the log is asked once more, alone.
-        Err(reason) => match guarded(|| directory.try_log(name, Options::default())) {
-            Ok(_) => Verdict::DataDamaged(vec![reason]),
-            Err(reason) => Verdict::LogDamaged(reason),
+        Err(found) => match guarded(|| directory.try_log(name, Options::default())) {
+            Ok(_) => Verdict::DataDamaged(vec![found.reason]),
+            Err(failure) => Verdict::LogDamaged(failure.reason),
         },
     }
 }
@@ -120,8 +122,8 @@ fn repair(directory: &DataDirectory, name: &DatabaseName) -> bool {
             print(name, &verdict);
             matches!(verdict, Verdict::Sound { .. })
         }
-        Err(reason) => {
-            say(&format!("  It could not be made again from the log, and stays as it was: {reason}"));
+        Err(failure) => {
+            say(&format!("  It could not be made again from the log, and stays as it was: {}", failure.reason));
             say(
                 "  What to do: restore this database from a backup, or remove its two files and let a peer bring it back.",
             );

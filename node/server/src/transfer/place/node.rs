@@ -312,7 +312,7 @@ pub(crate) struct NodePages {
 impl NodePages {
     /// Prepares to read; nothing is sent yet.
     pub(crate) fn new(runtime: Runtime, client: NodeClient, collection: &str) -> Self {
-        let path = format!("/api/documents/{}?limit={PAGE_DOCUMENTS}&after=", encoded(collection));
+        let path = format!("/api/documents/{}?limit={PAGE_DOCUMENTS}", encoded(collection));
         Self { runtime, client, path, after: None, has_ended: false }
     }
 
@@ -321,7 +321,10 @@ impl NodePages {
         if self.has_ended {
             return Ok(None);
         }
-        let path = format!("{}{}", self.path, self.after.as_deref().map(encoded).unwrap_or_default());
+        let path = match &self.after {
+            Some(after) => format!("{}&after={}", self.path, encoded(after)),
+            None => self.path.clone(),
+        };
         let page: PageAnswer = self.runtime.block_on(self.client.get(&path))?;
         // A node that names the same place again would keep us here for ever.
         self.has_ended = page.next.is_none() || page.next == self.after;
