@@ -21,6 +21,13 @@ use crate::transfer::document_id::Document;
 use crate::transfer::read::BadRow;
 use crate::{clock, entropy};
 
+/// Memory for the data file, in bytes. An import touches pages all over it.
+const IMPORT_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// How much is written between two syncs of the data file. The log has it all, and nobody waits for the next start.
+const IMPORT_UNSYNCED_OPERATIONS: usize = 131_072;
+const IMPORT_UNSYNCED_BYTES: usize = 64 * 1024 * 1024;
+const IMPORT_UNSYNCED_TIME: Millis = Millis(30_000);
+
 /// Documents in one page of an export.
 const PAGE_DOCUMENTS: usize = 1_000;
 
@@ -55,7 +62,13 @@ impl DirectoryLoader {
         database: &DatabaseName,
         collection: CollectionName,
     ) -> Result<Self, PlaceError> {
-        let options = Options::default();
+        let options = Options {
+            data_cache_bytes: IMPORT_CACHE_BYTES,
+            undurable_operations_max: IMPORT_UNSYNCED_OPERATIONS,
+            undurable_bytes_max: IMPORT_UNSYNCED_BYTES,
+            undurable_age_max: IMPORT_UNSYNCED_TIME,
+            ..Options::default()
+        };
         let opened = if directory.exists(database) {
             directory.open_database(database, options)
         } else {
