@@ -14,4 +14,5 @@ pub mod tls;
 pub mod listener;
 pub mod banner;
 pub mod node;
+mod transfer;
 pub mod cli;

@@ -24,6 +24,14 @@ pub struct Report {
 /// Most findings that a report lists; the first ones are the telling ones.
 const FINDINGS_MAX: usize = 100;
 
+/// Has the store check every page of one file, the log or the data, against its checksums, and see whether it
+/// knows which pages are free. Answers whether all was well; what could be put right, was.
+///
+/// Nothing else may have the file open. An error says that the file cannot be believed.
+pub fn check_file(file: impl StorageBackend) -> Result<bool, StorageError> {
+    Ok(Builder::new().create_with_backend(file)?.check_integrity()?)
+}
+
 /// Replays the whole log into `scratch`, an empty file, and compares the outcome with the data file.
 pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Report, StorageError> {
     let mut report = Report::default();

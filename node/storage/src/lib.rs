@@ -26,4 +26,5 @@ pub mod commit;
 mod mend;
 pub mod database;
 pub mod integrity;
+pub mod compaction;
 pub mod layout;

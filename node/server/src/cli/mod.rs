@@ -3,9 +3,15 @@
 //! Exit codes: 0 done, 1 could not be done, 2 the command line or the settings are wrong.
 
 mod arguments;
+mod compact;
+mod export;
+mod import;
 mod keys;
 mod serve;
 mod settings;
+mod status;
+mod upkeep;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -36,6 +42,16 @@ enum Command {
     Config(settings::ConfigArguments),
     /// Make keys and hashes for the settings.
     Keys(keys::KeysArguments),
+    /// Write the documents of a CSV, JSON or NDJSON file into a collection.
+    Import(Box<import::ImportArguments>),
+    /// Write the documents of a collection into a CSV, JSON or NDJSON file.
+    Export(Box<export::ExportArguments>),
+    /// Check a stopped node's databases: files, records, and data against log.
+    Verify(verify::VerifyArguments),
+    /// Give unused room of a stopped node's files back.
+    Compact(compact::CompactArguments),
+    /// Show how a running node and its peers are doing.
+    Status(status::StatusArguments),
 }
 
 /// Runs a command line and returns the process's exit code.
@@ -49,6 +65,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(arguments) => settings::run(arguments),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Import(arguments) => import::run(*arguments),
+        Command::Export(arguments) => export::run(*arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Compact(arguments) => compact::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
     }
 }
 

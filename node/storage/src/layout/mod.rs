@@ -9,11 +9,14 @@
 //!   {db}.db.metadata.creating     a creation that was cut short: removed at the next start
 //!   {db}.db.metadata.dropped      a drop that was cut short: finished at the next start
 //!   {db}.dropped                  the name was dropped here; sync does not bring it back
+//!   {db}.verifying                room for a verification; removed at the next start
+//!   {db}.db.damaged-{millis}      a data file that was set aside when it was made again from the log
 //! ```
 //!
 //! The directory is the catalog: there is no list that could disagree with it.
 
 mod platform;
+mod upkeep;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -28,11 +31,17 @@ use crate::database::{Database, Opened, Options};
 use crate::error::StorageError;
 use crate::layout::platform::sync_directory;
 
+pub use crate::layout::upkeep::{DatabaseFile, FileSizes};
+
 const LOG_SUFFIX: &str = ".db.metadata";
 const DATA_SUFFIX: &str = ".db";
 const CREATING_SUFFIX: &str = ".db.metadata.creating";
 const DROPPED_LOG_SUFFIX: &str = ".db.metadata.dropped";
 const DROPPED_SUFFIX: &str = ".dropped";
+const VERIFYING_SUFFIX: &str = ".verifying";
+
+/// This node's name and incarnation.
+const IDENTITY_FILE: &str = "node.json";
 
 /// Format of `node.json`.
 const IDENTITY_FORMAT: u32 = 1;
@@ -75,6 +84,15 @@ impl DataDirectory {
         let directory = Self { path: path.to_owned(), origin, _lock: lock };
         directory.clear_leftovers()?;
         Ok(directory)
+    }
+
+    /// The node that a directory belongs to, without taking hold of it; `None` when it is new.
+    ///
+    /// Whoever opens the directory for a while only, such as an import, opens it under this name.
+    pub fn recorded_node(path: &Path) -> Result<Option<NodeName>, StorageError> {
+        let Some(identity) = read_identity(&path.join(IDENTITY_FILE))? else { return Ok(None) };
+        let damaged = |_| StorageError::damaged(IDENTITY_FILE, "its node name is not valid");
+        NodeName::parse(&identity.node_id).map(Some).map_err(damaged)
     }
 
     /// Where it is.
@@ -188,6 +206,8 @@ impl DataDirectory {
             } else if let Some(name) = database_of(&file, DROPPED_LOG_SUFFIX) {
                 remove_if_there(&self.data_path(&name))?;
                 remove_if_there(&self.path.join(&file))?;
+            } else if database_of(&file, VERIFYING_SUFFIX).is_some() {
+                remove_if_there(&self.path.join(&file))?;
             }
         }
         self.sync()
@@ -240,24 +260,14 @@ fn take_lock(directory: &Path, holder: &str) -> Result<File, StorageError> {
 
 /// The origin that the directory belongs to; minted when it is new or the node was renamed.
 fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<Origin, StorageError> {
-    let path = directory.join("node.json");
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let damaged = |reason: String| StorageError::damaged(path.display().to_string(), reason);
-            let identity: Identity = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-            if identity.format != IDENTITY_FORMAT {
-                let format = u8::try_from(identity.format).unwrap_or(u8::MAX);
-                return Err(StorageError::WrittenByNewerNode { place: path.display().to_string(), format });
-            }
-            if identity.node_id == node.as_str() {
-                let incarnation = u64::from_str_radix(&identity.incarnation, 16)
-                    .map_err(|_| damaged("its incarnation is not hexadecimal".to_owned()))?;
-                return Ok(Origin { node: node.clone(), incarnation });
-            }
-            tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
+    let path = directory.join(IDENTITY_FILE);
+    if let Some(identity) = read_identity(&path)? {
+        if identity.node_id == node.as_str() {
+            let incarnation = u64::from_str_radix(&identity.incarnation, 16)
+                .map_err(|_| StorageError::damaged(path.display().to_string(), "its incarnation is not hexadecimal"))?;
+            return Ok(Origin { node: node.clone(), incarnation });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(file_error("could not read", &path, source)),
+        tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
     }
     let identity =
         Identity { format: IDENTITY_FORMAT, node_id: node.to_string(), incarnation: format!("{fresh:016x}") };
@@ -265,6 +275,23 @@ fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<Origin, Sto
         .map_err(|error| StorageError::damaged(path.display().to_string(), error.to_string()))?;
     write_atomically(&path, &text)?;
     Ok(Origin { node: node.clone(), incarnation: fresh })
+}
+
+/// What `node.json` says; `None` when it is not there.
+fn read_identity(path: &Path) -> Result<Option<Identity>, StorageError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(file_error("could not read", path, source)),
+    };
+    let place = path.display().to_string();
+    let identity: Identity =
+        serde_json::from_slice(&bytes).map_err(|error| StorageError::damaged(&*place, error.to_string()))?;
+    if identity.format != IDENTITY_FORMAT {
+        let format = u8::try_from(identity.format).unwrap_or(u8::MAX);
+        return Err(StorageError::WrittenByNewerNode { place, format });
+    }
+    Ok(Some(identity))
 }
 
 /// Replaces a small file: writes beside it, syncs, renames over it, syncs the directory. A crash leaves the old

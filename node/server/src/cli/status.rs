@@ -1,0 +1,226 @@
+//! `holdfast status`: how a running node, its databases and its peers are doing.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::EXIT_FAILED;
+use super::upkeep::say;
+use crate::settings::secret::Secret;
+use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError};
+
+/// Widest column that is printed; longer values are cut.
+const COLUMN_CHARACTERS_MAX: usize = 60;
+
+/// Arguments of `holdfast status`.
+#[derive(Args)]
+pub(super) struct StatusArguments {
+    /// Secret of the cluster, for what peers are doing [default: the settings' Node:ReplicationApiKey]
+    #[arg(long, value_name = "KEY", env = "HOLDFAST_REPLICATION_KEY", hide_env_values = true)]
+    replication_key: Option<String>,
+    /// Print what the node answered, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Shows a node's status.
+pub(super) fn run(arguments: StatusArguments) -> ExitCode {
+    let told = match arguments.place.place(None) {
+        Ok(Place::Directory { .. }) => {
+            Err(PlaceError::new("status asks a running node; 'holdfast verify' looks at a data directory"))
+        }
+        Ok(Place::Node { runtime, client }) => runtime.block_on(ask(&client, &arguments)),
+        Err(error) => Err(error),
+    };
+    match told {
+        Ok(answers) => {
+            say(&if arguments.json { format!("{:#}", answers.as_json()) } else { answers.as_text() });
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "holdfast: {}", error.0);
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// What the node answered, or why it did not.
+struct Answers {
+    url: String,
+    node: Result<Value, PlaceError>,
+    databases: Result<Value, PlaceError>,
+    replication: Result<Value, PlaceError>,
+}
+
+async fn ask(client: &NodeClient, arguments: &StatusArguments) -> Result<Answers, PlaceError> {
+    let node: Result<Value, PlaceError> = client.get("/node").await;
+    let databases: Result<Value, PlaceError> = client.get("/api/databases").await;
+    let (node, databases) = match (node, databases) {
+        (Err(error), Err(_)) => return Err(error),
+        answers => answers,
+    };
+    let secret = match &arguments.replication_key {
+        Some(key) => Secret::new(key),
+        // Like the root key, the cluster's secret goes to the settings' own node alone.
+        None if arguments.place.url.is_none() => arguments.place.load()?.node.replication_api_key,
+        None => Secret::default(),
+    };
+    let replication = client.get_as_node("/api/replication/status", &secret).await;
+    Ok(Answers { url: client.url().to_owned(), node, databases, replication })
+}
+
+impl Answers {
+    fn as_json(&self) -> Value {
+        let mut whole = Map::new();
+        for (name, answer) in [("Node", &self.node), ("Databases", &self.databases), ("Replication", &self.replication)]
+        {
+            let value = answer.as_ref().map_or_else(|error| Value::from(error.0.clone()), Value::clone);
+            whole.insert(name.to_owned(), value);
+        }
+        Value::Object(whole)
+    }
+
+    fn as_text(&self) -> String {
+        let mut out = format!("{}\n", self.url);
+        match &self.node {
+            Ok(node) => {
+                let pairs = node.as_object().into_iter().flatten().filter(|(_, value)| is_plain(value));
+                for (name, value) in pairs {
+                    let _ = writeln!(out, "  {name}: {}", shown(value));
+                }
+            }
+            Err(error) => {
+                let _ = writeln!(out, "  {}", error.0);
+            }
+        }
+        section(&mut out, "Databases", &self.databases, databases);
+        section(&mut out, "Peers", &self.replication, peers);
+        out.trim_end().to_owned()
+    }
+}
+
+fn section(
+    out: &mut String,
+    title: &str,
+    answer: &Result<Value, PlaceError>,
+    rows: impl FnOnce(&Value) -> Vec<Map<String, Value>>,
+) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "\n{title}");
+    match answer.as_ref().map(rows) {
+        Ok(rows) if rows.is_empty() => out.push_str("  none\n"),
+        Ok(rows) => out.push_str(&table(&rows)),
+        Err(error) => {
+            let _ = writeln!(out, "  not known: {}", error.0);
+        }
+    }
+}
+
+/// The objects of a list, or of the list that an object holds under a name; a text counts as a name.
+fn rows_of(answer: &Value, name: &str) -> Vec<Map<String, Value>> {
+    let list = answer.as_array().or_else(|| answer.get(name)?.as_array());
+    let row = |value: &Value| match value {
+        Value::Object(object) => object.clone(),
+        other => Map::from_iter([("Name".to_owned(), other.clone())]),
+    };
+    list.into_iter().flatten().map(row).collect()
+}
+
+/// One row for each database, with what it holds beside its name.
+fn databases(answer: &Value) -> Vec<Map<String, Value>> {
+    let mut rows = rows_of(answer, "Databases");
+    for row in &mut rows {
+        if let Some(Value::Object(contents)) = row.shift_remove("Contents") {
+            // Long numbers that mean something to programs only.
+            row.extend(contents.into_iter().filter(|(name, _)| !matches!(name.as_str(), "LogId" | "Digest")));
+        }
+    }
+    rows
+}
+
+/// One row for each peer of each database, with the columns that say whether data moves.
+fn peers(answer: &Value) -> Vec<Map<String, Value>> {
+    let mut rows = Vec::new();
+    for database in rows_of(answer, "Databases") {
+        let name = database.get("DatabaseName").cloned().unwrap_or_default();
+        let database = Value::Object(database);
+        for mut peer in rows_of(&database, "Peers") {
+            peer.retain(|name, _| !matches!(name.as_str(), "CatchUpReason" | "UpdatedUtc"));
+            peer.shift_insert(0, "Database".to_owned(), name.clone());
+            rows.push(peer);
+        }
+    }
+    rows
+}
+
+/// Rows under their names, as wide as their widest value.
+fn table(rows: &[Map<String, Value>]) -> String {
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in rows.iter().flatten().filter(|(_, value)| is_plain(value)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut columns: Vec<Vec<String>> = Vec::with_capacity(names.len());
+    for name in names {
+        let values = rows.iter().map(|row| row.get(name).filter(|value| is_plain(value)).map(shown));
+        columns.push(std::iter::once(name.clone()).chain(values.map(Option::unwrap_or_default)).collect());
+    }
+    let width = |column: &Vec<String>| column.iter().map(|text| text.chars().count()).max().unwrap_or_default();
+    let mut out = String::new();
+    for line in 0..=rows.len() {
+        let cells = columns.iter().map(|column| {
+            let text = column.get(line).map(String::as_str).unwrap_or_default();
+            format!("{text:<width$}", width = width(column))
+        });
+        out.push_str(format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn is_plain(value: &Value) -> bool {
+    !value.is_object() && !value.is_array()
+}
+
+/// A value on one line, cut where it is long; what a node sends must not move a terminal's cursor.
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    if text.chars().count() <= COLUMN_CHARACTERS_MAX {
+        return text;
+    }
+    text.chars().take(COLUMN_CHARACTERS_MAX - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{databases, peers, table};
+
+    #[test]
+    fn a_table_stands_in_columns() {
+        let answer =
+            json!([{"Name": "a", "Contents": {"Documents": 10, "LogId": "f"}}, {"Name": "long", "Error": "x\u{1b}y"}]);
+        assert_eq!(table(&databases(&answer)), "  Name  Documents  Error\n  a     10\n  long             x y\n");
+    }
+
+    #[test]
+    fn each_peer_of_each_database_is_a_row() {
+        let answer = json!({"Databases": [
+            {"DatabaseName": "shop", "Peers": [{"PeerNodeId": "node-2", "CatchUpReason": "because"}]},
+            {"DatabaseName": "empty", "Peers": []}
+        ]});
+        assert_eq!(table(&peers(&answer)), "  Database  PeerNodeId\n  shop      node-2\n");
+    }
+}

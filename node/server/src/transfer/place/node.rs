@@ -1,0 +1,334 @@
+//! A running node, through its HTTP API.
+//!
+//! What stays true: bodies are read up to a limit; the key is sent to the address that was named, and to no
+//! other, because redirects are not followed; two requests that write the same document are never under way at
+//! once, so that the last row of a file wins as it does in a file read alone.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use holdfast_core::limits::{DOCUMENT_BYTES_MAX, PAGE_BYTES_TARGET};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Loaded, PlaceError};
+use crate::settings::secret::Secret;
+use crate::transfer::document_id::Document;
+use crate::transfer::read::BadRow;
+
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(2);
+/// The largest answer that is read: a page of documents, with room for what stands around them.
+const ANSWER_BYTES_MAX: usize = 2 * PAGE_BYTES_TARGET + DOCUMENT_BYTES_MAX;
+/// Requests that write at the same time.
+const REQUESTS_MAX: usize = 4;
+/// How often a request is tried that the node was too busy for, or that did not reach it.
+const TRIES_MAX: u32 = 8;
+const WAIT_FIRST: Duration = Duration::from_millis(200);
+const WAIT_MAX: Duration = Duration::from_secs(15);
+/// Documents in one page of an export.
+const PAGE_DOCUMENTS: usize = 1_000;
+
+/// Speaks to one node.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeClient {
+    http: reqwest::Client,
+    url: String,
+    key: Secret,
+    database: Option<String>,
+}
+
+impl NodeClient {
+    /// Prepares to speak; nothing is sent yet. `database` goes into the header of every request.
+    pub(crate) fn new(url: &str, key: Secret, database: Option<&str>) -> Result<Self, PlaceError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIME_MAX)
+            .timeout(ANSWER_TIME_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            // Nodes are reached directly; a proxy of the environment is for the world outside.
+            .no_proxy()
+            .build()
+            .map_err(|error| PlaceError::new(format!("cannot speak HTTP: {error}")))?;
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { http, url, key, database: database.map(str::to_owned) })
+    }
+
+    /// The node's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether anything answers at the address.
+    pub(crate) async fn is_there(&self) -> bool {
+        self.http.get(format!("{}/healthz", self.url)).timeout(CONNECT_TIME_MAX).send().await.is_ok()
+    }
+
+    /// Reads what a route answers.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, PlaceError> {
+        let body = self.send(Method::GET, path, None, &[]).await?;
+        self.understood(&body)
+    }
+
+    /// The same for a route that wants the secret of the cluster.
+    pub(crate) async fn get_as_node<T: DeserializeOwned>(&self, path: &str, secret: &Secret) -> Result<T, PlaceError> {
+        let body = self.send(Method::GET, path, None, &[("ReplicationApiKey", secret)]).await?;
+        self.understood(&body)
+    }
+
+    fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, PlaceError> {
+        serde_json::from_slice(body)
+            .map_err(|error| PlaceError::new(format!("{} answered something else than a node does: {error}", self.url)))
+    }
+
+    /// Sends a request and reads its answer, as often as it takes within reason.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<bytes::Bytes>,
+        secrets: &[(&'static str, &Secret)],
+    ) -> Result<Vec<u8>, PlaceError> {
+        let mut wait = WAIT_FIRST;
+        let mut tries = 1;
+        loop {
+            let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
+            if !self.key.is_blank() {
+                request = request.header("ApiKey", self.key.expose());
+            }
+            if let Some(database) = &self.database {
+                request = request.header("Database", database);
+            }
+            for (name, secret) in secrets {
+                request = request.header(*name, secret.expose());
+            }
+            if let Some(body) = &body {
+                request = request.header(CONTENT_TYPE, "application/x-ndjson").body(body.clone());
+            }
+            let (error, asked) = match request.send().await {
+                Ok(response) if response.status().is_success() => return self.body_of(response).await,
+                Ok(response) => {
+                    let status = response.status();
+                    let is_passing = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                    let asked = retry_after(&response);
+                    let error = self.refusal(status, response).await;
+                    if !is_passing {
+                        return Err(error);
+                    }
+                    (error, asked)
+                }
+                Err(error) if error.is_builder() => {
+                    return Err(PlaceError::new(format!("'{}' is no address of a node: {error}", self.url)));
+                }
+                // Writing a document twice is writing it once, so that trying again does no harm.
+                Err(error) => (self.unreachable(&error), None),
+            };
+            if tries == TRIES_MAX {
+                return Err(error);
+            }
+            tries += 1;
+            tokio::time::sleep(asked.unwrap_or(wait).min(WAIT_MAX)).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> PlaceError {
+        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        PlaceError::new(format!("{} cannot be reached: {why}", self.url))
+    }
+
+    async fn refusal(&self, status: StatusCode, response: Response) -> PlaceError {
+        let body = self.body_of(response).await.unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let said = ["detail", "Error", "error", "title"].iter().find_map(|name| body.get(*name)?.as_str());
+        let advice = match status {
+            StatusCode::UNAUTHORIZED => " Give the key with --key or in HOLDFAST_KEY.",
+            StatusCode::NOT_FOUND if said.is_none() => " Is it a Holdfast node?",
+            _ => "",
+        };
+        PlaceError::new(format!("{} answered {status}: {}{advice}", self.url, said.unwrap_or("no reason was given.")))
+    }
+
+    async fn body_of(&self, mut response: Response) -> Result<Vec<u8>, PlaceError> {
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if body.len() + part.len() > ANSWER_BYTES_MAX {
+                return Err(PlaceError::new(format!("{} answered more than {ANSWER_BYTES_MAX} bytes", self.url)));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// What the bulk route answers, as far as an import looks at it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BulkAnswer {
+    succeeded: u64,
+    failed: u64,
+    #[serde(default)]
+    results: Vec<BulkResult>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BulkResult {
+    index: usize,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+impl BulkResult {
+    fn is_refused(&self) -> bool {
+        self.error.is_some() || self.status >= 400
+    }
+}
+
+/// A request under way: where its answer goes and which documents it writes.
+struct UnderWay {
+    number: u64,
+    ids: HashSet<u64>,
+}
+
+/// Writes through the bulk route, several requests at once.
+pub(crate) struct NodeLoader {
+    runtime: Runtime,
+    client: NodeClient,
+    path: String,
+    sent: JoinSet<(u64, Result<Loaded, PlaceError>)>,
+    under_way: Vec<UnderWay>,
+    number: u64,
+}
+
+impl NodeLoader {
+    /// Prepares to write; nothing is sent yet.
+    pub(crate) fn new(runtime: Runtime, client: NodeClient, collection: &str) -> Self {
+        let path = format!("/api/documents/{}/bulk?results=errors", encoded(collection));
+        Self { runtime, client, path, sent: JoinSet::new(), under_way: Vec::new(), number: 0 }
+    }
+
+    /// Sends some documents and answers with what has come back by now.
+    pub(super) fn write(&mut self, batch: Vec<Document>) -> Result<Loaded, PlaceError> {
+        let mut loaded = Loaded::default();
+        let ids: HashSet<u64> = batch.iter().map(|document| xxh3_64(document.id.as_str().as_bytes())).collect();
+        let overlaps = self.under_way.iter().any(|sent| !sent.ids.is_disjoint(&ids));
+        while !self.sent.is_empty() && (overlaps || self.sent.len() >= REQUESTS_MAX) {
+            loaded.add(self.one_back()?);
+        }
+        self.number += 1;
+        let (number, client, path) = (self.number, self.client.clone(), self.path.clone());
+        self.under_way.push(UnderWay { number, ids });
+        let request = async move { (number, write_batch(&client, &path, batch).await) };
+        self.sent.spawn_on(request, self.runtime.handle());
+        Ok(loaded)
+    }
+
+    /// Waits for every answer.
+    pub(super) fn finish(&mut self) -> Result<Loaded, PlaceError> {
+        let mut loaded = Loaded::default();
+        while !self.sent.is_empty() {
+            loaded.add(self.one_back()?);
+        }
+        Ok(loaded)
+    }
+
+    fn one_back(&mut self) -> Result<Loaded, PlaceError> {
+        match self.runtime.block_on(self.sent.join_next()) {
+            Some(Ok((number, result))) => {
+                self.under_way.retain(|sent| sent.number != number);
+                result
+            }
+            Some(Err(error)) => Err(PlaceError::new(format!("a request ended early: {error}"))),
+            None => Ok(Loaded::default()),
+        }
+    }
+}
+
+impl Loaded {
+    fn add(&mut self, more: Self) {
+        self.written += more.written;
+        self.unchanged += more.unchanged;
+        self.refused.extend(more.refused);
+    }
+}
+
+async fn write_batch(client: &NodeClient, path: &str, batch: Vec<Document>) -> Result<Loaded, PlaceError> {
+    let mut body = Vec::with_capacity(batch.iter().map(|document| document.text.as_str().len() + 1).sum());
+    for document in &batch {
+        body.extend_from_slice(document.text.as_str().as_bytes());
+        body.push(b'\n');
+    }
+    let answer = client.send(Method::POST, path, Some(body.into()), &[]).await?;
+    let answer: BulkAnswer = client.understood(&answer)?;
+    let line = |index: usize| batch.get(index).map_or(0, |document| document.line);
+    let mut refused: Vec<BadRow> = answer
+        .results
+        .into_iter()
+        .filter(BulkResult::is_refused)
+        .map(|result| BadRow::new(line(result.index), result.error.unwrap_or_else(|| "it was refused".to_owned())))
+        .collect();
+    // Counted even if the node did not say which.
+    for _ in refused.len() as u64..answer.failed.min(batch.len() as u64) {
+        refused.push(BadRow::new(line(0), "the node refused a row of the request that begins here"));
+    }
+    Ok(Loaded { written: answer.succeeded, unchanged: 0, refused })
+}
+
+/// What a page of documents looks like.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageAnswer {
+    documents: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
+/// Reads a collection page by page. Writes that happen meanwhile may be in it or not.
+pub(crate) struct NodePages {
+    runtime: Runtime,
+    client: NodeClient,
+    path: String,
+    after: Option<String>,
+    has_ended: bool,
+}
+
+impl NodePages {
+    /// Prepares to read; nothing is sent yet.
+    pub(crate) fn new(runtime: Runtime, client: NodeClient, collection: &str) -> Self {
+        let path = format!("/api/documents/{}?limit={PAGE_DOCUMENTS}", encoded(collection));
+        Self { runtime, client, path, after: None, has_ended: false }
+    }
+
+    /// The next documents; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Box<RawValue>>>, PlaceError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let path = match &self.after {
+            Some(after) => format!("{}&after={}", self.path, encoded(after)),
+            None => self.path.clone(),
+        };
+        let page: PageAnswer = self.runtime.block_on(self.client.get(&path))?;
+        // A node that names the same place again would keep us here for ever.
+        self.has_ended = page.next.is_none() || page.next == self.after;
+        self.after = page.next;
+        Ok(Some(page.documents))
+    }
+}
