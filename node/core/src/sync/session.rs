@@ -10,12 +10,14 @@
 //!    └──────────────────────────────┘
 //! ```
 //!
+//! A session asks before it offers: until the peer has answered once in this life, nothing is known of what it has.
+//!
 //! Invariant: `pushed` never passes what the peer has confirmed of our log, and `pulled` never passes what we
 //! have taken of the peer's. Positions are forgotten when the other side's log is not the one they count.
 
 use crate::sync::message::Standing;
 use crate::time::Millis;
-use crate::vector::{Position, Vector};
+use crate::vector::{Origin, Position, Sequence, Vector};
 
 /// Shortest and longest wait after a failure.
 const BACKOFF_MIN: Millis = Millis(1_000);
@@ -31,6 +33,8 @@ pub struct Session {
     pushed: Position,
     pulled: Position,
     peer_log_id: Option<u64>,
+    /// Who the peer is, once it has answered: its own operations are never sent to it.
+    peer_origin: Option<Origin>,
     peer_vector: Vector,
     is_pull_wanted: bool,
     failures: u32,
@@ -144,6 +148,7 @@ impl Session {
             pushed,
             pulled,
             peer_log_id,
+            peer_origin: None,
             peer_vector: Vector::new(),
             is_pull_wanted: true,
             failures: 0,
@@ -210,17 +215,26 @@ impl Session {
         match self.phase {
             Phase::Pushing | Phase::Pulling => None,
             Phase::Waiting { until } => Some(Action::WakeAt(until)),
-            Phase::Idle if self.newest > self.pushed => {
+            Phase::Idle if self.newest > self.pushed && self.peer_origin.is_some() => {
                 self.phase = Phase::Pushing;
-                Some(Action::Push { after: self.pushed, known: self.peer_vector.clone() })
+                Some(Action::Push { after: self.pushed, known: self.known_to_peer() })
             }
-            Phase::Idle if self.is_pull_wanted => {
+            Phase::Idle if self.is_pull_wanted || self.newest > self.pushed => {
                 self.phase = Phase::Pulling;
                 self.is_pull_wanted = false;
                 Some(Action::Pull { after: self.pulled, log_id: self.peer_log_id })
             }
             Phase::Idle => None,
         }
+    }
+
+    /// What need not be sent: what the peer was heard to know, and all that it wrote in its present life.
+    fn known_to_peer(&self) -> Vector {
+        let mut known = self.peer_vector.clone();
+        if let Some(origin) = &self.peer_origin {
+            known.observe(origin, Sequence(u64::MAX));
+        }
+        known
     }
 
     fn after_push(
@@ -283,6 +297,7 @@ impl Session {
             self.is_pull_wanted = true;
         }
         self.peer_log_id = Some(peer.log_id);
+        self.peer_origin = Some(peer.origin.clone());
         self.peer_vector.merge(&peer.vector);
         is_same_log
     }
@@ -323,10 +338,9 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::id::NodeName;
-    use crate::vector::Origin;
 
     fn peer(log_id: u64) -> Standing {
         Standing {
@@ -346,14 +360,33 @@ mod tests {
         actions.iter().any(|action| matches!(action, Action::Push { after: from, .. } if from.0 == after))
     }
 
+    fn pulled(log_id: u64) -> Event {
+        Event::Pulled { through: Position(0), has_more: false, has_gap: false, peer: peer(log_id) }
+    }
+
+    fn is_pull(actions: &[Action]) -> bool {
+        actions.iter().any(|action| matches!(action, Action::Pull { .. }))
+    }
+
     #[test]
-    fn it_pushes_until_the_peer_has_everything_and_then_pulls() {
+    fn it_asks_first_and_then_pushes_until_the_peer_has_everything() {
         let mut session = Session::new(None);
-        assert!(is_push(&session.handle(Millis(0), Event::Committed { newest: Position(5) }), 0));
+        assert!(is_pull(&session.handle(Millis(0), Event::Committed { newest: Position(5) })));
         assert!(session.handle(Millis(1), Event::Committed { newest: Position(9) }).is_empty(), "one at a time");
-        assert!(is_push(&session.handle(Millis(2), pushed(5, 1)), 5));
-        let actions = session.handle(Millis(3), pushed(9, 1));
-        assert!(actions.iter().any(|action| matches!(action, Action::Pull { .. })), "{actions:?}");
+        assert!(is_push(&session.handle(Millis(2), pulled(1)), 0));
+        assert!(is_push(&session.handle(Millis(3), pushed(5, 1)), 5));
+        let actions = session.handle(Millis(4), pushed(9, 1));
+        assert!(matches!(actions[..], [Action::SaveCheckpoint { .. }]), "{actions:?}");
+    }
+
+    #[test]
+    fn what_the_peer_wrote_is_not_sent_to_it_even_when_it_has_not_said_that_it_knows() {
+        let mut session = Session::new(None);
+        session.handle(Millis(0), Event::Committed { newest: Position(1) });
+        let actions = session.handle(Millis(1), pulled(1));
+        let Some(Action::Push { known, .. }) = actions.last() else { panic!("{actions:?}") };
+        let (own, other) = (peer(1).origin, Origin { incarnation: 2, ..peer(1).origin });
+        assert_eq!((known.get(&own), known.get(&other)), (Sequence(u64::MAX), Sequence(0)));
     }
 
     #[test]
@@ -368,18 +401,19 @@ mod tests {
             waits.push(until.since(now).0);
             assert_eq!(session.handle(now, Event::Committed { newest: Position(2) }), [Action::WakeAt(until)]);
             now = until;
-            assert!(is_push(&session.handle(now, Event::Woken), 0));
+            assert!(is_pull(&session.handle(now, Event::Woken)));
         }
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         session.handle(now, Event::Failed { random: 0 });
-        assert!(is_push(&session.handle(now, Event::Called), 0));
+        assert!(is_pull(&session.handle(now, Event::Called)));
     }
 
     #[test]
     fn a_peer_with_another_log_gets_everything_again() {
         let mut session = Session::new(Some((1, Position(50), Position(40))));
         session.handle(Millis(0), Event::Committed { newest: Position(51) });
-        let actions = session.handle(Millis(1), pushed(51, 2));
+        session.handle(Millis(1), pulled(1));
+        let actions = session.handle(Millis(2), pushed(51, 2));
         assert!(is_push(&actions, 0), "{actions:?}");
         assert_eq!(session.pulled(), Position::START);
     }
@@ -389,6 +423,7 @@ mod tests {
         let mut session = Session::new(Some((1, Position(50), Position(40))));
         let gap = || Event::Pushed { through: Position(50), has_gap: true, peer: Some(peer(1)), is_peer_ahead: false };
         session.handle(Millis(0), Event::Committed { newest: Position(51) });
+        session.handle(Millis(0), pulled(1));
         assert!(is_push(&session.handle(Millis(1), gap()), 0));
         session.handle(Millis(2), gap());
         assert!(matches!(session.phase(), Phase::Waiting { .. }));

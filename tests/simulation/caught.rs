@@ -1,0 +1,98 @@
+//! Each checker sees the mistake that it is there for: worlds with one wrong node in them.
+
+use holdfast_core::vector::Origin;
+use holdfast_storage::database::{Database, Options};
+use holdfast_tests::checkers::{
+    self, Ending, NodeEnding, convergence, counters, durability, exactly_once, groups, replay, resurrection, transfers,
+};
+use holdfast_tests::disk::Disk;
+use holdfast_tests::node::Sabotage;
+use holdfast_tests::seed::Seed;
+use holdfast_tests::world::{self, Scenario};
+
+/// A calm world of three in which the last node is wrong.
+fn wrong(sabotage: Sabotage, seed: u64) -> Ending {
+    let scenario = Scenario { nodes: 3, sabotage, ..Scenario::calm_pair() };
+    world::play(&scenario, Seed::new(seed)).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
+}
+
+/// Whether the checker finds something in most worlds with the mistake, and nothing in any without it.
+fn catches(sabotage: Sabotage, check: fn(&Ending) -> Result<(), String>) {
+    for seed in 0..4 {
+        assert_eq!(check(&wrong(Sabotage::None, seed)), Ok(()), "a world without a mistake");
+    }
+    let caught = (0..4).filter(|seed| check(&wrong(sabotage, *seed)).is_err()).count();
+    assert!(caught >= 2, "{sabotage:?} was noticed in {caught} of 4 worlds");
+}
+
+#[test]
+fn a_node_that_logs_without_applying_does_not_converge() {
+    catches(Sabotage::LogsWithoutApplying("put"), convergence::check);
+}
+
+#[test]
+fn an_answer_without_a_write_is_noticed() {
+    catches(Sabotage::AnswersWithoutWriting, durability::check);
+}
+
+#[test]
+fn an_operation_that_is_altered_on_its_way_is_noticed() {
+    catches(Sabotage::LogsWithoutApplying("patch"), durability::check);
+}
+
+#[test]
+fn an_operation_that_is_taken_twice_is_noticed() {
+    catches(Sabotage::TakesTwice, exactly_once::check);
+}
+
+#[test]
+fn an_increment_that_is_not_added_is_noticed() {
+    catches(Sabotage::LogsWithoutApplying("increment"), counters::check);
+}
+
+#[test]
+fn a_delete_that_is_not_applied_is_noticed() {
+    catches(Sabotage::LogsWithoutApplying("delete"), resurrection::check);
+}
+
+#[test]
+fn an_operation_sent_to_its_author_is_noticed() {
+    catches(Sabotage::ForgetsWhatPeersKnow, transfers::check);
+}
+
+#[test]
+fn a_transaction_that_is_taken_in_parts_is_noticed() {
+    catches(Sabotage::CutsTransactions, groups::check);
+}
+
+#[test]
+fn a_world_in_which_operations_are_dropped_never_rests_or_is_noticed() {
+    let scenario = Scenario { sabotage: Sabotage::Drops, ..Scenario::calm_pair() };
+    let Ok(end) = world::play(&scenario, Seed::new(1)) else { return };
+    assert!(checkers::ALL.iter().any(|(_, check)| check(&end).is_err()));
+}
+
+/// The same ending, but the first node's data comes from the second node's disk.
+fn with_mixed_files(mut end: Ending) -> Ending {
+    let mut mixed = end.images[0].clone();
+    mixed.put("data", &end.images[1].bytes_of("data").unwrap());
+    let disk = Disk::from_image(&mixed);
+    let origin: Origin = end.nodes[0].origin.clone();
+    let (log, data) = (disk.file("log"), disk.file("data"));
+    let opened = Database::open("shop", log, data, origin.clone(), 1, Options::default()).unwrap();
+    end.nodes[0] = NodeEnding::read(&opened.database, origin);
+    end
+}
+
+#[test]
+fn data_that_another_log_has_made_is_noticed() {
+    // Both logs hold the same operations. Where two nodes write at once, each in an order of its own.
+    let scenario = Scenario { is_spaced: false, writes: 100, ..Scenario::calm_pair() };
+    let play = |seed| world::play(&scenario, Seed::new(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+    let is_sound = |seed| {
+        let end = play(seed);
+        assert_eq!(replay::check(&end), Ok(()));
+        replay::check(&with_mixed_files(end)).is_ok()
+    };
+    assert!((0..8).any(|seed| !is_sound(seed)));
+}

@@ -1,0 +1,34 @@
+//! No operation is in a log twice, and no log has a hole: in its positions or in the sequences of an origin.
+
+use std::collections::BTreeSet;
+
+use holdfast_core::vector::{Position, Vector};
+
+use crate::checkers::Ending;
+
+/// Goes through every log.
+pub fn check(end: &Ending) -> Result<(), String> {
+    for node in &end.nodes {
+        let mut known = Vector::new();
+        let mut ids = BTreeSet::new();
+        let mut last = Position::START;
+        for logged in &node.log {
+            let (dot, place) = (&logged.operation.dot, format!("{}'s log at {}", node.origin.node, logged.position));
+            if logged.position != last.next() {
+                return Err(format!("{place}: the position before it is {last}"));
+            }
+            if dot.sequence != known.get(&dot.origin).next() {
+                return Err(format!("{place}: {dot} follows {}", known.get(&dot.origin)));
+            }
+            if !ids.insert(logged.operation.id) {
+                return Err(format!("{place}: {dot} is there a second time, under the same id"));
+            }
+            known.observe(&dot.origin, dot.sequence);
+            last = logged.position;
+        }
+        if known != node.vector {
+            return Err(format!("{}'s log holds {known:?}, and it says {:?}", node.origin.node, node.vector));
+        }
+    }
+    Ok(())
+}

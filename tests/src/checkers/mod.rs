@@ -1,0 +1,194 @@
+//! What must be true of a world when it has come to rest. One file is one truth.
+//!
+//! | file | truth |
+//! |---|---|
+//! | `convergence` | all nodes hold and show the same |
+//! | `durability` | what was answered with success is everywhere, and stands unless something covers it |
+//! | `exactly_once` | no operation is in a log twice, and no log has a hole |
+//! | `counters` | increments add up, each once |
+//! | `resurrection` | what was deleted, knowingly and last, stays deleted |
+//! | `replay` | the data is what the log makes of it |
+//! | `transfers` | nothing is sent to the one who wrote it |
+//! | `groups` | nobody ever sees a part of a transaction |
+//!
+//! The checkers look at an [`Ending`]: plain data, read from the nodes' own databases. They do their own sums with
+//! operations and contexts and use nothing of the code that they check.
+
+pub mod convergence;
+pub mod counters;
+pub mod durability;
+pub mod exactly_once;
+pub mod groups;
+pub mod replay;
+pub mod resurrection;
+pub mod transfers;
+
+use std::collections::BTreeMap;
+
+use holdfast_core::digest::Digest;
+use holdfast_core::document::DocumentState;
+use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::json::JsonText;
+use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Dot, Origin, Vector};
+use holdfast_storage::database::Database;
+use holdfast_storage::integrity::{Report, verify};
+use holdfast_storage::log::ReadLimit;
+use holdfast_storage::record::operation::Logged;
+use holdfast_storage::record::progress::CollectionState;
+use redb::backends::InMemoryBackend;
+
+use crate::disk::DiskImage;
+
+/// Which document: its collection and its id.
+pub type Place = (CollectionName, DocumentId);
+
+/// What a world holds when it has come to rest.
+#[derive(Debug)]
+pub struct Ending {
+    /// Each node.
+    pub nodes: Vec<NodeEnding>,
+    /// Operations whose writers were answered with success.
+    pub acknowledged: Vec<Logged>,
+    /// How often each operation was sent to each node.
+    pub transfers: BTreeMap<(Dot, usize), Times>,
+    /// What was seen on the way that should never be seen.
+    pub findings: Vec<String>,
+    /// The hash of everything that happened, for comparing two runs.
+    pub trace: u64,
+    /// The last events, oldest first.
+    pub recent: Vec<String>,
+    /// How long the world lasted, by its own clock.
+    pub virtual_time: Millis,
+    /// What is on the disk of each node.
+    pub images: Vec<DiskImage>,
+}
+
+/// How often an operation was sent to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Unasked.
+    pub pushed: u64,
+    /// In answer to a question.
+    pub pulled: u64,
+}
+
+/// What one node holds.
+#[derive(Debug)]
+pub struct NodeEnding {
+    /// Who it is.
+    pub origin: Origin,
+    /// What it knows.
+    pub vector: Vector,
+    /// The digest that it would tell its peers.
+    pub digest: Digest,
+    /// Its collections.
+    pub collections: BTreeMap<CollectionName, CollectionState>,
+    /// Its whole log.
+    pub log: Vec<Logged>,
+    /// Its documents, deleted ones included.
+    pub documents: BTreeMap<Place, Shown>,
+    /// What `verify` says.
+    pub verified: Report,
+}
+
+/// A document at one node.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its state.
+    pub state: DocumentState,
+    /// What a reader gets; nothing when it is deleted.
+    pub text: Option<String>,
+}
+
+/// A truth, and how to see that it holds.
+pub type Checker = (&'static str, fn(&Ending) -> Result<(), String>);
+
+/// All of them, the plainest first.
+pub const ALL: [Checker; 8] = [
+    ("groups", groups::check),
+    ("exactly_once", exactly_once::check),
+    ("durability", durability::check),
+    ("convergence", convergence::check),
+    ("counters", counters::check),
+    ("resurrection", resurrection::check),
+    ("replay", replay::check),
+    ("transfers", transfers::check),
+];
+
+impl NodeEnding {
+    /// Reads everything from a node's database.
+    pub fn read(database: &Database, origin: Origin) -> Self {
+        let log = database.log().expect("a healthy log");
+        let everything = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
+        let start = holdfast_core::vector::Position::START;
+        let log = log.read(start, &Vector::new(), everything).expect("a healthy log").operations;
+        let view = database.view().expect("healthy data");
+        let mut documents = BTreeMap::new();
+        for operation in log.iter().map(|logged| &logged.operation) {
+            let Some(id) = &operation.document else { continue };
+            let place = (operation.collection.clone(), id.clone());
+            if documents.contains_key(&place) {
+                continue;
+            }
+            let state = view.state_of(&place.0, id).expect("healthy data");
+            let text = view.document(&place.0, id).expect("healthy data").and_then(|document| document.text);
+            let text = text.map(|text| String::from_utf8(text).expect("documents are UTF-8"));
+            if let Some((state, _)) = state {
+                documents.insert(place, Shown { state, text });
+            }
+        }
+        Self {
+            origin,
+            vector: view.state().expect("healthy data").vector,
+            digest: view.digest().expect("healthy data"),
+            collections: view.collections().expect("healthy data").into_iter().collect(),
+            log,
+            documents,
+            verified: verify(database, InMemoryBackend::new()).expect("a database that can be read"),
+        }
+    }
+}
+
+impl Ending {
+    /// Every operation that any node holds, or whose writer was answered, by document; each once.
+    pub fn operations(&self) -> BTreeMap<Place, BTreeMap<Dot, &Operation>> {
+        let logged = self.nodes.iter().flat_map(|node| &node.log).chain(&self.acknowledged);
+        let mut operations: BTreeMap<Place, BTreeMap<Dot, &Operation>> = BTreeMap::new();
+        for operation in logged.map(|logged| &logged.operation) {
+            let Some(id) = &operation.document else { continue };
+            let place = (operation.collection.clone(), id.clone());
+            operations.entry(place).or_default().insert(operation.dot.clone(), operation);
+        }
+        operations
+    }
+
+    /// The operations that no other one covers: what stands.
+    ///
+    /// A whole write covers whole writes that it has seen. An increment gives way to a put or a delete that has seen it,
+    /// and to patches that have seen it and write its fields.
+    pub fn standing<'a>(operations: &BTreeMap<Dot, &'a Operation>) -> Vec<&'a Operation> {
+        let stands = |operation: &&Operation| {
+            let mut seen_by = operations.values().filter(|other| other.context.covers(&operation.dot));
+            match &operation.kind {
+                OperationKind::Increment(increment) => {
+                    let ends = |other: &Operation, path: &[String]| match &other.kind {
+                        OperationKind::Put { .. } | OperationKind::Delete => true,
+                        OperationKind::Patch { patch, .. } => has_field(patch, path),
+                        _ => false,
+                    };
+                    let seen_by: Vec<_> = seen_by.collect();
+                    increment.0.iter().any(|(path, _)| !seen_by.iter().any(|other| ends(other, path)))
+                }
+                _ => !seen_by.any(|other| other.kind.is_whole()),
+            }
+        };
+        operations.values().copied().filter(stands).collect()
+    }
+}
+
+/// Whether a patch names the field; the workload increments fields at the top of documents alone.
+fn has_field(patch: &JsonText, path: &[String]) -> bool {
+    path.first().is_some_and(|key| patch.to_object().contains_key(key))
+}

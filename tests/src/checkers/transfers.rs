@@ -1,0 +1,25 @@
+//! No operation is pushed to the node that wrote it. In a calm pair, each is sent exactly once.
+//!
+//! An answer to a pull is no such offer: it goes by what the asker said it knows, and the question may be an old one
+//! that the network has kept.
+
+use crate::checkers::Ending;
+
+/// Looks for operations that went to their author.
+pub fn check(end: &Ending) -> Result<(), String> {
+    for ((dot, to), times) in &end.transfers {
+        if times.pushed > 0 && end.nodes.get(*to).is_some_and(|node| node.origin == dot.origin) {
+            return Err(format!("{dot} was pushed to its author, {} times", times.pushed));
+        }
+    }
+    Ok(())
+}
+
+/// For a world of two nodes without trouble, in which writes leave time for each other.
+pub fn check_calm_pair(end: &Ending) -> Result<(), String> {
+    check(end)?;
+    match end.transfers.iter().find(|(_, times)| times.pushed + times.pulled != 1) {
+        Some(((dot, _), times)) => Err(format!("{dot} was sent more than once: {times:?}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,385 @@
+//! A node without sockets, threads or a clock: the real database and the real sync sessions, told what happens.
+//!
+//! ```text
+//!   client, message ─► inbox ─► commit, one group for all that waits ─► answers, replies, news for the sessions
+//!   session ─► push: read the log, a moment later send it · pull: ask · checkpoint · wake me
+//! ```
+//!
+//! [`Node::tell`] plays the part of the server's driver: it hands events to the sessions and carries out what they say.
+//! What it wants done elsewhere or later it puts into an [`Outbox`]; the world does it.
+//!
+//! What must stay true: a node that is down has nothing but its disk, and a reply to an exchange that was given up, or
+//! was begun in an earlier life, is ignored.
+
+mod driver;
+mod sabotage;
+pub mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use holdfast_core::id::NodeName;
+use holdfast_core::sync::message::Standing;
+use holdfast_core::sync::session::{Event, Phase, Session};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_storage::commit::{Moment, Writer};
+use holdfast_storage::database::{Database, Opened, Options};
+use holdfast_storage::record::operation::Logged;
+use holdfast_storage::request::Request;
+
+pub use self::sabotage::Sabotage;
+use self::wire::Body;
+use crate::checkers::groups;
+use crate::disk::{Disk, DiskImage, Survival, SyncLoss};
+use crate::seed::Seed;
+
+/// What the clocks of a world show when it begins.
+const EPOCH: i64 = 1_700_000_000_000;
+/// How often a node makes its data durable if that is due.
+const SETTLE_EVERY: Millis = Millis(1_500);
+
+/// Something that a node is told.
+#[derive(Debug)]
+pub enum Stimulus {
+    /// A client asks for something.
+    Client(Request),
+    /// A message arrives.
+    Arrived {
+        /// From this node.
+        from: usize,
+        /// The exchange that it belongs to.
+        exchange: u64,
+        /// What it says.
+        body: Body,
+    },
+    /// The writer takes what waits in the inbox.
+    Commit,
+    /// The log is read for a push.
+    ReadLog {
+        /// To this peer.
+        peer: usize,
+        /// The exchange.
+        exchange: u64,
+        /// After this position.
+        after: Position,
+        /// What the peer knew when the read was asked for.
+        known: Vector,
+    },
+    /// No reply has come in time.
+    TimedOut {
+        /// From this peer.
+        peer: usize,
+        /// In this exchange.
+        exchange: u64,
+    },
+    /// A session's wait is over.
+    Woken {
+        /// The session with this peer.
+        peer: usize,
+    },
+    /// Time to look at every peer.
+    Sweep,
+    /// Time to make the data durable, if that is due.
+    Settle,
+}
+
+/// What a node wants done.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Messages to send: to whom, in which exchange, what.
+    pub sends: Vec<(usize, u64, Body)>,
+    /// What it wants to be told later, after so long.
+    pub later: Vec<(Millis, Stimulus)>,
+    /// Operations whose writers were answered with success.
+    pub acknowledged: Vec<Logged>,
+    /// What should never be seen.
+    pub findings: Vec<String>,
+    /// Lines for the trace.
+    pub lines: Vec<String>,
+    /// Whether the log has grown.
+    pub has_grown: bool,
+    /// Whether the disk has failed and the node must be started again.
+    pub has_failed: bool,
+}
+
+/// How a node is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The nodes that it has as peers.
+    pub peers: BTreeSet<usize>,
+    /// The nodes that have it as a peer while it does not have them: they need hints.
+    pub callers: BTreeSet<usize>,
+    /// Most operations in one message.
+    pub batch: usize,
+    /// How often it looks at every peer.
+    pub sweep: Millis,
+    /// What it does wrong on purpose.
+    pub sabotage: Sabotage,
+}
+
+/// One node of a world.
+#[derive(Debug)]
+pub struct Node {
+    setup: Setup,
+    origin: Origin,
+    disk: Disk,
+    seed: Seed,
+    running: Option<Running>,
+    life: u64,
+    skew: i64,
+    exchanges: u64,
+    is_torn_next: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    database: Database,
+    writer: Writer,
+    links: BTreeMap<usize, Link>,
+    inbox: Vec<(Request, Caller)>,
+}
+
+#[derive(Debug)]
+struct Link {
+    session: Session,
+    under_way: Option<Exchange>,
+}
+
+/// An exchange that waits for its reply.
+#[derive(Debug)]
+struct Exchange {
+    number: u64,
+    /// What was sent, for a push.
+    after: Position,
+    through: Position,
+    /// What we knew when it was sent.
+    ours: Vector,
+}
+
+/// Who waits for the answer to a request.
+#[derive(Debug)]
+enum Caller {
+    Client,
+    Push { from: usize, exchange: u64 },
+    Pull { peer: usize, exchange: u64, has_more: bool, standing: Standing },
+    Nobody,
+}
+
+/// The name of a node.
+pub fn name_of(node: usize) -> NodeName {
+    NodeName::parse(&format!("n{node}")).expect("a sound name")
+}
+
+/// An empty data file and an empty log file: copying them is faster than creating them for every node.
+fn empty_image() -> &'static DiskImage {
+    static EMPTY: OnceLock<DiskImage> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let disk = Disk::new();
+        for file in ["log", "data"] {
+            drop(redb::Builder::new().create_with_backend(disk.file(file)).expect("an empty file becomes a store"));
+        }
+        disk.image()
+    })
+}
+
+impl Node {
+    /// A node on an empty disk, not yet started.
+    pub fn new(index: usize, setup: Setup, mut seed: Seed) -> Self {
+        let origin = Origin { node: name_of(index), incarnation: seed.next_u64() };
+        let disk = Disk::from_image(empty_image());
+        Self { setup, origin, disk, seed, running: None, life: 0, skew: 0, exchanges: 0, is_torn_next: false }
+    }
+
+    /// Opens the database and begins a session with every peer.
+    pub fn start(&mut self, now: Millis, outbox: &mut Outbox) {
+        let opened = self.open().expect("a crashed database opens again");
+        outbox.lines.push(format!("starts at position {}, {} replayed", position(&opened.writer), opened.replayed));
+        self.life += 1;
+        let newest = position(&opened.writer);
+        let link = |peer: usize| {
+            let saved = opened.writer.checkpoint(&name_of(peer));
+            let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
+            (peer, Link { session: Session::new(saved), under_way: None })
+        };
+        let links = self.setup.peers.iter().copied().map(link).collect();
+        self.running = Some(Running { database: opened.database, writer: opened.writer, links, inbox: Vec::new() });
+        for peer in self.setup.peers.clone() {
+            self.handle(now, peer, Event::Committed { newest }, outbox);
+        }
+        outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
+        outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
+    }
+
+    fn open(&mut self) -> Result<Opened, holdfast_storage::error::StorageError> {
+        let options = Options {
+            data_cache_bytes: 1024 * 1024,
+            log_cache_bytes: 1024 * 1024,
+            undurable_operations_max: 20,
+            ..Options::default()
+        };
+        let (log, data) = (self.disk.file("log"), self.disk.file("data"));
+        Database::open("shop", log, data, self.origin.clone(), self.seed.next_u64(), options)
+    }
+
+    /// The power goes, at once or in the middle of the next commit.
+    pub fn crash(&mut self, is_torn: bool) -> bool {
+        if is_torn && !self.is_torn_next && self.is_up() {
+            self.is_torn_next = true;
+            return false;
+        }
+        let survival = match self.seed.range(0..3) {
+            0 => Survival::Synced,
+            1 => Survival::Everything,
+            // Which commit a torn one leaves behind must not depend on the order of its writes.
+            _ if is_torn => Survival::Synced,
+            _ => Survival::Scattered { kept: self.seed.range(1..100), torn: 20 },
+        };
+        self.running = None;
+        self.is_torn_next = false;
+        let image = self.disk.crash_with(survival, &mut self.seed.fork());
+        self.disk = Disk::from_image(&image);
+        true
+    }
+
+    /// Sets how far its clock is ahead of the world's, in milliseconds.
+    pub fn set_clock(&mut self, skew: i64) {
+        self.skew = skew;
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How often it was started: what was meant for an earlier life does not reach it.
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Who writes here.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Its database, while it runs.
+    pub fn database(&self) -> Option<&Database> {
+        self.running.as_ref().map(|running| &running.database)
+    }
+
+    /// What is on its disk, stopped in peace.
+    pub fn image(&mut self) -> DiskImage {
+        if let Some(mut running) = self.running.take() {
+            running.writer.settle().expect("a healthy disk");
+        }
+        self.disk.image()
+    }
+
+    /// Whether it has nothing to do until it is told something.
+    pub fn is_quiet(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let is_idle = |link: &Link| link.session.phase() == Phase::Idle;
+            running.inbox.is_empty() && running.links.values().all(is_idle)
+        })
+    }
+
+    /// Takes in what happens.
+    pub fn tell(&mut self, now: Millis, stimulus: Stimulus, outbox: &mut Outbox) {
+        if self.running.is_none() {
+            return;
+        }
+        match stimulus {
+            Stimulus::Client(request) => self.submit(request, Caller::Client, outbox),
+            Stimulus::Arrived { from, exchange, body } => self.receive(now, from, exchange, body, outbox),
+            Stimulus::Commit => self.commit(now, outbox),
+            Stimulus::ReadLog { peer, exchange, after, known } => {
+                self.push(now, peer, exchange, after, &known, outbox);
+            }
+            Stimulus::TimedOut { peer, exchange } => self.fail(now, peer, exchange, outbox),
+            Stimulus::Woken { peer } => self.handle(now, peer, Event::Woken, outbox),
+            Stimulus::Sweep => {
+                for peer in self.setup.peers.clone() {
+                    self.handle(now, peer, Event::Sweep, outbox);
+                }
+                outbox.later.push((self.setup.sweep, Stimulus::Sweep));
+            }
+            Stimulus::Settle => {
+                self.settle(now);
+                outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Millis) {
+        let (wall, is_thorough) = (self.wall(now), self.seed.chance(30));
+        let Some(running) = &mut self.running else { return };
+        if is_thorough {
+            running.writer.settle().expect("a healthy disk");
+        } else if running.writer.is_durable_commit_due(wall) {
+            running.writer.make_data_durable().expect("a healthy disk");
+        }
+    }
+
+    /// The node's own clock.
+    fn wall(&self, now: Millis) -> Millis {
+        let millis = EPOCH.saturating_add_unsigned(now.0).saturating_add(self.skew);
+        Millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    fn standing(&self, now: Millis) -> Option<Standing> {
+        let running = self.running.as_ref()?;
+        let state = running.database.view().and_then(|view| view.state()).expect("a healthy database");
+        let log_id = running.database.log_id();
+        let origin = self.origin.clone();
+        Some(Standing { origin, log_id, newest: state.position, vector: state.vector, now: self.wall(now) })
+    }
+
+    fn submit(&mut self, request: Request, caller: Caller, outbox: &mut Outbox) {
+        let delay = Millis(self.seed.range(0..8));
+        let Some(running) = &mut self.running else { return };
+        if running.inbox.is_empty() {
+            outbox.later.push((delay, Stimulus::Commit));
+        }
+        running.inbox.push((request, caller));
+    }
+
+    /// Commits what waits, all of it at once, and answers.
+    fn commit(&mut self, now: Millis, outbox: &mut Outbox) {
+        let wall = self.wall(now);
+        let Some(running) = &mut self.running else { return };
+        let waiting = std::mem::take(&mut running.inbox);
+        for batch in self.setup.sabotage.before_commit(waiting, &self.origin, outbox) {
+            let (requests, callers): (Vec<Request>, Vec<Caller>) = batch.into_iter().unzip();
+            let Some(running) = &mut self.running else { return };
+            let before = position(&running.writer);
+            if self.is_torn_next {
+                self.disk.fail_sync_after(0, SyncLoss::Nothing);
+            }
+            let seed = &mut self.seed;
+            let mut random = || u128::from(seed.next_u64()) << 64 | u128::from(seed.next_u64());
+            let answers = running.writer.commit(&mut Moment { now: wall, random: &mut random }, requests);
+            self.disk.heal();
+            let Ok(answers) = answers else {
+                outbox.lines.push("the disk failed under a commit".to_owned());
+                outbox.has_failed = true;
+                return;
+            };
+            let newest = position(&running.writer);
+            if newest > before {
+                outbox.findings.extend(groups::look(&running.database));
+            }
+            outbox.lines.push(format!("commits ({before}, {newest}] for {} requests", answers.len()));
+            for (answer, caller) in answers.into_iter().zip(callers) {
+                self.answer(now, answer, caller, outbox);
+            }
+            if newest > before {
+                outbox.has_grown = true;
+                self.announce(now, newest, outbox);
+            }
+        }
+    }
+}
+
+fn position(writer: &Writer) -> Position {
+    writer.state().position
+}

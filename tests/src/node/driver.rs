@@ -1,0 +1,243 @@
+//! Between the sessions of a node and the world: what the server's driver, exchange and hints do.
+
+use holdfast_core::sync::message::{PullRequest, PullResponse, PushRequest, PushResponse, Standing, parse_vector};
+use holdfast_core::sync::session::{Action, Event};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Position, Vector};
+use holdfast_storage::log::{ReadLimit, Stretch};
+use holdfast_storage::record::progress::Checkpoint;
+use holdfast_storage::request::{Answer, Receipt, Request};
+
+use crate::node::wire::{self, Body};
+use crate::node::{Caller, Exchange, Node, Outbox, Stimulus, name_of};
+
+/// How long a driver waits for a reply.
+const REPLY_WAIT_MAX: Millis = Millis(10_000);
+
+impl Node {
+    /// Tells a session what has happened and carries out what it says.
+    pub(super) fn handle(&mut self, now: Millis, peer: usize, event: Event, outbox: &mut Outbox) {
+        let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) else { return };
+        for action in link.session.handle(now, event) {
+            self.perform(now, peer, action, outbox);
+        }
+    }
+
+    fn perform(&mut self, now: Millis, peer: usize, action: Action, outbox: &mut Outbox) {
+        match action {
+            Action::Push { after, known } => {
+                let exchange = self.begin(now, peer);
+                let delay = Millis(self.seed.range(0..4));
+                outbox.later.push((delay, Stimulus::ReadLog { peer, exchange, after, known }));
+                outbox.later.push((REPLY_WAIT_MAX, Stimulus::TimedOut { peer, exchange }));
+            }
+            Action::Pull { after, log_id } => {
+                let exchange = self.begin(now, peer);
+                let Some(ours) = self.standing(now) else { return };
+                let request = wire::pull_request(after, log_id, self.setup.batch, &ours);
+                outbox.sends.push((peer, exchange, Body::Pull(request)));
+                outbox.later.push((REPLY_WAIT_MAX, Stimulus::TimedOut { peer, exchange }));
+            }
+            Action::SaveCheckpoint { peer_log_id, pushed, pulled } => {
+                let checkpoint = Checkpoint { peer_log_id, pushed, pulled, updated: self.wall(now) };
+                self.submit(Request::Checkpoint { peer: name_of(peer), checkpoint }, Caller::Nobody, outbox);
+            }
+            Action::WakeAt(until) => outbox.later.push((until.since(now), Stimulus::Woken { peer })),
+        }
+    }
+
+    /// Notes a new exchange with a peer.
+    fn begin(&mut self, now: Millis, peer: usize) -> u64 {
+        self.exchanges += 1;
+        let number = self.exchanges;
+        let ours = self.standing(now).map(|standing| standing.vector).unwrap_or_default();
+        if let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) {
+            let (after, through) = (Position::START, Position::START);
+            link.under_way = Some(Exchange { number, after, through, ours });
+        }
+        number
+    }
+
+    /// Ends an exchange, unless it was given up before.
+    fn end(&mut self, peer: usize, exchange: u64) -> Option<Exchange> {
+        let link = self.running.as_mut()?.links.get_mut(&peer)?;
+        link.under_way.take_if(|under_way| under_way.number == exchange)
+    }
+
+    pub(super) fn fail(&mut self, now: Millis, peer: usize, exchange: u64, outbox: &mut Outbox) {
+        if self.end(peer, exchange).is_some() {
+            outbox.lines.push(format!("gives up exchange {exchange} with n{peer}"));
+            let random = self.seed.next_u64();
+            self.handle(now, peer, Event::Failed { random }, outbox);
+        }
+    }
+
+    fn read(&self, after: Position, known: &Vector, operations: usize) -> Option<Stretch> {
+        let log = self.running.as_ref()?.database.log().expect("a healthy log");
+        let limit = ReadLimit { operations, bytes: usize::MAX };
+        Some(log.read(after, known, limit).expect("a healthy log"))
+    }
+
+    /// Reads the log and sends what the peer lacks.
+    pub(super) fn push(
+        &mut self,
+        now: Millis,
+        peer: usize,
+        exchange: u64,
+        after: Position,
+        known: &Vector,
+        outbox: &mut Outbox,
+    ) {
+        let known = self.setup.sabotage.known(known);
+        let Some(ours) = self.standing(now) else { return };
+        let Some(stretch) = self.read(after, &known, self.setup.batch) else { return };
+        let Some(mut under_way) = self.end(peer, exchange) else { return };
+        let through = stretch.through;
+        if stretch.operations.is_empty() {
+            let pushed = Event::Pushed { through, has_gap: false, peer: None, is_peer_ahead: false };
+            self.handle(now, peer, pushed, outbox);
+            return;
+        }
+        let request = wire::push_request(&stretch, after, &ours);
+        under_way = Exchange { after, through, ours: ours.vector, ..under_way };
+        if let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) {
+            link.under_way = Some(under_way);
+        }
+        outbox.sends.push((peer, exchange, Body::Push(request)));
+    }
+
+    /// Takes a message in.
+    pub(super) fn receive(&mut self, now: Millis, from: usize, exchange: u64, body: Body, outbox: &mut Outbox) {
+        match body {
+            Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
+            Body::Pushed(response) => self.receive_confirmation(now, from, exchange, &response, outbox),
+            Body::Pull(request) => self.receive_question(now, from, exchange, &request, outbox),
+            Body::Pulled(response) => self.receive_answer(from, exchange, response, outbox),
+            Body::Hint => self.handle(now, from, Event::Called, outbox),
+        }
+    }
+
+    fn receive_push(&mut self, now: Millis, from: usize, exchange: u64, request: PushRequest, outbox: &mut Outbox) {
+        let vector = parse_vector(&request.vector);
+        match (wire::received_push(request), vector) {
+            (Ok(received), Ok(vector)) => {
+                self.handle(now, from, Event::Heard { vector }, outbox);
+                self.submit(Request::Receive(received), Caller::Push { from, exchange }, outbox);
+            }
+            (Err(refusal), _) | (_, Err(refusal)) => {
+                outbox.findings.push(format!("a push from n{from} was refused: {refusal}"));
+            }
+        }
+    }
+
+    fn receive_question(
+        &mut self,
+        now: Millis,
+        from: usize,
+        exchange: u64,
+        request: &PullRequest,
+        outbox: &mut Outbox,
+    ) {
+        let (Some(ours), Ok(known)) = (self.standing(now), parse_vector(&request.vector)) else { return };
+        let is_our_log = request.log_id.as_ref().is_none_or(|id| *id == format!("{:016x}", ours.log_id));
+        let after = if is_our_log { Position(request.after_log_sequence) } else { Position::START };
+        let wanted = request.batch_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1);
+        let Some(stretch) = self.read(after, &known, wanted.min(self.setup.batch)) else { return };
+        outbox.sends.push((from, exchange, Body::Pulled(wire::pull_response(&stretch, after, &ours))));
+        self.handle(now, from, Event::Heard { vector: known }, outbox);
+    }
+
+    fn receive_confirmation(
+        &mut self,
+        now: Millis,
+        peer: usize,
+        exchange: u64,
+        response: &PushResponse,
+        outbox: &mut Outbox,
+    ) {
+        let Some(under_way) = self.end(peer, exchange) else { return };
+        let Ok(standing) = response.standing.parse() else {
+            outbox.findings.push(format!("a standing of n{peer} was refused"));
+            return;
+        };
+        let through = Position(response.last_processed_log_sequence).min(under_way.through);
+        let has_gap = response.gap.is_some();
+        if through < under_way.through && through <= under_way.after && !has_gap {
+            let random = self.seed.next_u64();
+            self.handle(now, peer, Event::Failed { random }, outbox);
+            return;
+        }
+        let is_peer_ahead = !under_way.ours.covers_all(&standing.vector);
+        self.handle(now, peer, Event::Pushed { through, has_gap, peer: Some(standing), is_peer_ahead }, outbox);
+    }
+
+    fn receive_answer(&mut self, peer: usize, exchange: u64, response: PullResponse, outbox: &mut Outbox) {
+        let is_awaited = self
+            .running
+            .as_ref()
+            .and_then(|running| running.links.get(&peer))
+            .is_some_and(|link| link.under_way.as_ref().is_some_and(|under_way| under_way.number == exchange));
+        if !is_awaited {
+            return;
+        }
+        let has_more = response.has_more;
+        let received = response.standing.parse().and_then(|standing| {
+            let received = wire::received_pull(response, &standing)?;
+            Ok((received, standing))
+        });
+        match received {
+            Ok((received, standing)) => {
+                let caller = Caller::Pull { peer, exchange, has_more, standing };
+                self.submit(Request::Receive(received), caller, outbox);
+            }
+            Err(refusal) => outbox.findings.push(format!("an answer from n{peer} was refused: {refusal}")),
+        }
+    }
+
+    /// Gives the answer to a request to whoever waits for it.
+    pub(super) fn answer(&mut self, now: Millis, answer: Answer, caller: Caller, outbox: &mut Outbox) {
+        match (answer, caller) {
+            (Answer::Each(results), Caller::Client) => {
+                let written = results.into_iter().flatten();
+                outbox.acknowledged.extend(written.flat_map(|written| written.operations));
+            }
+            (Answer::Together(Ok(written)), Caller::Client) => {
+                outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
+            }
+            (Answer::Receipt(receipt), Caller::Push { from, exchange }) => {
+                let Some(ours) = self.standing(now) else { return };
+                outbox.sends.push((from, exchange, Body::Pushed(wire::push_response(&receipt, &ours))));
+            }
+            (Answer::Receipt(receipt), Caller::Pull { peer, exchange, has_more, standing }) => {
+                self.finish_pull(now, peer, exchange, &receipt, has_more, standing, outbox);
+            }
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "An answer, and everything that was remembered for it.")]
+    fn finish_pull(
+        &mut self,
+        now: Millis,
+        peer: usize,
+        exchange: u64,
+        receipt: &Receipt,
+        has_more: bool,
+        standing: Standing,
+        outbox: &mut Outbox,
+    ) {
+        if self.end(peer, exchange).is_none() {
+            return;
+        }
+        let (through, has_gap) = (receipt.through, receipt.gap.is_some());
+        self.handle(now, peer, Event::Pulled { through, has_more, has_gap, peer: standing }, outbox);
+    }
+
+    /// Tells the sessions that the log has grown, and those who only call us that there is something.
+    pub(super) fn announce(&mut self, now: Millis, newest: Position, outbox: &mut Outbox) {
+        for peer in self.setup.peers.clone() {
+            self.handle(now, peer, Event::Committed { newest }, outbox);
+        }
+        outbox.sends.extend(self.setup.callers.iter().map(|caller| (*caller, 0, Body::Hint)));
+    }
+}

@@ -1,0 +1,176 @@
+//! What the nodes of a world send each other: the product's own messages, as values or as JSON text.
+
+use holdfast_core::error::Refusal;
+use holdfast_core::id::NodeName;
+use holdfast_core::operation::Operation;
+use holdfast_core::sync::message::{
+    OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
+    parse_hex, vector_record,
+};
+use holdfast_core::vector::Position;
+use holdfast_storage::log::Stretch;
+use holdfast_storage::request::{Receipt, Received};
+
+/// A message under way.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Who sends it.
+    pub from: usize,
+    /// Who shall get it.
+    pub to: usize,
+    /// The exchange that it belongs to: a number that its starter gave it.
+    pub exchange: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Operations, offered.
+    Push(PushRequest),
+    /// What became of them.
+    Pushed(PushResponse),
+    /// A question for operations.
+    Pull(PullRequest),
+    /// Operations, asked for.
+    Pulled(PullResponse),
+    /// There is something new.
+    Hint,
+}
+
+impl Body {
+    /// The operations that it carries.
+    pub fn operations(&self) -> &[OperationRecord] {
+        match self {
+            Self::Push(request) => &request.operations,
+            Self::Pulled(response) => &response.operations,
+            Self::Pushed(_) | Self::Pull(_) | Self::Hint => &[],
+        }
+    }
+
+    /// One line for the trace.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Push(push) => {
+                let (after, through) = (push.after_log_sequence, push.through_log_sequence);
+                format!("push ({after}, {through}] {} operations", push.operations.len())
+            }
+            Self::Pushed(answer) => {
+                let (through, gap) = (answer.last_processed_log_sequence, answer.gap.as_deref().unwrap_or("no gap"));
+                format!("confirms {through}, {} new, {gap}", answer.accepted_count)
+            }
+            Self::Pull(pull) => format!("pull after {}", pull.after_log_sequence),
+            Self::Pulled(answer) => {
+                let (after, through) = (answer.after_log_sequence, answer.through_log_sequence);
+                format!("answers ({after}, {through}] {} operations", answer.operations.len())
+            }
+            Self::Hint => "hint".to_owned(),
+        }
+    }
+
+    /// The same after a way as JSON text, as between real nodes.
+    #[must_use]
+    pub fn through_text(self) -> Self {
+        let text = |body: serde_json::Result<String>| body.expect("a message can be written");
+        let unreadable = "a message can be read";
+        match self {
+            Self::Push(push) => {
+                Self::Push(serde_json::from_str(&text(serde_json::to_string(&push))).expect(unreadable))
+            }
+            Self::Pushed(done) => {
+                Self::Pushed(serde_json::from_str(&text(serde_json::to_string(&done))).expect(unreadable))
+            }
+            Self::Pull(pull) => {
+                Self::Pull(serde_json::from_str(&text(serde_json::to_string(&pull))).expect(unreadable))
+            }
+            Self::Pulled(answer) => {
+                Self::Pulled(serde_json::from_str(&text(serde_json::to_string(&answer))).expect(unreadable))
+            }
+            Self::Hint => Self::Hint,
+        }
+    }
+}
+
+/// The offer of a stretch.
+pub fn push_request(stretch: &Stretch, after: Position, ours: &Standing) -> PushRequest {
+    PushRequest {
+        protocol: PROTOCOL,
+        source_node_id: ours.origin.node.to_string(),
+        source_incarnation: format!("{:016x}", ours.origin.incarnation),
+        log_id: format!("{:016x}", ours.log_id),
+        after_log_sequence: after.0,
+        through_log_sequence: stretch.through.0,
+        vector: vector_record(&ours.vector),
+        operations: records(stretch, ours),
+    }
+}
+
+/// What became of an offer.
+pub fn push_response(receipt: &Receipt, ours: &Standing) -> PushResponse {
+    PushResponse {
+        protocol: PROTOCOL,
+        processed_count: receipt.processed,
+        accepted_count: receipt.accepted,
+        last_processed_log_sequence: receipt.through.0,
+        gap: receipt.gap.as_ref().map(ToString::to_string),
+        standing: StandingRecord::from(ours),
+    }
+}
+
+/// The question for what we lack.
+pub fn pull_request(after: Position, log_id: Option<u64>, batch: usize, ours: &Standing) -> PullRequest {
+    PullRequest {
+        protocol: PROTOCOL,
+        requesting_node_id: ours.origin.node.to_string(),
+        after_log_sequence: after.0,
+        log_id: log_id.map(|log_id| format!("{log_id:016x}")),
+        batch_size: i64::try_from(batch).ok(),
+        vector: vector_record(&ours.vector),
+    }
+}
+
+/// The answer with a stretch.
+pub fn pull_response(stretch: &Stretch, after: Position, ours: &Standing) -> PullResponse {
+    PullResponse {
+        protocol: PROTOCOL,
+        operations: records(stretch, ours),
+        after_log_sequence: after.0,
+        through_log_sequence: stretch.through.0,
+        has_more: stretch.has_more,
+        standing: StandingRecord::from(ours),
+    }
+}
+
+/// An offer, as the writer takes it.
+pub fn received_push(request: PushRequest) -> Result<Received, Refusal> {
+    Ok(Received {
+        source: NodeName::parse(&request.source_node_id)?,
+        source_log_id: parse_hex(&request.log_id)?,
+        after: Position(request.after_log_sequence),
+        through: Position(request.through_log_sequence),
+        operations: operations(request.operations)?,
+    })
+}
+
+/// An answer, as the writer takes it.
+pub fn received_pull(response: PullResponse, peer: &Standing) -> Result<Received, Refusal> {
+    Ok(Received {
+        source: peer.origin.node.clone(),
+        source_log_id: peer.log_id,
+        after: Position(response.after_log_sequence),
+        through: Position(response.through_log_sequence),
+        operations: operations(response.operations)?,
+    })
+}
+
+fn records(stretch: &Stretch, ours: &Standing) -> Vec<OperationRecord> {
+    let record = |logged: &holdfast_storage::record::operation::Logged| {
+        OperationRecord::new(&logged.operation, logged.position, &ours.origin)
+    };
+    stretch.operations.iter().map(record).collect()
+}
+
+fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
+    records.into_iter().map(OperationRecord::into_operation).collect()
+}

@@ -1,0 +1,410 @@
+//! A small world in one thread: nodes, clients and a network under a virtual clock, all decided by one number.
+//!
+//! ```text
+//!   seed ─► Scenario ─► events by time ─► nodes ─► messages, timers ─► events
+//!                          active part: clients write, faults strike
+//!                          then all is healed, and everything must come to rest
+//!                          then the checkers look
+//! ```
+//!
+//! What must stay true: the same seed gives the same world, event for event (its trace has the same hash), so that a
+//! failure can be run again. Nothing here reads a clock or asks for randomness.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use holdfast_core::operation::Operation;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::Dot;
+
+use crate::checkers::{self, Ending, NodeEnding, Times};
+use crate::faults::{self, Fault, FaultOptions};
+use crate::network::{Network, Topology};
+use crate::node::wire::{Body, Message};
+use crate::node::{Node, Outbox, Sabotage, Setup, Stimulus};
+use crate::seed::Seed;
+use crate::workload::Workload;
+
+/// Events that a failure shows.
+const RECENT_MAX: usize = 60;
+/// How long a healed world may take to come to rest.
+const REST_WITHIN: Millis = Millis(30 * 60 * 1_000);
+/// Beyond one sweep, in which every node asks every peer: time for the answers to come in.
+const QUIET_MARGIN: Millis = Millis(2_000);
+
+/// What kind of world it is.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Who knows whom.
+    pub topology: Topology,
+    /// What goes wrong.
+    pub faults: FaultOptions,
+    /// How long clients write and faults strike.
+    pub active: Millis,
+    /// How many requests clients make.
+    pub writes: u64,
+    /// Whether writes leave each other time to travel, instead of coming at any moment.
+    pub is_spaced: bool,
+    /// Most operations in one message.
+    pub batch: usize,
+    /// How often nodes look at their peers unasked.
+    pub sweep: Millis,
+    /// Whether messages cross the network as JSON text.
+    pub as_text: bool,
+    /// What the last node does wrong on purpose.
+    pub sabotage: Sabotage,
+}
+
+impl Scenario {
+    /// As the seed wants it.
+    pub fn drawn_from(seed: &mut Seed) -> Self {
+        Self {
+            nodes: *seed.pick(&[2, 2, 3, 3, 3, 4, 5]),
+            topology: *seed.pick(&Topology::ALL),
+            faults: FaultOptions::drawn_from(seed),
+            active: Millis(seed.range(2_000..40_000)),
+            writes: seed.range(5..60),
+            is_spaced: seed.chance(10),
+            batch: usize::try_from(*seed.pick(&[1, 3, 10, 1_000])).unwrap_or(1),
+            sweep: Millis(seed.range(2_000..20_000)),
+            as_text: seed.chance(30),
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// Two nodes, no trouble, writes one after another.
+    pub fn calm_pair() -> Self {
+        Self {
+            nodes: 2,
+            topology: Topology::Mesh,
+            faults: FaultOptions::calm(),
+            active: Millis(30_000),
+            writes: 30,
+            is_spaced: true,
+            batch: 10,
+            sweep: Millis(5_000),
+            as_text: false,
+            sabotage: Sabotage::None,
+        }
+    }
+}
+
+/// Why a world has failed, with what happened before.
+#[derive(Debug)]
+pub struct Failure {
+    /// What should have been and was not.
+    pub reason: String,
+    /// What kind of world it was.
+    pub scenario: Box<Scenario>,
+    /// The last events, oldest first.
+    pub recent: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:#?}", self.scenario)?;
+        self.recent.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        write!(f, "{}", self.reason)
+    }
+}
+
+/// Runs the world of a seed and checks it.
+pub fn run(seed: u64) -> Result<Ending, Failure> {
+    let mut seed = Seed::new(seed);
+    let scenario = Scenario::drawn_from(&mut seed);
+    let end = play(&scenario, seed)?;
+    let failed = checkers::ALL.iter().find_map(|(name, check)| Some(format!("{name}: {}", check(&end).err()?)));
+    match failed {
+        None => Ok(end),
+        Some(reason) => Err(Failure { reason, scenario: Box::new(scenario), recent: end.recent }),
+    }
+}
+
+/// Plays a scenario to its end, unchecked.
+pub fn play(scenario: &Scenario, seed: Seed) -> Result<Ending, Failure> {
+    World::new(scenario.clone(), seed).play()
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Occurrence {
+    /// A node is told something, if it still lives the same life.
+    Told { node: usize, life: u64, stimulus: Stimulus },
+    /// A message arrives.
+    Arrives(Message),
+    /// Some client writes somewhere.
+    Client { node: usize },
+    /// Something goes wrong, or ends to.
+    Strikes(Fault),
+    /// A node is switched on.
+    Starts { node: usize },
+}
+
+struct World {
+    scenario: Scenario,
+    now: Millis,
+    /// Events by time; those of one moment in the order in which they were planned.
+    events: BTreeMap<(Millis, u64), Occurrence>,
+    planned: u64,
+    under_way: usize,
+    nodes: Vec<Node>,
+    network: Network,
+    workload: Workload,
+    acknowledged: Vec<holdfast_storage::record::operation::Logged>,
+    transfers: BTreeMap<(Dot, usize), Times>,
+    findings: Vec<String>,
+    last_growth: Millis,
+    trace: Trace,
+}
+
+#[derive(Default)]
+struct Trace {
+    hasher: DefaultHasher,
+    recent: VecDeque<String>,
+}
+
+impl Trace {
+    fn add(&mut self, line: String) {
+        line.hash(&mut self.hasher);
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line);
+    }
+}
+
+impl World {
+    fn new(scenario: Scenario, mut seed: Seed) -> Self {
+        let peers = |node| scenario.topology.peers_of(node, scenario.nodes);
+        let mut nodes = Vec::with_capacity(scenario.nodes);
+        for index in 0..scenario.nodes {
+            let mine = peers(index);
+            let calls = |other: &usize| peers(*other).contains(&index) && !mine.contains(other);
+            let setup = Setup {
+                callers: (0..scenario.nodes).filter(calls).collect(),
+                peers: mine.clone(),
+                batch: scenario.batch,
+                sweep: scenario.sweep,
+                sabotage: if index + 1 == scenario.nodes { scenario.sabotage } else { Sabotage::None },
+            };
+            nodes.push(Node::new(index, setup, seed.fork()));
+        }
+        let mut world = Self {
+            now: Millis(0),
+            events: BTreeMap::new(),
+            planned: 0,
+            under_way: 0,
+            nodes,
+            network: Network::new(scenario.faults.clone(), seed.fork()),
+            workload: Workload::new(seed.fork()),
+            acknowledged: Vec::new(),
+            transfers: BTreeMap::new(),
+            findings: Vec::new(),
+            last_growth: Millis(0),
+            trace: Trace::default(),
+            scenario,
+        };
+        world.plan(&mut seed);
+        world
+    }
+
+    fn plan(&mut self, seed: &mut Seed) {
+        let Scenario { nodes, writes, active, is_spaced, .. } = self.scenario;
+        for node in 0..nodes {
+            self.at(Millis(0), Occurrence::Starts { node });
+        }
+        for number in 0..writes {
+            let anywhen = seed.range(0..active.0);
+            let at = if is_spaced { 1_000 + number * 1_000 } else { anywhen };
+            self.at(Millis(at), Occurrence::Client { node: seed.index(nodes) });
+        }
+        for (at, fault) in faults::plan(&self.scenario.faults, nodes, active, seed) {
+            self.at(at, Occurrence::Strikes(fault));
+        }
+    }
+
+    fn play(mut self) -> Result<Ending, Failure> {
+        let written = self.scenario.active.max(Millis(1_000 + self.scenario.writes * 1_000));
+        let end = if self.scenario.is_spaced { written } else { self.scenario.active };
+        self.run_until(end);
+        self.heal();
+        self.rest()?;
+        // When all know everything, a delete covers everything: what it deletes has to stay away.
+        let last = self.nodes.len() - 1;
+        for request in self.workload.delete_all().into_iter().take(1) {
+            self.tell(last, Stimulus::Client(request));
+        }
+        self.rest()?;
+        self.end()
+    }
+
+    fn run_until(&mut self, end: Millis) {
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((at, _), occurrence) = entry.remove_entry();
+            self.now = at;
+            self.happen(occurrence);
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// Everything works again: the network, and every node that is down.
+    fn heal(&mut self) {
+        self.trace.add(format!("{} all is healed", self.now));
+        self.network.heal();
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+    }
+
+    /// Runs until nothing happens any more except that nodes look at each other and find nothing.
+    fn rest(&mut self) -> Result<(), Failure> {
+        let patience = self.scenario.sweep + QUIET_MARGIN;
+        let give_up = self.now + REST_WITHIN;
+        self.last_growth = self.now;
+        loop {
+            self.run_until(self.now + Millis(500));
+            let is_quiet = self.under_way == 0 && self.nodes.iter().all(Node::is_quiet);
+            if is_quiet && self.now.since(self.last_growth) > patience {
+                return Ok(());
+            }
+            if self.now > give_up {
+                return Err(self.fail("the world does not come to rest".to_owned()));
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<Ending, Failure> {
+        let mut nodes = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let Some(database) = node.database() else { return Err(self.fail("a node stays down".to_owned())) };
+            nodes.push(NodeEnding::read(database, node.origin().clone()));
+        }
+        for node in &nodes {
+            self.trace.add(format!("{} ends with {:?} and {}", node.origin, node.vector, node.digest));
+        }
+        Ok(Ending {
+            images: self.nodes.iter_mut().map(Node::image).collect(),
+            nodes,
+            acknowledged: self.acknowledged,
+            transfers: self.transfers,
+            findings: self.findings,
+            trace: self.trace.hasher.finish(),
+            recent: self.trace.recent.into(),
+            virtual_time: self.now,
+        })
+    }
+
+    fn fail(&self, reason: String) -> Failure {
+        Failure {
+            reason,
+            scenario: Box::new(self.scenario.clone()),
+            recent: self.trace.recent.iter().cloned().collect(),
+        }
+    }
+
+    fn at(&mut self, at: Millis, occurrence: Occurrence) {
+        self.under_way += usize::from(matches!(occurrence, Occurrence::Arrives(_)));
+        self.planned += 1;
+        self.events.insert((at, self.planned), occurrence);
+    }
+
+    fn happen(&mut self, occurrence: Occurrence) {
+        match occurrence {
+            Occurrence::Told { node, life, stimulus } => {
+                if self.nodes.get(node).is_some_and(|node| node.life() == life) {
+                    self.tell(node, stimulus);
+                }
+            }
+            Occurrence::Arrives(Message { from, to, exchange, body }) => {
+                self.under_way -= 1;
+                self.trace.add(format!("{} n{from} ─► n{to} #{exchange} {}", self.now, body.line()));
+                self.tell(to, Stimulus::Arrived { from, exchange, body });
+            }
+            Occurrence::Client { node } => {
+                let request = self.workload.draw();
+                self.tell(node, Stimulus::Client(request));
+            }
+            Occurrence::Strikes(fault) => self.suffer(fault),
+            Occurrence::Starts { node } => self.start(node),
+        }
+    }
+
+    fn suffer(&mut self, fault: Fault) {
+        self.trace.add(format!("{} {fault:?}", self.now));
+        match fault {
+            Fault::Crash { node, is_torn, away } => {
+                let has_crashed = self.nodes.get_mut(node).is_some_and(|node| node.crash(is_torn));
+                if has_crashed {
+                    self.at(self.now + away, Occurrence::Starts { node });
+                }
+            }
+            Fault::SetClock { node, skew } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.set_clock(skew);
+                }
+            }
+            Fault::Cut { .. } | Fault::Mend { .. } | Fault::Clog { .. } => self.network.suffer(fault),
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let mut outbox = Outbox::default();
+        if let Some(node) = self.nodes.get_mut(index).filter(|node| !node.is_up()) {
+            node.start(self.now, &mut outbox);
+        }
+        self.carry_out(index, outbox);
+    }
+
+    fn tell(&mut self, index: usize, stimulus: Stimulus) {
+        let mut outbox = Outbox::default();
+        if let Some(node) = self.nodes.get_mut(index) {
+            node.tell(self.now, stimulus, &mut outbox);
+        }
+        self.carry_out(index, outbox);
+    }
+
+    fn carry_out(&mut self, index: usize, outbox: Outbox) {
+        for line in outbox.lines {
+            self.trace.add(format!("{} n{index} {line}", self.now));
+        }
+        for finding in outbox.findings {
+            self.trace.add(format!("{} n{index} {finding}", self.now));
+            self.findings.push(format!("{} n{index}: {finding}", self.now));
+        }
+        if outbox.has_grown {
+            self.last_growth = self.now;
+        }
+        self.acknowledged.extend(outbox.acknowledged);
+        let life = self.nodes.get(index).map_or(0, Node::life);
+        for (after, stimulus) in outbox.later {
+            self.at(self.now + after, Occurrence::Told { node: index, life, stimulus });
+        }
+        for (to, exchange, body) in outbox.sends {
+            for record in body.operations() {
+                let dot = record.clone().into_operation().map(|(_, Operation { dot, .. })| dot);
+                if let Ok(dot) = dot {
+                    let times = self.transfers.entry((dot, to)).or_default();
+                    times.pushed += u64::from(matches!(body, Body::Push(_)));
+                    times.pulled += u64::from(matches!(body, Body::Pulled(_)));
+                }
+            }
+            let body = if self.scenario.as_text { body.through_text() } else { body };
+            for arrival in self.network.arrivals(self.now, index, to) {
+                let message = Message { from: index, to, exchange, body: body.clone() };
+                self.at(arrival, Occurrence::Arrives(message));
+            }
+        }
+        if outbox.has_failed {
+            if let Some(node) = self.nodes.get_mut(index) {
+                node.crash(true);
+            }
+            self.at(self.now + Millis(500), Occurrence::Starts { node: index });
+        }
+    }
+}
