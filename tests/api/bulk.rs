@@ -7,7 +7,8 @@ use crate::node::Node;
 #[tokio::test]
 async fn a_bad_line_is_told_with_its_number_and_the_rest_goes_on() {
     let node = Node::start().await;
-    let lines = "{\"Id\":\"a\",\"n\":1}\n\n{\"Id\":\"b\"\n  \r\n[1]\n{\"n\":2}\n{\"Id\":\"c\",\"n\":3}\r\n{\"Id\":\"d\"}";
+    let lines =
+        "{\"Id\":\"a\",\"n\":1}\n\n{\"Id\":\"b\"\n  \r\n[1]\n{\"n\":2}\n{\"Id\":\"c\",\"n\":3}\r\n{\"Id\":\"d\"}";
     let done = node.ask("POST", "/api/documents/items/bulk").header("Content-Type", "application/x-ndjson").body(lines);
     let done = done.send().await.expect(200);
     let counts = ["Total", "Succeeded", "Failed"].map(|name| done[name].as_u64().unwrap());
@@ -77,7 +78,8 @@ async fn a_body_of_lines_may_be_longer_than_any_other_and_a_line_may_not() {
         settings.limits.document_bytes_max = 1_000;
     })
     .await;
-    let mut lines: Vec<String> = (0..1_000).map(|n| json!({"Id": n.to_string(), "text": "x".repeat(100)}).to_string()).collect();
+    let mut lines: Vec<String> =
+        (0..1_000).map(|n| json!({"Id": n.to_string(), "text": "x".repeat(100)}).to_string()).collect();
     lines[500] = json!({"Id": "500", "text": "x".repeat(5_000)}).to_string();
     let done = node.post("/api/documents/items/bulk?results=errors", lines.join("\n")).await.expect(200);
     assert_eq!(done["Succeeded"].as_u64(), Some(999));

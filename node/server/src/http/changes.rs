@@ -146,7 +146,12 @@ pub async fn changes(
     let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(CHANGES_DEFAULT).min(CHANGES_MAX);
     let deadline = clock::monotonic() + wait(parameters.wait.as_deref())?;
     let stretch = wait_for(&app, &database, &mut newest, after, &filter, limit, deadline).await?;
-    Ok(wire::json(&ChangePage { changes: stretch.changes, next: stretch.through.0, has_more: stretch.has_more, log_id }))
+    Ok(wire::json(&ChangePage {
+        changes: stretch.changes,
+        next: stretch.through.0,
+        has_more: stretch.has_more,
+        log_id,
+    }))
 }
 
 /// Which changes are told, and how much of them.
