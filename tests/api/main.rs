@@ -12,4 +12,5 @@ mod changes;
 mod documents;
 mod keys;
 mod node_routes;
+mod studio;
 mod transactions;

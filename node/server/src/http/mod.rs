@@ -36,6 +36,7 @@ pub mod cluster;
 pub mod replication;
 pub mod hints;
 pub mod openapi;
+pub mod studio;
 
 use std::sync::Arc;
 
@@ -67,6 +68,7 @@ pub fn routes(app: App) -> Router {
         .merge(replication::routes())
         .merge(hints::routes())
         .merge(openapi::routes(&description))
+        .merge(studio::routes())
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::unknown_method)
         .layer(DefaultBodyLimit::max(app.settings.limits.request_bytes_max))
