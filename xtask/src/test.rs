@@ -1,14 +1,15 @@
 //! `cargo xtask test`: every check and every test there is, as CI runs them.
 //!
 //! ```text
-//!   format ─► clippy ─► docs ─► tests ─► doc tests ─► dependencies
+//!   format ─► clippy ─► docs ─► tests ─► doc tests ─► dependencies ─► studio: packages, types, tests
 //! ```
 //!
 //! **What stays true.** A failing step stops no other, so that one run tells everything. The last line is a result in
 //! the words of Rust's own test runner, in which each step that is no test counts as one. The exit code is 0 only if
 //! nothing failed.
 //!
-//! **What it does not do.** It installs nothing and changes no file: `.ci/run` and the developer do that.
+//! **What it does not do.** It installs nothing on the machine and changes no file that is kept: `.ci/run` and the
+//! developer do that. Studio's packages go into `studio/node_modules`.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -53,12 +54,22 @@ pub(crate) fn run(args: TestArgs) -> ExitCode {
 /// One command, and how its success is counted.
 struct Step {
     name: &'static str,
+    program: Program,
     arguments: Vec<&'static str>,
     environment: Vec<(&'static str, &'static str)>,
     /// Whether the output tells of single tests. Any other step counts as one.
     counts_tests: bool,
     /// Why it cannot run on this machine, and what to install if that is wanted.
     missing: Option<&'static str>,
+}
+
+/// Who carries a step out, and where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Program {
+    /// Cargo, at the top of the workspace.
+    Cargo,
+    /// npm, in `studio/`.
+    Npm,
 }
 
 /// All steps, the cheapest first.
@@ -90,12 +101,38 @@ fn steps(quick: bool) -> Vec<Step> {
         }
         steps.push(deny);
     }
+    steps.extend(studio_steps(quick));
+    steps
+}
+
+/// The steps of the web interface.
+fn studio_steps(quick: bool) -> Vec<Step> {
+    let packages = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+    let mut steps = vec![Step::check("packages", &packages)];
+    if !quick {
+        steps.push(Step::check("studio types", &["run", "check"]));
+    }
+    steps.push(Step::tests("studio tests", &["test"]));
+    let is_here = Program::Npm.is_installed();
+    for step in &mut steps {
+        step.program = Program::Npm;
+        if !is_here {
+            step.missing = Some("npm is not here; Node.js 18 or newer with npm adds the checks of Studio.");
+        }
+    }
     steps
 }
 
 impl Step {
     fn check(name: &'static str, arguments: &[&'static str]) -> Self {
-        Self { name, arguments: arguments.to_vec(), environment: Vec::new(), counts_tests: false, missing: None }
+        Self {
+            name,
+            program: Program::Cargo,
+            arguments: arguments.to_vec(),
+            environment: Vec::new(),
+            counts_tests: false,
+            missing: None,
+        }
     }
 
     fn tests(name: &'static str, arguments: &[&'static str]) -> Self {
@@ -105,13 +142,17 @@ impl Step {
     /// The command as a person would type it.
     fn shown(&self) -> String {
         let variables = self.environment.iter().map(|(name, value)| format!("{name}=\"{value}\" "));
-        format!("{}cargo {}", variables.collect::<String>(), self.arguments.join(" "))
+        let program = match self.program {
+            Program::Cargo => "cargo",
+            Program::Npm => "npm --prefix studio",
+        };
+        format!("{}{program} {}", variables.collect::<String>(), self.arguments.join(" "))
     }
 
     fn run(&self) -> Report {
         let started = Instant::now();
         let output = Output::default();
-        let exited_well = match cargo(&self.arguments, &self.environment).spawn() {
+        let exited_well = match self.program.command(&self.arguments, &self.environment).spawn() {
             Ok(mut child) => {
                 let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
                 std::thread::scope(|scope| {
@@ -121,7 +162,7 @@ impl Step {
                 child.wait().is_ok_and(|status| status.success())
             }
             Err(error) => {
-                output.keep(format!("cargo could not be started: {error}"));
+                output.keep(format!("{} could not be started: {error}", self.shown()));
                 false
             }
         };
@@ -260,14 +301,20 @@ fn telling_lines(lines: &[String]) -> &[String] {
     lines.get(start..end).unwrap_or_default()
 }
 
-/// Adds up the result lines of nextest (`Summary [0.1s] 5 tests run: 4 passed, 1 failed, 2 skipped`) and of Rust's own
-/// runner (`test result: ok. 5 passed; 0 failed; 1 ignored; ...`).
+/// Adds up the result lines of nextest (`Summary [0.1s] 5 tests run: 4 passed, 1 failed, 2 skipped`), of Rust's own
+/// runner (`test result: ok. 5 passed; 0 failed; 1 ignored; ...`) and of Node's (`# pass 5`).
 fn count_tests(lines: &[String]) -> Tests {
+    let told = |word: &str| -> u64 {
+        let numbers =
+            lines.iter().filter_map(|line| line.strip_prefix("# ")?.strip_prefix(word)?.trim().parse::<u64>().ok());
+        numbers.sum::<u64>()
+    };
+    let node = Tests { passed: told("pass "), failed: told("fail "), skipped: told("skipped ") };
     let results = lines.iter().filter(|line| {
         let line = line.trim_start();
         line.starts_with("test result: ") || (line.starts_with("Summary [") && line.contains("run:"))
     });
-    results.fold(Tests::default(), |sum, line| Tests {
+    results.fold(node, |sum, line| Tests {
         passed: sum.passed + number_before(line, "passed"),
         failed: sum.failed
             + ["failed", "timed out", "exec failed"].iter().map(|word| number_before(line, word)).sum::<u64>(),
@@ -299,19 +346,40 @@ fn without_colour(line: &str) -> String {
 }
 
 fn is_installed(subcommand: &str) -> bool {
-    let mut probe = cargo(&[subcommand, "--version"], &[]);
+    answers(Program::Cargo.command(&[subcommand, "--version"], &[]))
+}
+
+/// Whether a command can be run, and runs well.
+fn answers(mut probe: Command) -> bool {
     probe.stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }
 
-/// Cargo at the top of the workspace, as if it were called from a plain shell.
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() {
-        command.current_dir(root);
+impl Program {
+    fn is_installed(self) -> bool {
+        answers(self.command(&["--version"], &[]))
     }
+
+    /// The program in its folder, as if it were called from a plain shell.
+    fn command(self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+        let (program, folder) = match self {
+            Program::Cargo => (std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")), "."),
+            Program::Npm => (OsString::from(if cfg!(windows) { "npm.cmd" } else { "npm" }), "studio"),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() {
+            command.current_dir(root.join(folder));
+        }
+        plain(&mut command);
+        command.envs(environment.iter().copied());
+        let _ = std::io::stdout().flush();
+        command
+    }
+}
+
+/// Takes away what this program's own surroundings would tell a command.
+fn plain(command: &mut Command) {
     // What `cargo run` tells this program about itself would make build scripts believe that their surroundings have
     // changed, and rebuild what is built.
     for (name, _) in std::env::vars_os() {
@@ -323,9 +391,6 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         command.env("CARGO_TERM_COLOR", "always");
     }
-    command.envs(environment.iter().copied());
-    let _ = std::io::stdout().flush();
-    command
 }
 
 #[cfg(test)]
@@ -341,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_both_runners_are_counted() {
+    fn results_of_every_runner_are_counted() {
         let nextest =
             lines("     Summary [   0.012s] 7 tests run: 5 passed (1 slow), 1 failed, 1 timed out, 3 skipped");
         assert_eq!(count_tests(&nextest), Tests { passed: 5, failed: 2, skipped: 3 });
@@ -352,6 +417,8 @@ mod tests {
              test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
         );
         assert_eq!(count_tests(&cargo), Tests { passed: 7, failed: 1, skipped: 1 });
+        let node = lines("# Subtest: pass 9\n# tests 17\n# suites 0\n# pass 15\n# fail 1\n# cancelled 0\n# skipped 1");
+        assert_eq!(count_tests(&node), Tests { passed: 15, failed: 1, skipped: 1 });
     }
 
     #[test]
