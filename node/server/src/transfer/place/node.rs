@@ -33,6 +33,9 @@ const REQUESTS_MAX: usize = 4;
 const TRIES_MAX: u32 = 8;
 const WAIT_FIRST: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How a key and the cluster's secret are given.
+const KEY_FLAGS: &str = "--key or in HOLDFAST_KEY";
+const SECRET_FLAGS: &str = "--replication-key or in HOLDFAST_REPLICATION_KEY";
 /// Documents in one page of an export.
 const PAGE_DOCUMENTS: usize = 1_000;
 
@@ -105,7 +108,7 @@ impl NodeClient {
             if let Some(database) = &self.database {
                 request = request.header("Database", database);
             }
-            for (name, secret) in secrets {
+            for (name, secret) in secrets.iter().filter(|(_, secret)| !secret.is_blank()) {
                 request = request.header(*name, secret.expose());
             }
             if let Some(body) = &body {
@@ -117,7 +120,8 @@ impl NodeClient {
                     let status = response.status();
                     let is_passing = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
                     let asked = retry_after(&response);
-                    let error = self.refusal(status, response).await;
+                    let key = if secrets.is_empty() { KEY_FLAGS } else { SECRET_FLAGS };
+                    let error = self.refusal(status, response, key).await;
                     if !is_passing {
                         return Err(error);
                     }
@@ -143,14 +147,14 @@ impl NodeClient {
         PlaceError::new(format!("{} cannot be reached: {why}", self.url))
     }
 
-    async fn refusal(&self, status: StatusCode, response: Response) -> PlaceError {
+    async fn refusal(&self, status: StatusCode, response: Response, key: &str) -> PlaceError {
         let body = self.body_of(response).await.unwrap_or_default();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let said = ["detail", "Error", "error", "title"].iter().find_map(|name| body.get(*name)?.as_str());
         let advice = match status {
-            StatusCode::UNAUTHORIZED => " Give the key with --key or in HOLDFAST_KEY.",
-            StatusCode::NOT_FOUND if said.is_none() => " Is it a Holdfast node?",
-            _ => "",
+            StatusCode::UNAUTHORIZED => format!(" Give it with {key}."),
+            StatusCode::NOT_FOUND if said.is_none() => " Is it a Holdfast node?".to_owned(),
+            _ => String::new(),
         };
         PlaceError::new(format!("{} answered {status}: {}{advice}", self.url, said.unwrap_or("no reason was given.")))
     }
