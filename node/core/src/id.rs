@@ -121,11 +121,10 @@ impl fmt::Display for CollectionName {
 
 /// Whether a collection name belongs to the node itself, in any case.
 fn is_reserved(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    lower == CACHE_COLLECTION
-        || lower.starts_with("_sys_")
-        || lower.starts_with('$')
-        || SYSTEM_COLLECTIONS.contains(&lower.as_str())
+    name.eq_ignore_ascii_case(CACHE_COLLECTION)
+        || name.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("_sys_"))
+        || name.starts_with('$')
+        || SYSTEM_COLLECTIONS.iter().any(|system| name.eq_ignore_ascii_case(system))
 }
 
 /// Id of a document within its collection: any non-empty text up to 512 bytes. Case counts.

@@ -148,7 +148,7 @@ impl Database {
     pub fn view(&self) -> Result<ReadView, StorageError> {
         // The transaction comes first: origins only grow, so the later list knows all its numbers.
         let transaction = self.shared.data.begin_read()?;
-        Ok(ReadView::new(transaction, self.shared.origins.snapshot()))
+        ReadView::new(transaction, self.shared.origins.snapshot())
     }
 
     /// A look at the log.

@@ -9,7 +9,7 @@ use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::limits::PAGE_BYTES_TARGET;
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Origin, Position};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
 use crate::record::document::{decode, decode_shown, key, parse_key};
@@ -20,6 +20,7 @@ use crate::tables::{COLLECTIONS, DOCUMENTS, STATE, STATE_KEY};
 #[derive(Debug)]
 pub struct ReadView {
     transaction: ReadTransaction,
+    documents: ReadOnlyTable<&'static [u8], &'static [u8]>,
     origins: Arc<Vec<Origin>>,
 }
 
@@ -48,8 +49,9 @@ pub struct Page {
 }
 
 impl ReadView {
-    pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Self {
-        Self { transaction, origins }
+    pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
+        let documents = transaction.open_table(DOCUMENTS)?;
+        Ok(Self { transaction, documents, origins })
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -58,9 +60,8 @@ impl ReadView {
 
     /// A document, deleted ones included; `None` when nothing was ever written under the id.
     pub fn document(&self, collection: &CollectionName, id: &DocumentId) -> Result<Option<Document>, StorageError> {
-        let table = self.transaction.open_table(DOCUMENTS)?;
         let key = key(collection, id);
-        let row = table.get(key.as_slice())?;
+        let row = self.documents.get(key.as_slice())?;
         row.map(|bytes| read_document(bytes.value(), &key)).transpose()
     }
 
@@ -70,9 +71,8 @@ impl ReadView {
         collection: &CollectionName,
         id: &DocumentId,
     ) -> Result<Option<(DocumentState, Position)>, StorageError> {
-        let table = self.transaction.open_table(DOCUMENTS)?;
         let key = key(collection, id);
-        let row = table.get(key.as_slice())?;
+        let row = self.documents.get(key.as_slice())?;
         row.map(|bytes| decode(bytes.value(), &key, &self.origins)).transpose()
     }
 
@@ -86,7 +86,6 @@ impl ReadView {
         skip: usize,
         take: usize,
     ) -> Result<Page, StorageError> {
-        let table = self.transaction.open_table(DOCUMENTS)?;
         let (first, end) = collection_range(collection);
         let start = match after {
             Some(id) => Bound::Excluded(key(collection, id)),
@@ -95,7 +94,7 @@ impl ReadView {
         let range = (start.as_ref().map(Vec::as_slice), Bound::Excluded(end.as_slice()));
         let mut page = Page::default();
         let (mut skipped, mut bytes_read) = (0, 0);
-        for row in table.range::<&[u8]>(range)? {
+        for row in self.documents.range::<&[u8]>(range)? {
             let (key, bytes) = row?;
             let shown = decode_shown(bytes.value(), key.value())?;
             let Some(text) = shown.text else { continue };

@@ -61,6 +61,8 @@ pub(super) struct Handle {
     pub(super) name: DatabaseName,
     pub(super) counts: WriterCounts,
     database: ArcSwapOption<Database>,
+    /// What the newest commit shows. Readers share it: opening a look of their own costs more than a read.
+    view: ArcSwapOption<ReadView>,
     standing: ArcSwap<Standing>,
     newest: watch::Sender<Position>,
     /// Shared by all databases: one of them has grown.
@@ -73,6 +75,7 @@ impl Handle {
             name,
             counts: WriterCounts::default(),
             database: ArcSwapOption::empty(),
+            view: ArcSwapOption::empty(),
             standing: ArcSwap::from_pointee(Standing::Open),
             newest: watch::Sender::new(Position::START),
             activity,
@@ -80,7 +83,15 @@ impl Handle {
     }
 
     pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
+        self.view.store(None);
         self.database.store(database);
+    }
+
+    /// Shows readers what the newest commit has made. Comes before the answers: who was answered reads it.
+    pub(super) fn refresh_view(&self) {
+        let database = self.database.load();
+        let view = database.as_ref().and_then(|database| database.view().ok());
+        self.view.store(view.map(Arc::new));
     }
 
     pub(super) fn set_standing(&self, standing: Standing) {
@@ -117,9 +128,12 @@ impl OpenDatabase {
         Ok(self.database()?.log_id())
     }
 
-    /// A consistent look at the documents.
-    pub fn view(&self) -> Result<ReadView, StorageError> {
-        self.database()?.view()
+    /// A consistent look at the documents, as the newest commit has made them.
+    pub fn view(&self) -> Result<Arc<ReadView>, StorageError> {
+        match self.handle.view.load_full() {
+            Some(view) => Ok(view),
+            None => self.database()?.view().map(Arc::new),
+        }
     }
 
     /// A consistent look at the log.

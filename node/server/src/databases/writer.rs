@@ -159,6 +159,9 @@ impl WriterThread {
         match writer.commit(&mut moment, requests) {
             Ok(answers) => {
                 let after = writer.state().position;
+                if after > before {
+                    self.handle.refresh_view();
+                }
                 // A receiver that has gone away has lost interest, not the write.
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
                 if after > before {
@@ -237,6 +240,7 @@ impl Handle {
     pub(super) fn take_in(&self, opened: Opened) -> Writer {
         let position = opened.writer.state().position;
         self.set_database(Some(Arc::new(Database::clone(&opened.database))));
+        self.refresh_view();
         self.set_standing(Standing::Open);
         self.announce(position);
         opened.writer

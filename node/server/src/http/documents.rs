@@ -6,6 +6,8 @@
 use std::fmt::Write;
 
 use axum::body::{Body, Bytes};
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -195,7 +197,7 @@ fn key_page(page: Page, with_reserved: bool) -> Response {
 /// An array that is read and sent step by step, from one look at the database.
 struct Listing {
     app: App,
-    view: Option<ReadView>,
+    view: Option<Arc<ReadView>>,
     collection: CollectionName,
     left: usize,
     with_reserved: bool,
