@@ -61,8 +61,8 @@ async fn each_verb_does_its_own() {
 #[tokio::test]
 async fn a_later_line_wins_over_an_earlier_one_across_chunks() {
     let node = Node::start().await;
-    let lines: String = (0..10_000).map(|n| format!("{{\"Id\":\"{}\",\"n\":{n}}}\n", n % 7)).collect();
-    let done = node.post("/api/documents/items/bulk", lines).await.expect(200);
+    let lines: Vec<String> = (0..10_000).map(|n| format!("{{\"Id\":\"{}\",\"n\":{n}}}", n % 7)).collect();
+    let done = node.post("/api/documents/items/bulk", lines.join("\n")).await.expect(200);
     assert_eq!(done["Succeeded"].as_u64(), Some(10_000));
     assert_eq!(done["Results"].as_array().unwrap().len(), 10_000);
     for id in 0..7_u64 {

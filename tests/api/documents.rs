@@ -135,8 +135,8 @@ async fn lists_page_by_place_and_by_key() {
 #[tokio::test]
 async fn a_long_list_is_streamed_whole() {
     let node = Node::start().await;
-    let lines: String = (0..1_234).map(|index| format!("{{\"Id\":\"{index:05}\"}}\n")).collect();
-    node.post("/api/documents/items/bulk", lines).await.expect(200);
+    let lines: Vec<String> = (0..1_234).map(|index| format!("{{\"Id\":\"{index:05}\"}}")).collect();
+    node.post("/api/documents/items/bulk", lines.join("\n")).await.expect(200);
     let all = node.get("/api/documents/items?take=10000").await.expect(200);
     let ids: Vec<&str> = all.as_array().unwrap().iter().map(|item| item["Id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 1_234);

@@ -113,20 +113,16 @@ pub async fn changes(
     let mut newest = database.newest();
     let is_feed = wants_feed(&headers);
     let last_seen = if is_feed { headers.get(LAST_EVENT_ID).map(position_of_event).transpose()? } else { None };
-    let after = match last_seen {
-        Some(position) => position,
-        None => since(parameters.since.as_deref(), *newest.borrow_and_update())?,
+    let begin = match last_seen {
+        Some(position) => Begin::After(position),
+        None => since(parameters.since.as_deref())?,
     };
     let filter = Filter {
         collection: parameters.collection.as_deref().map(CollectionName::parse).transpose()?,
         with_documents: parameters.include_documents.unwrap_or(true),
     };
-    let log_id = app
-        .scan({
-            let database = Arc::clone(&database);
-            move || check_start(&database, after)
-        })
-        .await??;
+    let look = Arc::clone(&database);
+    let (after, log_id) = app.scan(move || start(&look, begin)).await??;
     if parameters.log_id.is_some_and(|known| known != log_id) {
         return Err(gone("log-replaced", "The database was restored or made anew: its positions count another log."));
     }
@@ -230,10 +226,23 @@ async fn read(
     .await
 }
 
-/// Checks that the log goes on after a position; gives the log's id.
-fn check_start(database: &OpenDatabase, after: Position) -> Result<Result<String, ApiError>, StorageError> {
+/// Where a reader wants to begin.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// After a position.
+    After(Position),
+    /// After everything that the log holds.
+    Now,
+}
+
+/// The position after which a reader begins, if the log goes on from there, and the log's id.
+fn start(database: &OpenDatabase, begin: Begin) -> Result<Result<(Position, String), ApiError>, StorageError> {
     let log = database.log()?;
     let (oldest, newest) = (log.oldest()?, log.newest()?);
+    let after = match begin {
+        Begin::After(position) => position,
+        Begin::Now => newest,
+    };
     if after > newest {
         return Ok(Err(gone(
             "position-unknown",
@@ -247,7 +256,7 @@ fn check_start(database: &OpenDatabase, after: Position) -> Result<Result<String
         )
         .with_field("OldestAvailableLogSequence", oldest.0)));
     }
-    Ok(Ok(format!("{:016x}", database.log_id()?)))
+    Ok(Ok((after, format!("{:016x}", database.log_id()?))))
 }
 
 fn gone(code: &'static str, what: impl std::fmt::Display) -> ApiError {
@@ -258,11 +267,11 @@ fn gone(code: &'static str, what: impl std::fmt::Display) -> ApiError {
     )
 }
 
-fn since(text: Option<&str>, newest: Position) -> Result<Position, ApiError> {
+fn since(text: Option<&str>) -> Result<Begin, ApiError> {
     match text {
-        None => Ok(Position::START),
-        Some(text) if text.eq_ignore_ascii_case("now") => Ok(newest),
-        Some(text) => text.parse().map(Position).map_err(|_| {
+        None => Ok(Begin::After(Position::START)),
+        Some(text) if text.eq_ignore_ascii_case("now") => Ok(Begin::Now),
+        Some(text) => text.parse().map(Position).map(Begin::After).map_err(|_| {
             ApiError::bad_request("invalid-parameter", "The parameter 'since' must be a position such as 17, or 'now'.")
         }),
     }
@@ -353,8 +362,10 @@ impl Feed {
     }
 
     async fn wait(&mut self) -> Option<()> {
+        let mut databases = self.app.databases.changed();
         tokio::select! {
             changed = self.newest.changed() => changed.ok(),
+            changed = databases.changed() => changed.ok(),
             () = tokio::time::sleep(KEY_LOOKED_AT_EVERY) => Some(()),
             () = self.app.shutdown.wait() => None,
         }
