@@ -1,6 +1,9 @@
 //! Whatever a caller gets wrong is told with the right status, changes nothing and is never a 500.
 
-use crate::node::Node;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::node::{Node, ROOT};
 
 #[tokio::test]
 async fn bodies_that_are_no_document_are_refused_with_their_mistake() {
@@ -126,4 +129,22 @@ async fn every_error_names_its_request() {
     let answer = node.ask("GET", "/nowhere").header("X-Request-Id", "till-7").send().await;
     assert_eq!(answer.header("x-request-id"), "till-7");
     assert_eq!(answer.json()["instance"], "till-7");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_and_changes_nothing() {
+    let node = Node::start_with(Vec::new(), |settings| settings.limits.body_read_timeout_seconds = 1).await;
+    for path in ["/api/documents/orders/a", "/api/documents/orders/bulk"] {
+        let method = if path.ends_with("bulk") { "POST" } else { "PUT" };
+        let mut socket = TcpStream::connect(node.url.trim_start_matches("http://")).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nApiKey: {ROOT}\r\nDatabase: shop\r\nContent-Length: 50\r\n\r\n{{\"Id\""
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"body-too-slow\""), "{answer}");
+    }
+    assert_eq!(node.get("/api/databases").await.text, "[]");
 }

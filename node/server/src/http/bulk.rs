@@ -48,6 +48,7 @@ use crate::http::parameters::Parameters;
 use crate::http::place::CollectionPath;
 use crate::http::preconditions::Guard;
 use crate::http::refusal::not_submitted;
+use crate::http::slow_body::broken_off;
 use crate::http::{documents, extract, writes};
 
 /// Chunks under way at the writer.
@@ -258,8 +259,6 @@ async fn next_piece(body: &mut axum::body::BodyDataStream) -> Result<Option<byte
     match body.next().await {
         None => Ok(None),
         Some(Ok(piece)) => Ok(Some(piece)),
-        Some(Err(_)) => {
-            Err(ApiError::bad_request("incomplete-body", "The body broke off before its end. Send the request again."))
-        }
+        Some(Err(error)) => Err(broken_off(&error)),
     }
 }

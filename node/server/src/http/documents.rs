@@ -124,7 +124,7 @@ pub async fn read(
         wire::json_text(text)
     };
     let headers = response.headers_mut();
-    headers.extend(wire::etag(document.version).map(|tag| (ETAG, tag)));
+    headers.extend(wire::etag(&version).map(|tag| (ETAG, tag)));
     headers.extend(wire::http_date(document.stamp.millis()).map(|date| (LAST_MODIFIED, date)));
     Ok(response)
 }

@@ -1,14 +1,16 @@
-//! Around every route: requests are counted and timed, and browsers are told what they may call from elsewhere.
+//! Around every route: requests are counted and timed, bodies must arrive in time, and browsers are told what they
+//! may call from elsewhere.
 //!
 //! Browsers may call from the origins of `Studio:CorsOrigins`; where that is empty, from any page of this very
 //! machine. Credentials are never allowed, so that a page can use only a key that it holds itself.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::header::{
@@ -21,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 
 use crate::clock;
+use crate::http::slow_body::timed;
 use crate::telemetry::metrics::{Metrics, RouteClass};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
@@ -33,12 +36,14 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub struct EdgeLayer {
     metrics: Arc<Metrics>,
     origins: Arc<[String]>,
+    body_time_max: Duration,
 }
 
 impl EdgeLayer {
-    /// Counts into `metrics` and lets browsers call from `origins`.
-    pub fn new(metrics: Arc<Metrics>, origins: &[String]) -> Self {
-        Self { metrics, origins: origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect() }
+    /// Counts into `metrics`, lets browsers call from `origins`, and gives bodies so long to arrive.
+    pub fn new(metrics: Arc<Metrics>, origins: &[String], body_time_max: Duration) -> Self {
+        let origins = origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
+        Self { metrics, origins, body_time_max }
     }
 
     /// The origin of a request, if browsers may call from there.
@@ -87,7 +92,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> EdgeFuture<S::Future> {
+    fn call(&mut self, mut request: Request) -> EdgeFuture<S::Future> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let class = RouteClass::of(is_read, request.uri().path());
         let origin = self.edge.allowed_origin(request.headers());
@@ -97,7 +102,12 @@ where
         let answer = (is_question && is_from_page).then(|| preflight(request.headers()));
         let inner = match answer {
             Some(answer) => Inner::Answered(Some(answer)),
-            None => Inner::Running(Box::pin(self.inner.call(request))),
+            None => {
+                let is_read_in_pieces = request.uri().path().ends_with("/bulk");
+                let body = mem::take(request.body_mut());
+                *request.body_mut() = timed(body, self.edge.body_time_max, is_read_in_pieces);
+                Inner::Running(Box::pin(self.inner.call(request)))
+            }
         };
         self.edge.metrics.begin();
         let count = Count { metrics: Arc::clone(&self.edge.metrics), class, began: clock::monotonic(), status: None };
@@ -188,7 +198,7 @@ mod tests {
 
     fn allows(origins: &[&str], origin: &str) -> bool {
         let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
-        let edge = EdgeLayer::new(Arc::default(), &origins);
+        let edge = EdgeLayer::new(Arc::default(), &origins, Duration::from_secs(1));
         let headers: HeaderMap = [(ORIGIN, origin.parse().unwrap())].into_iter().collect();
         edge.allowed_origin(&headers).is_some()
     }

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::http::error::{ApiError, quoted};
+use crate::http::slow_body::broken_off;
 
 /// A body of any media type, within the route's limit.
 #[derive(Debug, Clone)]
@@ -116,9 +117,7 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
         Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
             Err(ApiError::too_large("The body is larger than this route takes. Send it in smaller parts."))
         }
-        Err(_) => {
-            Err(ApiError::bad_request("incomplete-body", "The body broke off before its end. Send the request again."))
-        }
+        Err(rejection) => Err(broken_off(&rejection)),
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod error;
 pub mod rate_limit;
 pub mod access;
+pub mod slow_body;
 pub mod extract;
 pub mod parameters;
 pub mod request_id;
@@ -39,6 +40,7 @@ pub mod openapi;
 pub mod studio;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -62,7 +64,11 @@ pub fn routes(app: App) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .split_for_parts();
-    let edge = EdgeLayer::new(Arc::clone(&app.metrics), &app.settings.studio.cors_origins);
+    let edge = EdgeLayer::new(
+        Arc::clone(&app.metrics),
+        &app.settings.studio.cors_origins,
+        Duration::from_secs(app.settings.limits.body_read_timeout_seconds),
+    );
     router
         .merge(cluster::routes())
         .merge(replication::routes())

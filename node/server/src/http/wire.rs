@@ -8,7 +8,6 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use holdfast_core::counter::Increment;
-use holdfast_core::document::DocumentVersion;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::json::JsonText;
 use holdfast_core::operation::OperationKind;
@@ -198,18 +197,14 @@ pub fn json_text(text: Vec<u8>) -> Response {
 /// An answer with the version that it is about as its ETag.
 #[must_use]
 pub fn with_etag(mut response: Response, version: &str) -> Response {
-    if let Some(tag) = etag_value(version) {
+    if let Some(tag) = etag(version) {
         response.headers_mut().insert(ETAG, tag);
     }
     response
 }
 
 /// A version as the value of an ETag header.
-pub fn etag(version: DocumentVersion) -> Option<HeaderValue> {
-    etag_value(&version.to_string())
-}
-
-fn etag_value(version: &str) -> Option<HeaderValue> {
+pub fn etag(version: &str) -> Option<HeaderValue> {
     let mut tag = String::with_capacity(version.len() + 2);
     tag.push('"');
     tag.push_str(version);

@@ -84,8 +84,8 @@ pub const LATENCY_BUCKETS_MICROS: [u64; 15] = [
 ];
 
 /// Statuses that are counted apart; the others count as 0.
-pub const STATUSES: [u16; 21] =
-    [200, 101, 204, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 421, 422, 429, 500, 503, 507, 0];
+pub const STATUSES: [u16; 22] =
+    [200, 101, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 421, 422, 429, 500, 503, 507, 0];
 
 /// What a request is about, as far as it matters for how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
