@@ -37,14 +37,76 @@ impl fmt::Display for Millis {
     }
 }
 
+/// A moment by the calendar, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CivilTime {
+    /// Year.
+    pub year: u64,
+    /// Month, from 1.
+    pub month: u64,
+    /// Day of the month, from 1.
+    pub day: u64,
+    /// Day of the week, from 0 for Thursday, on which the epoch began.
+    pub weekday: u64,
+    /// Hour.
+    pub hour: u64,
+    /// Minute.
+    pub minute: u64,
+    /// Second.
+    pub second: u64,
+    /// Millisecond.
+    pub millis: u64,
+}
+
 impl Millis {
-    /// The moment as people and JSON write it: `2026-07-30T10:00:00.123Z`.
-    pub fn to_utc_text(self) -> String {
+    /// The moment by the calendar.
+    pub fn to_civil(self) -> CivilTime {
         let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
         let (year, month, day) = civil_from_days(days);
-        let (hour, minute, second, millis) =
-            (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1_000 % 60, in_day % 1_000);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        CivilTime {
+            year,
+            month,
+            day,
+            weekday: days % 7,
+            hour: in_day / 3_600_000,
+            minute: in_day / 60_000 % 60,
+            second: in_day / 1_000 % 60,
+            millis: in_day % 1_000,
+        }
+    }
+
+    /// The moment as people and JSON write it: `2026-07-30T10:00:00.123Z`.
+    pub fn to_utc_text(self) -> String {
+        let civil = self.to_civil();
+        let mut text = String::with_capacity(24);
+        push_digits(&mut text, civil.year, 4);
+        for (separator, number, digits) in [
+            ('-', civil.month, 2),
+            ('-', civil.day, 2),
+            ('T', civil.hour, 2),
+            (':', civil.minute, 2),
+            (':', civil.second, 2),
+            ('.', civil.millis, 3),
+        ] {
+            text.push(separator);
+            push_digits(&mut text, number, digits);
+        }
+        text.push('Z');
+        text
+    }
+}
+
+/// Appends a number with leading zeros. Every answer carries a date or two: the formatting machinery would
+/// cost more than the read that is answered.
+#[allow(clippy::cast_possible_truncation)] // One digit.
+pub fn push_digits(text: &mut String, number: u64, digits: u32) {
+    if number >= 10u64.saturating_pow(digits) {
+        text.push_str(&number.to_string());
+        return;
+    }
+    for place in (0..digits).rev() {
+        let digit = number / 10u64.pow(place) % 10;
+        text.push(char::from(b'0' + digit as u8));
     }
 }
 

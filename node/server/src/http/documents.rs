@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use holdfast_core::id::{CollectionName, DocumentId};
@@ -26,7 +26,7 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::parameters::Parameters;
 use crate::http::place::{CollectionPath, DocumentPath};
-use crate::http::preconditions::has_version;
+use crate::http::preconditions::{Conditions, has_version};
 use crate::http::refusal::{document_not_found, storage_failed};
 use crate::http::wire::{self, Timestamp};
 
@@ -107,7 +107,7 @@ pub async fn read(
     caller: MayRead,
     DocumentPath { collection, id }: DocumentPath,
     Parameters(parameters): Parameters<ReadParameters>,
-    headers: HeaderMap,
+    Conditions(headers): Conditions,
 ) -> Result<Response, ApiError> {
     let view = app.existing(&caller.database)?.view().map_err(|error| storage_failed(&error))?;
     let found = view.document(&collection, &id).map_err(|error| storage_failed(&error))?;

@@ -3,8 +3,12 @@
 //!
 //! All of it becomes one [`Expect`], which the writer judges in the very transaction that writes.
 
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use axum::http::request::Parts;
 use holdfast_core::access::role::Role;
 use holdfast_core::error::Refusal;
 use holdfast_storage::request::Expect;
@@ -70,6 +74,25 @@ pub fn expected(headers: &HeaderMap, parent_version: Option<String>) -> Result<E
             "contradictory-preconditions",
             "Send one of parentVersion, If-Match and If-None-Match, not several.",
         )),
+    }
+}
+
+/// The headers that make a request conditional, and no others: most requests carry none of them, and copying
+/// all headers for each would cost more than looking.
+#[derive(Debug)]
+pub struct Conditions(pub HeaderMap);
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditions {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let mut conditions = HeaderMap::new();
+        for name in [IF_MATCH, IF_NONE_MATCH] {
+            for value in parts.headers.get_all(&name) {
+                conditions.append(&name, value.clone());
+            }
+        }
+        Ok(Self(conditions))
     }
 }
 

@@ -11,7 +11,7 @@ use holdfast_core::counter::Increment;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::json::JsonText;
 use holdfast_core::operation::OperationKind;
-use holdfast_core::time::Millis;
+use holdfast_core::time::{Millis, push_digits};
 use holdfast_core::vector::Origin;
 use holdfast_storage::record::operation::Logged;
 use holdfast_storage::request::Written;
@@ -216,14 +216,23 @@ pub fn etag(version: &str) -> Option<HeaderValue> {
 pub fn http_date(moment: Millis) -> Option<HeaderValue> {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let weekday = DAYS.get(usize::try_from(moment.0 / 86_400_000 % 7).ok()?)?;
-    // `2026-07-30T10:00:00.123Z`
-    let text = moment.to_utc_text();
-    let (date, time) = text.split_once('T')?;
-    let (year, month_and_day) = date.split_once('-')?;
-    let (month, day) = month_and_day.split_once('-')?;
-    let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
-    HeaderValue::try_from(format!("{weekday}, {day} {month} {year} {} GMT", time.get(..8)?)).ok()
+    let civil = moment.to_civil();
+    let weekday = DAYS.get(usize::try_from(civil.weekday).ok()?)?;
+    let month = MONTHS.get(usize::try_from(civil.month).ok()?.checked_sub(1)?)?;
+    let mut text = String::with_capacity(29);
+    text.push_str(weekday);
+    text.push_str(", ");
+    push_digits(&mut text, civil.day, 2);
+    text.push(' ');
+    text.push_str(month);
+    text.push(' ');
+    push_digits(&mut text, civil.year, 4);
+    for (separator, number) in [(' ', civil.hour), (':', civil.minute), (':', civil.second)] {
+        text.push(separator);
+        push_digits(&mut text, number, 2);
+    }
+    text.push_str(" GMT");
+    HeaderValue::try_from(text).ok()
 }
 
 impl fmt::Display for Timestamp {

@@ -29,7 +29,7 @@ use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::parameters::Parameters;
 use crate::http::place::{CollectionPath, DocumentPath};
-use crate::http::preconditions::{Guard, expected, needs_document};
+use crate::http::preconditions::{Conditions, Guard, expected, needs_document};
 use crate::http::refusal::not_submitted;
 use crate::http::wire::{self, WriteResult};
 
@@ -70,7 +70,7 @@ pub async fn post(
     caller: MayWrite,
     CollectionPath(collection): CollectionPath,
     Parameters(parameters): Parameters<WriteParameters>,
-    headers: HeaderMap,
+    Conditions(headers): Conditions,
     extract::JsonText(body): extract::JsonText,
 ) -> Result<Response, ApiError> {
     let object = parse(body, "POST").await?;
@@ -96,7 +96,7 @@ pub async fn put(
     caller: MayWrite,
     DocumentPath { collection, id }: DocumentPath,
     Parameters(parameters): Parameters<WriteParameters>,
-    headers: HeaderMap,
+    Conditions(headers): Conditions,
     extract::JsonText(body): extract::JsonText,
 ) -> Result<Response, ApiError> {
     let object = parse(body, "PUT").await?;
@@ -147,7 +147,7 @@ pub async fn delete(
     caller: MayDelete,
     DocumentPath { collection, id }: DocumentPath,
     Parameters(parameters): Parameters<WriteParameters>,
-    headers: HeaderMap,
+    Conditions(headers): Conditions,
 ) -> Result<Response, ApiError> {
     let expect = expected(&headers, parameters.parent_version.clone())?;
     let database = app.existing(&caller.database)?;
