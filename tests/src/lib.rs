@@ -10,6 +10,8 @@
 //!   checkers  what must be true when a world has come to rest, one file each
 //!   node      the real database and the real sync sessions, without sockets, threads or a clock
 //!   world     nodes, clients and network under a virtual clock
+//!
+//!   cluster   real nodes in real processes, and the lines between them
 //! ```
 //!
 //! The tests themselves are in the folders beside `src`, one folder per promise they check.
@@ -23,3 +25,5 @@ pub mod workload;
 pub mod checkers;
 pub mod node;
 pub mod world;
+
+pub mod cluster;

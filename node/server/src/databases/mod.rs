@@ -6,6 +6,7 @@
 mod open_database;
 mod writer;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -283,13 +284,16 @@ impl Databases {
         let origin = opened.writer.origin().clone();
         let writer = handle.take_in(opened);
         let (directory, options, again) = (Arc::clone(&self.directory), self.options, name.clone());
-        let probed = Arc::clone(&self.directory);
+        let (probed, measured) = (Arc::clone(&self.directory), Arc::clone(&self.directory));
         let thread = WriterThread {
             handle: Arc::clone(&handle),
             queue: jobs,
             // Only ever opened again because an error of the disk has stopped it.
             open: Box::new(move || open_believably(&directory, &again, Options { is_after_failure: true, ..options })),
             probe: Box::new(move |bytes| probe_room(&probed, bytes)),
+            room: Box::new(move || measured.room_bytes()),
+            room_bytes_min: room_bytes_min(self.options),
+            is_short_of_room: Cell::new(false),
         };
         let spawned = std::thread::Builder::new()
             .name(format!("writer {name}"))
@@ -309,6 +313,13 @@ fn open_believably(directory: &DataDirectory, name: &DatabaseName, options: Opti
     std::panic::catch_unwind(open).unwrap_or_else(|_| {
         Err(StorageError::damaged(format!("a file of database '{name}'"), "the store gave up on it"))
     })
+}
+
+/// Room that must be left on the disk before anything is written: what was acknowledged and is in the log alone must
+/// still find its way into the data, whose pages are written anew before the old ones are free.
+fn room_bytes_min(options: Options) -> u64 {
+    const ROOM_BYTES_BASE: u64 = 16 * 1024 * 1024;
+    ROOM_BYTES_BASE.saturating_add(2 * options.undurable_bytes_max as u64)
 }
 
 /// Whether so many bytes find room in the directory.

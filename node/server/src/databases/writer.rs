@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Must stay true: nobody is answered before the fsync; a full queue refuses at once instead of growing;
-//! after an error of the disk nothing is written until the database has been opened again.
+//! after an error of the disk nothing is written until the database has been opened again; a disk that fills up
+//! refuses writes and loses no reader.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -66,6 +68,12 @@ pub(super) struct WriterThread {
     pub(super) open: Open,
     /// Writes a few bytes beside the database, to see whether a full disk has room again.
     pub(super) probe: Box<dyn Fn(usize) -> Result<(), StorageError> + Send>,
+    /// Bytes that the disk has left, where the system tells.
+    pub(super) room: Box<dyn Fn() -> Option<u64> + Send>,
+    /// With less room than this nothing is written.
+    pub(super) room_bytes_min: u64,
+    /// Whether the disk was so short of room at the last look.
+    pub(super) is_short_of_room: Cell<bool>,
 }
 
 /// Why a run of the writer ended.
@@ -154,6 +162,13 @@ impl WriterThread {
         let counts = &self.handle.counts;
         let (requests, replies): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         counts.waiting.fetch_sub(requests.len() as u64, Ordering::Relaxed);
+        if self.is_out_of_room() {
+            let refusal = SubmitError::NotWritten { reason: "the disk is nearly full".to_owned(), is_disk_full: true };
+            for reply in replies {
+                drop(reply.send(Err(refusal.clone())));
+            }
+            return None;
+        }
         let before = writer.state().position;
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
         match writer.commit(&mut moment, requests) {
@@ -183,6 +198,21 @@ impl WriterThread {
                 Some(end)
             }
         }
+    }
+
+    /// Whether the disk has too little room to write. A store that meets the end of its disk must be opened again, which needs room
+    /// too: so writing stops before that, and reading never does.
+    fn is_out_of_room(&self) -> bool {
+        let is_short = (self.room)().is_some_and(|room| room < self.room_bytes_min);
+        if self.is_short_of_room.replace(is_short) != is_short {
+            let (database, room_bytes_min) = (&self.handle.name, self.room_bytes_min);
+            if is_short {
+                tracing::error!(%database, room_bytes_min, "the disk is nearly full: writes are refused, reads go on");
+            } else {
+                tracing::warn!(%database, "there is room on the disk again");
+            }
+        }
+        is_short
     }
 
     fn failed(&self, error: &StorageError) -> End {

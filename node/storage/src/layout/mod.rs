@@ -100,6 +100,11 @@ impl DataDirectory {
         &self.path
     }
 
+    /// Bytes that the disk has left for us; `None` where the system does not tell.
+    pub fn room_bytes(&self) -> Option<u64> {
+        fs4::available_space(&self.path).ok()
+    }
+
     /// Who writes here.
     pub fn origin(&self) -> &Origin {
         &self.origin

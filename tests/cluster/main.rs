@@ -1,0 +1,21 @@
+//! Nodes as their users have them: real processes on real disks, killed, cut off, filled up and led astray.
+//!
+//! Each test is a story and has nodes of its own on free ports. `HOLDFAST_WORLDS=50` makes the long run of those that
+//! depend on chance.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+// Processes are stopped and held by signals, which Windows does not have.
+#![cfg(unix)]
+
+mod ledger;
+
+mod chain;
+mod damage;
+mod dropped_database;
+mod full_disk;
+mod keys;
+mod kills;
+mod one_way;
+mod start_and_stop;
+mod troubled_peers;
+mod two_nodes;
