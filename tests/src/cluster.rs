@@ -30,8 +30,9 @@ pub const ROOT_KEY: &str = "Rk-7f3a91-root-of-the-tests";
 /// What the nodes of a test share.
 pub const CLUSTER_KEY: &str = "Ck-52d0be-cluster-of-the-tests";
 
-/// How long anything may take that is expected to happen. Far more than it takes, for machines that are busy.
-pub const SOON: Duration = Duration::from_secs(60);
+/// How long anything may take that is expected to happen. Far more than it takes, for machines that are busy; less than
+/// the time between two sweeps, which would hide that something was not noticed when it happened.
+pub const SOON: Duration = Duration::from_secs(45);
 /// How long a node may take to start or to stop.
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks at something that is waited for.
@@ -360,7 +361,14 @@ pub fn wait_until_equal(nodes: &[&Node], database: &str) -> impl Future<Output =
                 digests.push(node.client(database).digest().await?);
             }
             let is_equal = digests.windows(2).all(|pair| pair.first() == pair.last());
-            if is_equal { Ok(()) } else { Err(format!("digests {digests:?}")) }
+            if is_equal {
+                return Ok(());
+            }
+            let mut told = format!("digests {digests:?}");
+            for node in nodes {
+                told += &format!("\n{}: {}", node.name(), node.client(database).status().await?);
+            }
+            Err(told)
         };
         wait_for(&format!("{what} ({caller})"), SOON, digests).await;
         let mut expected = None;
