@@ -364,11 +364,11 @@ pub fn wait_until_equal(nodes: &[&Node], database: &str) -> impl Future<Output =
             if is_equal {
                 return Ok(());
             }
-            let mut told = format!("digests {digests:?}");
+            let mut told = vec![format!("digests {digests:?}")];
             for node in nodes {
-                told += &format!("\n{}: {}", node.name(), node.client(database).status().await?);
+                told.push(format!("{}: {}", node.name(), node.client(database).status().await?));
             }
-            Err(told)
+            Err(told.join("\n"))
         };
         wait_for(&format!("{what} ({caller})"), SOON, digests).await;
         let mut expected = None;
