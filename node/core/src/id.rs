@@ -1,5 +1,6 @@
 //! Names: of databases, collections, documents, nodes, operations. Each is checked once, where it enters.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,7 +24,12 @@ pub struct DatabaseName(Arc<str>);
 impl DatabaseName {
     /// Trims, lower-cases and checks a name as a client sends it.
     pub fn parse(raw: &str) -> Result<Self, Refusal> {
-        let name = raw.trim().to_ascii_lowercase();
+        let trimmed = raw.trim();
+        let name: Cow<'_, str> = if trimmed.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(trimmed.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(trimmed)
+        };
         if name.is_empty() {
             return Err(Refusal::invalid("database-required", "Database header is required."));
         }
@@ -42,7 +48,7 @@ impl DatabaseName {
                 format!("Database name '{name}' is a device name on Windows. Choose another."),
             ));
         }
-        Ok(Self(name.into()))
+        Ok(Self(Arc::from(&*name)))
     }
 
     /// The name.

@@ -50,8 +50,8 @@ impl Default for Options {
         Self {
             data_cache_bytes: 64 * 1024 * 1024,
             log_cache_bytes: 8 * 1024 * 1024,
-            undurable_operations_max: 16_384,
-            undurable_bytes_max: 8 * 1024 * 1024,
+            undurable_operations_max: 32_768,
+            undurable_bytes_max: 16 * 1024 * 1024,
             undurable_age_max: Millis(2_000),
             clock_skew_max: Millis(60_000),
             is_after_failure: false,

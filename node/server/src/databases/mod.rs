@@ -288,6 +288,7 @@ impl Databases {
         let thread = WriterThread {
             handle: Arc::clone(&handle),
             queue: jobs,
+            runtime: tokio::runtime::Handle::try_current().ok(),
             // Only ever opened again because an error of the disk has stopped it.
             open: Box::new(move || open_believably(&directory, &again, Options { is_after_failure: true, ..options })),
             probe: Box::new(move |bytes| probe_room(&probed, bytes)),

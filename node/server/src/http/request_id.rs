@@ -29,7 +29,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a caller, in bytes.
 pub const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// The id of one request; handlers find it among the request's extensions.
+/// The id of one request.
 #[derive(Clone, Debug)]
 pub struct RequestId(HeaderValue);
 
@@ -89,7 +89,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> NamedRequest<S::Future> {
+    fn call(&mut self, request: Request) -> NamedRequest<S::Future> {
         let id = RequestId::of(&request);
         let span = tracing::debug_span!(
             "request",
@@ -97,7 +97,6 @@ where
             method = %request.method(),
             path = request.uri().path()
         );
-        request.extensions_mut().insert(id.clone());
         NamedRequest { inner: Box::pin(self.inner.call(request)), id, span }
     }
 }

@@ -290,7 +290,7 @@ pub static KEYS: &[Key] = &[
     ),
     number(
         "Storage:DurableDataMegabytes",
-        8,
+        16,
         (1, 4_096),
         "Most logged megabytes between two durable commits of the data file.",
     ),
