@@ -109,15 +109,22 @@ async fn flipped_bytes_are_never_told_as_documents() {
         let node = home.start();
         assert_eq!(node.client("other").collection("products").await.len(), 200, "round {round}");
         let shop = node.client("shop");
+        let mut is_missing_one = false;
         for (id, document) in &expected {
             let path = format!("/api/documents/products/{id}?includeReservedFields=true");
             let answer = shop.get(&path).await;
             match answer.status.as_u16() {
                 200 => assert_eq!(answer.json(), *document, "round {round}, {}", files[file].display()),
                 503 => break,
+                // The store checks a page of ids only when it is asked to, so an id may be hidden until somebody does.
+                404 => is_missing_one = true,
                 _ => panic!("round {round}, {}: {answer:?}", files[file].display()),
             }
         }
         node.stop();
+        if is_missing_one {
+            let verified = home.run(&["verify"]);
+            assert_eq!(verified.status.code(), Some(1), "round {round}: an id is hidden and verify does not tell");
+        }
     }
 }
