@@ -60,7 +60,8 @@ async fn a_full_disk_refuses_writes_keeps_reading_and_goes_on_with_room() {
     };
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![7; 29 * 1024 * 1024]).unwrap();
-    let home = Home::new("till-1").with_data_in(&disk.path().join("data"));
+    // Room is refused below 16 MB and twice this, whatever the default is.
+    let home = Home::new("till-1").with("Storage:DurableDataMegabytes", "8").with_data_in(&disk.path().join("data"));
     let node = home.start();
     let client = node.client("shop");
     let ledger = Arc::new(Ledger::default());
