@@ -32,6 +32,8 @@ pub struct SessionStatus {
     pub pulled: Position,
     /// The peer's newest position, when it last said so.
     pub peer_newest: Position,
+    /// What the peer is known to know.
+    pub peer_vector: Vector,
     /// When an exchange last succeeded.
     pub last_success: Option<Millis>,
     /// When the last exchange failed, and why.
@@ -168,6 +170,7 @@ impl Driver {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
+        status.peer_vector.clone_from(self.session.peer_vector());
         status.failures = self.session.failures();
         status.waiting_until = match self.session.phase() {
             Phase::Waiting { until } => Some(until),

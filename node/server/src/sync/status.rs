@@ -1,7 +1,7 @@
 //! How sync is doing, as `/api/replication/status` shows it.
 
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Position, Vector};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -79,7 +79,7 @@ pub struct PeerStatus {
     pub local_max_log_sequence: u64,
     /// Operations that the peer has not confirmed.
     pub estimated_pending_push_operations: u64,
-    /// Operations of the peer that we have not taken.
+    /// Operations that the peer is known to have and we have not.
     pub estimated_pending_pull_operations: u64,
     /// When an exchange last succeeded.
     pub last_success_utc: Option<String>,
@@ -145,7 +145,7 @@ fn healthy(
     let view = database.view()?;
     let state = view.state()?;
     let oldest = database.log()?.oldest()?;
-    let here = Here { oldest, newest: state.position, now };
+    let here = Here { oldest, newest: state.position, vector: state.vector, now };
     let peers: Vec<PeerStatus> = peers.iter().map(|peer| peer_status(sync, database, peer, &here)).collect();
     Ok(DatabaseStatus {
         database_name: database.name().to_string(),
@@ -165,6 +165,7 @@ fn healthy(
 struct Here {
     oldest: Position,
     newest: Position,
+    vector: Vector,
     now: Millis,
 }
 
@@ -173,9 +174,6 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     let is_active = peer.is_active && peer.syncs(database.name());
     let known = session.clone().unwrap_or_default();
     let (catch_up_status, catch_up_reason) = catch_up(is_active, session.as_ref(), here);
-    let pending = |is_counted: bool, newest: Position, done: Position| {
-        if is_counted { newest.0.saturating_sub(done.0) } else { 0 }
-    };
     PeerStatus {
         peer_node_id: peer.node.to_string(),
         base_url: peer.base_url.clone(),
@@ -187,8 +185,8 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         last_pulled_peer_log_sequence: known.pulled.0,
         peer_max_log_sequence: known.peer_newest.0,
         local_max_log_sequence: here.newest.0,
-        estimated_pending_push_operations: pending(is_active, here.newest, known.pushed),
-        estimated_pending_pull_operations: pending(is_active, known.peer_newest, known.pulled),
+        estimated_pending_push_operations: if is_active { here.newest.0.saturating_sub(known.pushed.0) } else { 0 },
+        estimated_pending_pull_operations: if is_active { here.vector.missing_from(&known.peer_vector) } else { 0 },
         last_success_utc: known.last_success.map(Millis::to_utc_text),
         last_error: known.last_error.map(|(_, error)| error),
         failures: known.failures,
