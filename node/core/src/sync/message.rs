@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counter::{Amount, Increment};
 use crate::error::Refusal;
-use crate::id::{CollectionName, DocumentId, NodeName};
+use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, NodeName};
 use crate::json::JsonText;
 use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
 use crate::operation::{Group, Operation, OperationKind};
@@ -308,7 +308,7 @@ impl OperationRecord {
             id: self.id.parse()?,
             dot: Dot { origin, sequence: Sequence(self.sequence) },
             stamp: parse_stamp(&self.stamp).ok_or_else(|| fail("its stamp is not valid"))?,
-            collection: CollectionName::parse_any(&self.collection)?,
+            collection: parse_collection(&self.collection)?,
             document,
             context: parse_vector(&self.context)?,
             group,
@@ -451,6 +451,11 @@ fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
     fields.iter().map(field).collect::<Result<Vec<_>, _>>().map(Increment)
 }
 
+/// Peers exchange documents and cache entries; what else is reserved belongs to each node itself.
+fn parse_collection(name: &str) -> Result<CollectionName, Refusal> {
+    if name == CACHE_COLLECTION { CollectionName::parse_any(name) } else { CollectionName::parse(name) }
+}
+
 fn parse_stamp(text: &str) -> Option<Stamp> {
     let (millis, counter) = text.split_once('.')?;
     Some(Stamp::new(Millis(millis.parse().ok()?), u16::from_str_radix(counter, 16).ok()?))
@@ -533,6 +538,7 @@ mod tests {
             OperationRecord { sequence: 0, ..good() },
             OperationRecord { entity_id: String::new(), ..good() },
             OperationRecord { collection: "a/b".into(), ..good() },
+            OperationRecord { collection: "_sys_operations".into(), ..good() },
             OperationRecord { kind: "put".into(), ..good() },
             OperationRecord { kind: "put".into(), payload: Some("[1]".into()), ..good() },
             OperationRecord { incarnation: "+1".into(), ..good() },
