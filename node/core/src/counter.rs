@@ -16,6 +16,8 @@ const DECIMALS: u32 = 9;
 const UNITS_PER_ONE: i128 = 1_000_000_000;
 /// Greatest whole number that one increment may carry, either way.
 const WHOLE_MAX: i128 = 1_000_000_000_000_000_000;
+/// Greatest whole number of a field that is counted exactly: more than any 64 bit integer.
+const COUNTED_WHOLE_MAX: i128 = WHOLE_MAX * 1_000_000_000;
 
 /// An exact decimal with nine places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -34,6 +36,10 @@ impl Amount {
 
     /// Reads a JSON number if it has at most nine decimals and is within ±10^18.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_within(text, WHOLE_MAX)
+    }
+
+    fn parse_within(text: &str, whole_max: i128) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
             None => (text, 0),
@@ -57,7 +63,7 @@ impl Amount {
                 return None;
             }
         }
-        (units <= WHOLE_MAX * UNITS_PER_ONE).then_some(Self(if negative { -units } else { units }))
+        (units <= whole_max * UNITS_PER_ONE).then_some(Self(if negative { -units } else { units }))
     }
 
     /// The amount as a JSON number without needless zeros.
@@ -79,7 +85,7 @@ impl Amount {
     pub fn added_to(self, base: &Value) -> Option<Value> {
         let text = match base {
             Value::Null => self.to_text(),
-            Value::Number(number) => match Self::parse(number.as_str()) {
+            Value::Number(number) => match Self::parse_within(number.as_str(), COUNTED_WHOLE_MAX) {
                 Some(amount) => (amount + self).to_text(),
                 #[allow(clippy::cast_precision_loss)]
                 None => {
@@ -134,14 +140,18 @@ impl Increment {
         }
     }
 
-    /// The first field that holds something else than a number, if any: a local increment of it is refused.
+    /// The first field that holds something else than a number that can be counted exactly, if any: a local
+    /// increment of it is refused.
     pub fn misfit(&self, document: &Map<String, Value>) -> Option<String> {
         let fits = |path: &[String]| {
             let mut object = document;
             for (depth, key) in path.iter().enumerate() {
                 match object.get(key) {
                     None | Some(Value::Null) => return true,
-                    Some(Value::Number(_)) => return depth + 1 == path.len(),
+                    Some(Value::Number(number)) => {
+                        let is_exact = Amount::parse_within(number.as_str(), COUNTED_WHOLE_MAX).is_some();
+                        return is_exact && depth + 1 == path.len();
+                    }
                     Some(Value::Object(inner)) if depth + 1 < path.len() => object = inner,
                     Some(_) => return false,
                 }
@@ -244,6 +254,12 @@ mod tests {
         assert_eq!(Value::Object(document.clone()), json!({"stock": {"main": 2, "side": 2}, "name": "x", "sold": 0.5}));
         assert_eq!(increment(json!({"name": 1})).misfit(&document).as_deref(), Some("name"));
         assert_eq!(increment(json!({"stock": 1})).misfit(&document).as_deref(), Some("stock"));
+        // A 64 bit integer counts exactly; what cannot is left alone rather than rounded.
+        let mut wide: Map<String, Value> =
+            serde_json::from_str(r#"{"n":9223372036854775807,"d":0.1234567890123456789}"#).unwrap();
+        assert_eq!(increment(json!({"d": 1})).misfit(&wide).as_deref(), Some("d"));
+        increment(json!({"n": 1})).add_to(&mut wide);
+        assert_eq!(wide.get("n").unwrap().to_string(), "9223372036854775808");
     }
 
     proptest! {

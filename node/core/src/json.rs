@@ -30,6 +30,18 @@ impl JsonText {
         Ok(Self::from_object(&object))
     }
 
+    /// Checks a document from a peer: as [`Self::parse`], and it carries its own id as every stored one does.
+    pub fn parse_document(text: &str, id: &DocumentId) -> Result<Self, Refusal> {
+        let object = parse_object(text.as_bytes())?;
+        if !carries_id(&object, id) {
+            return Err(Refusal::invalid(
+                "invalid-document",
+                "The document does not carry its id, or carries a reserved field.",
+            ));
+        }
+        Ok(Self::from_object(&object))
+    }
+
     /// Takes text back that this type has written before, from a record whose checksum holds.
     pub fn from_stored(text: String) -> Self {
         Self(text)
@@ -124,28 +136,33 @@ pub fn check(value: &Value, depth: usize) -> Result<(), Refusal> {
 /// name stays as it was sent. Otherwise every top-level `Id`, `_id` and `_sys_*` goes, in any case, and
 /// `"Id"` is added at the end.
 pub fn with_id(mut object: Map<String, Value>, id: &DocumentId) -> Map<String, Value> {
-    let is_kept = |key: &str| {
-        key.eq_ignore_ascii_case("_id") || key.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("_sys_"))
-    };
-    let mut has_id = false;
-    let mut is_clean = true;
-    for (key, value) in &object {
-        if key.eq_ignore_ascii_case(ID_FIELD) {
-            if value.as_str() == Some(id.as_str()) && !has_id {
-                has_id = true;
-            } else {
-                is_clean = false;
-            }
-        } else if is_kept(key) {
-            is_clean = false;
-        }
-    }
-    if has_id && is_clean {
+    if carries_id(&object, id) {
         return object;
     }
     object.retain(|key, _| !key.eq_ignore_ascii_case(ID_FIELD) && !is_kept(key));
     object.insert(ID_FIELD.to_owned(), Value::String(id.as_str().to_owned()));
     object
+}
+
+/// Whether a field belongs to the node, in any case.
+fn is_kept(key: &str) -> bool {
+    key.eq_ignore_ascii_case("_id") || key.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("_sys_"))
+}
+
+/// Whether a document carries its own id exactly once, and nothing under the names that the node keeps.
+fn carries_id(object: &Map<String, Value>, id: &DocumentId) -> bool {
+    let mut has_id = false;
+    for (key, value) in object {
+        if key.eq_ignore_ascii_case(ID_FIELD) {
+            if has_id || value.as_str() != Some(id.as_str()) {
+                return false;
+            }
+            has_id = true;
+        } else if is_kept(key) {
+            return false;
+        }
+    }
+    has_id
 }
 
 /// Applies a JSON merge patch (RFC 7396) to an object.

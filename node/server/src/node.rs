@@ -25,7 +25,9 @@ use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
 use crate::settings::sections::StorageSettings;
-use crate::settings::{self, CommandLineOverrides, Loaded, Settings, SettingsProblems};
+use crate::settings::{
+    self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
+};
 use crate::shutdown::Shutdown;
 use crate::sync::Sync;
 use crate::sync::registry::RegistryError;
@@ -128,7 +130,7 @@ async fn keep_keys(
     overrides: CommandLineOverrides,
     stop: CancellationToken,
 ) {
-    let files: Vec<PathBuf> = loaded.files.into_iter().map(|file| file.path).collect();
+    let files: Vec<PathBuf> = loaded.files.iter().map(|file| file.path.clone()).collect();
     let mut seen = modification_times(&files);
     let mut tidied = clock::monotonic();
     loop {
@@ -145,12 +147,34 @@ async fn keep_keys(
             continue;
         }
         seen = now;
-        let taken_over = settings::load(&overrides).and_then(|loaded| access.reload_from(&loaded.settings));
+        let taken_over = settings::load(&overrides).map_err(|problems| problems.to_string()).and_then(|again| {
+            refuse_weaker(&loaded, &again)?;
+            access.reload_from(&again.settings).map_err(|problems| problems.to_string())
+        });
         match taken_over {
             Ok(()) => info!("keys and rate limits were read again"),
-            Err(problems) => error!(%problems, "the settings changed but cannot be used; the old keys go on"),
+            Err(problem) => error!(problem, "the settings changed but cannot be used; the old keys go on"),
         }
     }
+}
+
+/// Refuses settings that would open a running node: a file that is gone, perhaps only for the moment in which
+/// somebody replaces it, or a default key where the node started with one of its own.
+fn refuse_weaker(running: &Loaded, again: &Loaded) -> Result<(), String> {
+    let is_still_there = |path: &PathBuf| again.files.iter().any(|file| file.is_found && file.path == *path);
+    if let Some(gone) = running.files.iter().find(|file| file.is_found && !is_still_there(&file.path)) {
+        return Err(format!("{} is gone; put it back, or stop the node", gone.path.display()));
+    }
+    let is_default_root = |loaded: &Loaded| loaded.settings.auth.root_api_key.expose().trim() == DEFAULT_ROOT_API_KEY;
+    let is_default_secret =
+        |loaded: &Loaded| loaded.settings.node.replication_api_key.expose().trim() == DEFAULT_REPLICATION_API_KEY;
+    if is_default_root(again) && !is_default_root(running) {
+        return Err("Auth:RootApiKey would fall back to the default; name a key, or restart the node".to_owned());
+    }
+    if is_default_secret(again) && !is_default_secret(running) {
+        return Err("Node:ReplicationApiKey would fall back to the default; name one, or restart the node".to_owned());
+    }
+    Ok(())
 }
 
 fn modification_times(files: &[PathBuf]) -> Vec<Option<SystemTime>> {

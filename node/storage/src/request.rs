@@ -138,7 +138,8 @@ pub struct Receipt {
     pub accepted: u64,
     /// The sender's position up to which everything is here.
     pub through: Position,
-    /// The first operation that could not be taken because earlier ones of its origin are missing.
+    /// The first operation that could not be taken because operations before it are missing: earlier ones of its
+    /// origin, or ones that its writer had seen.
     pub gap: Option<Dot>,
     /// Operations that stood beside others that had not seen them.
     pub conflicts: u64,

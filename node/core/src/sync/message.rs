@@ -304,6 +304,7 @@ impl OperationRecord {
             id => Some(DocumentId::parse(id)?),
         };
         let group = self.group.as_ref().map(GroupRecord::to_group).transpose()?;
+        let kind = self.parse_kind(document.as_ref()).map_err(|refusal| fail(&refusal.to_string()))?;
         let operation = Operation {
             id: self.id.parse()?,
             dot: Dot { origin, sequence: Sequence(self.sequence) },
@@ -312,7 +313,7 @@ impl OperationRecord {
             document,
             context: parse_vector(&self.context)?,
             group,
-            kind: self.parse_kind().map_err(|refusal| fail(&refusal.to_string()))?,
+            kind,
         };
         let needs_document =
             !matches!(operation.kind, OperationKind::RegisterCollection | OperationKind::Unknown { .. });
@@ -322,13 +323,14 @@ impl OperationRecord {
         Ok((Position(self.log_sequence), operation))
     }
 
-    fn parse_kind(&self) -> Result<OperationKind, Refusal> {
+    fn parse_kind(&self, document: Option<&DocumentId>) -> Result<OperationKind, Refusal> {
         let missing = |what: &str| Refusal::invalid("invalid-operation", format!("{what} is missing"));
         let payload = || self.payload.as_deref().ok_or_else(|| missing("Payload"));
+        let body = || JsonText::parse_document(payload()?, document.ok_or_else(|| missing("EntityId"))?);
         Ok(match self.kind.as_str() {
-            "put" => OperationKind::Put { body: JsonText::parse(payload()?)?, created: self.operation_type == 1 },
+            "put" => OperationKind::Put { body: body()?, created: self.operation_type == 1 },
             "patch" => OperationKind::Patch {
-                body: JsonText::parse(payload()?)?,
+                body: body()?,
                 patch: JsonText::parse(self.patch.as_deref().ok_or_else(|| missing("Patch"))?)?,
             },
             "delete" => OperationKind::Delete,
@@ -503,7 +505,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_survives_the_wire() {
-        let body = || JsonText::parse(r#"{"a":1.50}"#).unwrap();
+        let body = || JsonText::parse(r#"{"a":1.50,"Id":"ä/1"}"#).unwrap();
         let increment = Increment(vec![(vec!["a".to_owned(), "b".to_owned()], Amount::parse("-0.5").unwrap())]);
         for kind in [
             OperationKind::Put { body: body(), created: true },
@@ -541,6 +543,8 @@ mod tests {
             OperationRecord { collection: "_sys_operations".into(), ..good() },
             OperationRecord { kind: "put".into(), ..good() },
             OperationRecord { kind: "put".into(), payload: Some("[1]".into()), ..good() },
+            OperationRecord { kind: "put".into(), payload: Some(r#"{"a":1}"#.into()), ..good() },
+            OperationRecord { kind: "put".into(), payload: Some(r#"{"_id":5,"Id":"ä/1"}"#.into()), ..good() },
             OperationRecord { incarnation: "+1".into(), ..good() },
             OperationRecord { group: Some(GroupRecord { id: "x".into(), index: 2, count: 2 }), ..good() },
         ];

@@ -98,6 +98,8 @@ pub enum Event {
         /// The peer.
         peer: Standing,
     },
+    /// The peer's log ends before the position that we count: that count was wrong, and begins anew.
+    LostPlace,
     /// An exchange failed.
     Failed {
         /// A random number, for jitter.
@@ -179,6 +181,12 @@ impl Session {
             Event::Pulled { through, has_more, has_gap, peer } => {
                 self.phase = Phase::Idle;
                 self.after_pull(now, through, has_more, has_gap, &peer, &mut actions);
+            }
+            Event::LostPlace => {
+                self.phase = Phase::Idle;
+                self.pulled = Position::START;
+                self.is_pull_wanted = true;
+                self.lose_place(now);
             }
             Event::Failed { random } => self.back_off(now, random),
         }
@@ -416,6 +424,16 @@ mod tests {
         let actions = session.handle(Millis(2), pushed(51, 2));
         assert!(is_push(&actions, 0), "{actions:?}");
         assert_eq!(session.pulled(), Position::START);
+    }
+
+    #[test]
+    fn a_position_beyond_the_peers_log_is_forgotten() {
+        let mut session = Session::new(Some((1, Position(3), Position(u64::MAX))));
+        let pull = |after| Action::Pull { after, log_id: Some(1) };
+        assert_eq!(session.handle(Millis(0), Event::Sweep), [pull(Position(u64::MAX))]);
+        assert_eq!(session.handle(Millis(1), Event::LostPlace), [pull(Position::START)]);
+        session.handle(Millis(2), Event::LostPlace);
+        assert!(matches!(session.phase(), Phase::Waiting { .. }), "a second time in a row waits");
     }
 
     #[test]

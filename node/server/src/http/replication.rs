@@ -19,7 +19,7 @@ use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
-use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse};
+use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
 use crate::sync::{Sync, exchange, status};
 
 /// The routes of this file.
@@ -98,7 +98,7 @@ pub(crate) async fn pull(
     let after = if is_ours { Position(request.after_log_sequence) } else { Position::START };
     if after > standing.newest {
         return Err(ApiError::conflict(
-            "position-beyond-log",
+            POSITION_BEYOND_LOG,
             format!("AfterLogSequence is {after}, but this log ends at {}. Start from 0.", standing.newest),
         ));
     }

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::databases::OpenDatabase;
 use crate::sync::exchange;
+use crate::sync::peer_client::{POSITION_BEYOND_LOG, PeerError};
 use crate::sync::registry::Peer;
 use crate::sync::{Sync, Tempo};
 use crate::{clock, entropy};
@@ -238,7 +239,10 @@ impl Driver {
         };
         let sent = clock::monotonic();
         let response = self.sync.client.pull(&self.peer.base_url, self.database.name(), &request).await;
-        let response = response.map_err(|error| error.to_string())?;
+        let response = match response {
+            Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
+            response => response.map_err(|error| error.to_string())?,
+        };
         let peer = self.meet(&response.standing, sent.elapsed())?;
         let has_more = response.has_more;
         let received = exchange::received_pull(response, &peer).map_err(|refusal| refusal.to_string())?;

@@ -22,6 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Most bytes of an error's text that are kept.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
+/// The problem of a pull that asks for a position which the log does not reach.
+pub const POSITION_BEYOND_LOG: &str = "position-beyond-log";
+
 /// Why a peer gave no useful answer.
 #[derive(Debug, Error)]
 pub enum PeerError {
@@ -33,6 +36,8 @@ pub enum PeerError {
     Refused {
         /// HTTP status.
         status: u16,
+        /// The stable word of the problem.
+        code: String,
         /// Its own words.
         detail: String,
     },
@@ -130,7 +135,7 @@ impl PeerClient {
         let limit = if status.is_success() { EXCHANGE_BYTES_MAX } else { ERROR_BYTES_MAX };
         let body = bounded(response, limit).await?;
         if !status.is_success() {
-            return Err(PeerError::Refused { status: status.as_u16(), detail: detail(&body) });
+            return Err(refused(status.as_u16(), &body));
         }
         serde_json::from_slice(&body).map_err(|error| PeerError::Nonsense(error.to_string()))
     }
@@ -148,11 +153,16 @@ async fn bounded(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8
     Ok(body)
 }
 
-/// The words of a problem, or nothing when it is none.
-fn detail(body: &[u8]) -> String {
+/// What a problem says, as far as it says anything.
+fn refused(status: u16, body: &[u8]) -> PeerError {
     let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let words = problem.get("detail").or_else(|| problem.get("Error")).and_then(serde_json::Value::as_str);
-    words.unwrap_or("no reason given").chars().take(300).collect()
+    let text = |name: &str| problem.get(name).and_then(serde_json::Value::as_str);
+    let words = text("detail").or_else(|| text("Error")).unwrap_or("no reason given");
+    PeerError::Refused {
+        status,
+        code: text("code").unwrap_or_default().chars().take(64).collect(),
+        detail: words.chars().take(300).collect(),
+    }
 }
 
 /// The innermost cause says what happened; the outer layers only say that it did.

@@ -350,7 +350,10 @@ impl Writer {
         for (position, operation) in received.operations.into_iter().take(whole_groups) {
             receipt.processed += 1;
             let known = self.state.vector.get(&operation.dot.origin);
-            if operation.dot.sequence > known.next() {
+            // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
+            // would cover operations that are yet to be written, and make them void.
+            let is_ahead = !self.state.vector.covers_all(&operation.context);
+            if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_ahead) {
                 receipt.gap = Some(operation.dot);
                 break;
             }

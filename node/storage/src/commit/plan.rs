@@ -118,7 +118,9 @@ fn kinds(change: &Change, state: &DocumentState) -> Result<Vec<OperationKind>, R
                 if let Some(field) = increment.misfit(&object) {
                     return Err(Refusal::invalid(
                         "not-a-number",
-                        format!("$inc of '{field}' is not possible: the field holds something else than a number."),
+                        format!(
+                            "$inc of '{field}' is not possible: the field holds no number, or one with more digits than can be counted exactly."
+                        ),
                     ));
                 }
                 kinds.push(OperationKind::Increment(increment.clone()));

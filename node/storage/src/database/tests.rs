@@ -204,6 +204,28 @@ fn a_gap_and_a_cut_transaction_are_not_taken() {
 }
 
 #[test]
+fn a_context_that_claims_the_future_is_not_taken() {
+    // An operation that claims to have seen writes which this node has yet to make would make them void.
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.write(put("1", json!({"by": "a"}))).unwrap();
+    let stretch = a.database.log().unwrap().read(Position::START, &Vector::new(), ALL).unwrap();
+    let mut operation = stretch.operations[0].operation.clone();
+    operation.context.observe(b.writer.origin(), holdfast_core::vector::Sequence(1_000));
+    let received = Received {
+        source: NodeName::parse("a").unwrap(),
+        source_log_id: 7,
+        after: Position::START,
+        through: Position(1),
+        operations: vec![(Position(1), operation)],
+    };
+    let Some(Answer::Receipt(receipt)) = b.commit(vec![Request::Receive(received)]).pop() else { panic!() };
+    assert_eq!((receipt.accepted, receipt.through), (0, Position::START));
+    assert!(receipt.gap.is_some());
+    b.write(put("1", json!({"by": "b"}))).unwrap();
+    assert_eq!(b.shown("1").unwrap(), r#"{"by":"b"}"#);
+}
+
+#[test]
 fn history_follows_a_document_back() {
     let mut node = Node::new("a");
     for n in 0..4 {
