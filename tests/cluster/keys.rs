@@ -58,3 +58,27 @@ async fn a_changed_settings_file_brings_new_keys_and_ends_old_ones_without_a_res
     home.assert_log_is_without(&[OLD_KEY, NEW_KEY, WRONG_KEY]);
     assert!(!home.log_lines("started").is_empty(), "the log was looked at");
 }
+
+/// A tester moved the settings file of a running node away: the default keys were back, and its own were void.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settings_file_that_vanishes_brings_no_default_keys_back() {
+    let home = Home::new("till-1").without("Auth:RootApiKey");
+    write_settings(&home, NEW_KEY, OLD_KEY);
+    let node = home.start();
+    let root = node.client("shop").with_key(NEW_KEY);
+    root.put("/api/documents/products/tea", "{}").await.expect(200);
+    for (settings, told) in [(None, "is gone"), (Some("{}"), "would fall back to the default")] {
+        let path = home.path().join("appsettings.json");
+        match settings {
+            None => std::fs::remove_file(path).unwrap(),
+            Some(text) => std::fs::write(path, text).unwrap(),
+        }
+        wait_for("the refusal is told", SOON, async || {
+            if home.log_lines(told).is_empty() { Err("nothing in the log".to_owned()) } else { Ok(()) }
+        })
+        .await;
+        root.get("/api/documents/products/tea").await.expect(200);
+        root.clone().with_key("root").get("/api/documents/products/tea").await.expect(401);
+    }
+    node.stop();
+}
