@@ -184,7 +184,52 @@ fn a_damaged_log_is_reported_and_left_as_it_is() {
     assert_eq!(code, 1);
     assert!(stdout.contains("shop: THE LOG IS DAMAGED") && stdout.contains("backup"), "{stdout}");
     assert!(stdout.contains("other: sound"), "{stdout}");
+    assert!(stdout.contains("delete neither") && !stdout.contains("remove"), "{stdout}");
     assert!(room.path().join("data/shop.db").exists());
+}
+
+#[test]
+fn files_that_cannot_be_opened_are_not_called_damaged() {
+    let room = TempDir::new().unwrap();
+    fs::write(room.path().join("row.ndjson"), "{\"Id\":\"a\"}").unwrap();
+    done(room.path(), &["import", "row.ndjson", "-d", "shop", "-c", "p", "--data-dir", "data"]);
+    // A directory in the place of a file: no user may write to it, not even root.
+    for file in ["data/shop.db.metadata", "data/shop.db"] {
+        let (path, aside) = (room.path().join(file), room.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let (code, stdout, _) = holdfast(room.path(), &["verify", "--data-dir", "data", "--repair-data"]);
+        assert!(code == 1 && stdout.contains("shop: could not check: "), "{stdout}");
+        assert!(!stdout.contains("DAMAGED") && !stdout.contains("DOES NOT HOLD"), "{stdout}");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    assert!(done(room.path(), &["verify", "--data-dir", "data"]).contains("shop: sound"));
+}
+
+#[test]
+fn a_directory_that_no_node_has_used_is_left_as_it_is() {
+    let room = TempDir::new().unwrap();
+    fs::create_dir(room.path().join("photos")).unwrap();
+    for command in ["verify", "compact"] {
+        let (code, _, stderr) = holdfast(room.path(), &[command, "--data-dir", "photos"]);
+        assert!(code == 1 && stderr.contains("is not the data directory of a node"), "{stderr}");
+        assert_eq!(fs::read_dir(room.path().join("photos")).unwrap().count(), 0, "{command} left something behind");
+    }
+}
+
+#[test]
+fn verifying_one_database_answers_for_that_one_alone() {
+    let room = TempDir::new().unwrap();
+    fs::write(room.path().join("row.ndjson"), "{\"Id\":\"a\"}").unwrap();
+    for database in ["shop", "other"] {
+        done(room.path(), &["import", "row.ndjson", "-d", database, "-c", "p", "--data-dir", "data"]);
+    }
+    fs::write(room.path().join("data/lonely.db"), "x").unwrap();
+    fs::write(room.path().join("data/other.db"), [7; 5_000]).unwrap();
+    done(room.path(), &["verify", "--data-dir", "data", "--database", "shop", "--repair-data"]);
+    let (code, stdout, _) = holdfast(room.path(), &["verify", "--data-dir", "data"]);
+    assert!(code == 1 && stdout.contains("lonely") && stdout.contains("other: THE DATA"), "{stdout}");
 }
 
 #[test]

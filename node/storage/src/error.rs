@@ -69,6 +69,21 @@ impl StorageError {
         Self::Damaged { place: place.into(), reason: reason.into() }
     }
 
+    /// Whether the system kept us from looking: no permission, no room, a file in use. Says nothing about what the
+    /// files hold.
+    pub fn is_of_system(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Locked { .. } => true,
+            Self::Store(error) => match &**error {
+                redb::Error::DatabaseAlreadyOpen => true,
+                // A damaged file can make the store read where nothing is: that is damage, and no number of the system.
+                redb::Error::Io(error) => error.raw_os_error().is_some() && error.kind() != io::ErrorKind::InvalidInput,
+                _ => false,
+            },
+            _ => self.is_disk_full(),
+        }
+    }
+
     /// Whether the disk has no room left.
     pub fn is_disk_full(&self) -> bool {
         let is_full = |error: &io::Error| {
@@ -105,3 +120,20 @@ from_store_errors!(
     redb::SetDurabilityError,
     redb::CompactionError
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_told_from_damage() {
+        let store = |error: io::Error| StorageError::from(redb::Error::Io(error));
+        // 13 is "permission denied" on every Unix and "the data is invalid" nowhere.
+        assert!(store(io::Error::from_raw_os_error(13)).is_of_system());
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let file = StorageError::File { action: "could not open", path: PathBuf::from("x.db"), source: denied };
+        assert!(file.is_of_system());
+        assert!(!store(io::Error::from(io::ErrorKind::UnexpectedEof)).is_of_system());
+        assert!(!StorageError::damaged("a record", "its checksum does not hold").is_of_system());
+    }
+}

@@ -34,7 +34,9 @@ pub(super) fn run(arguments: CompactArguments) -> ExitCode {
             Ok(()) => say(&format!("{name}: {}", change(before, directory.file_sizes(name)))),
             Err(failure) => {
                 is_done = false;
-                say(&format!("{name}: not compacted: {}; run 'holdfast verify'", failure.reason));
+                // Permissions or room: nothing that a verification could tell more about.
+                let advice = if failure.is_of_system { "" } else { "; run 'holdfast verify'" };
+                say(&format!("{name}: not compacted: {}{advice}", failure.reason));
             }
         }
     }

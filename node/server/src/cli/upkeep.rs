@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdfast_core::id::DatabaseName;
@@ -28,6 +28,11 @@ pub(super) struct UpkeepArguments {
 }
 
 impl UpkeepArguments {
+    /// Whether a database is among those that are meant.
+    pub(super) fn means(&self, name: &DatabaseName) -> bool {
+        self.database.as_ref().is_none_or(|meant| meant == name)
+    }
+
     /// Takes hold of the directory and finds the databases.
     pub(super) fn open(&self, command: &str) -> Result<(DataDirectory, Vec<DatabaseName>), PlaceError> {
         let overrides = CommandLineOverrides { settings_path: self.settings.clone(), values: Vec::new() };
@@ -43,6 +48,7 @@ impl UpkeepArguments {
                 path.display()
             )));
         }
+        refuse_other_directories(&path)?;
         let directory = open_directory(&path, &recorded_or(&path, &node)?, command)?;
         let names = directory.databases().map_err(PlaceError::new)?;
         let names = match &self.database {
@@ -61,23 +67,36 @@ impl UpkeepArguments {
     }
 }
 
+/// Refuses a directory that no node has used, before anything is written there.
+fn refuse_other_directories(path: &Path) -> Result<(), PlaceError> {
+    if DataDirectory::is_used(path).map_err(PlaceError::new)? {
+        return Ok(());
+    }
+    Err(PlaceError::new(format!(
+        "{} is not the data directory of a node: it holds no node.json; name the right one with --data-dir",
+        path.display()
+    )))
+}
+
 /// Why something on the files of a database could not be done.
 pub(super) struct Failure {
     /// What is wrong, in a sentence without advice.
     pub(super) reason: String,
     /// The data knows operations that the log has lost: making the data again from the log would lose them too.
     pub(super) is_log_short: bool,
+    /// The system kept us from looking; what the files hold is not known.
+    pub(super) is_of_system: bool,
 }
 
 /// Runs something on files that may hold anything. A panic below is one more way to say that they are damaged.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, Failure> {
-    let failure = |reason: String| Failure { reason, is_log_short: false };
+    let failure = |reason: String| Failure { reason, is_log_short: false, is_of_system: false };
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| match error {
             // The advice that goes with this error is to run the very command that is running.
             StorageError::Damaged { place, reason } => failure(format!("{place} is damaged: {reason}")),
             StorageError::LogBehindData { .. } => Failure { is_log_short: true, ..failure(error.to_string()) },
-            other => failure(other.to_string()),
+            other => Failure { is_of_system: other.is_of_system(), ..failure(other.to_string()) },
         }),
         Err(_) => Err(failure("the store gave up on it: its structure is damaged".to_owned())),
     }

@@ -38,7 +38,15 @@ pub(super) fn run(arguments: VerifyArguments) -> ExitCode {
     for name in &names {
         is_sound &= verify(&directory, name, arguments.repair_data);
     }
-    for name in directory.orphans().unwrap_or_default() {
+    let orphans = match directory.orphans() {
+        Ok(orphans) => orphans,
+        Err(error) => {
+            is_sound = false;
+            say(&format!("could not look for data files without a log: {error}"));
+            Vec::new()
+        }
+    };
+    for name in orphans.into_iter().filter(|name| arguments.upkeep.means(name)) {
         is_sound = false;
         say(&format!("{name}: its log file is missing; restore it from a backup, or move {name}.db away"));
     }
@@ -58,6 +66,8 @@ pub(super) enum Verdict {
         /// Documents that were compared.
         documents: u64,
     },
+    /// The system kept us from looking: nothing is known.
+    Unchecked(String),
     /// The log cannot be believed: nothing here can make it again.
     LogDamaged(String),
     /// The data is not what the log makes of it; the log can make it again.
@@ -70,8 +80,14 @@ fn verify(directory: &DataDirectory, name: &DatabaseName, is_repairing: bool) ->
     match verdict {
         Verdict::Sound { .. } => true,
         Verdict::LogDamaged(_) => {
-            say("  What to do: stop here and restore this database from a backup, or remove its two files and let a \
-                 peer bring it back. The other databases are not affected.");
+            advise_keeping(directory, name);
+            false
+        }
+        Verdict::Unchecked(_) => {
+            say(
+                "  Nothing was found wrong. What to do: put the cause right (permissions, room on the disk, who has the \
+                 file open) and verify again; a copy must be writable.",
+            );
             false
         }
         Verdict::DataDamaged(_) if is_repairing => repair(directory, name),
@@ -88,11 +104,13 @@ pub(super) fn examine(directory: &DataDirectory, name: &DatabaseName) -> Verdict
     match guarded(|| directory.check_file(name, DatabaseFile::Log)) {
         Ok(true) => {}
         Ok(false) => say(&format!("{name}: the log file's list of free pages was wrong and is right again")),
+        Err(failure) if failure.is_of_system => return Verdict::Unchecked(failure.reason),
         Err(failure) => return Verdict::LogDamaged(failure.reason),
     }
     match guarded(|| directory.check_file(name, DatabaseFile::Data)) {
         Ok(true) => {}
         Ok(false) => say(&format!("{name}: the data file's list of free pages was wrong and is right again")),
+        Err(failure) if failure.is_of_system => return Verdict::Unchecked(failure.reason),
         Err(failure) => findings.push(format!("the data file cannot be read: {}", failure.reason)),
     }
     if !findings.is_empty() {
@@ -103,11 +121,13 @@ pub(super) fn examine(directory: &DataDirectory, name: &DatabaseName) -> Verdict
             Verdict::Sound { operations: report.operations, documents: report.documents }
         }
         Ok(report) => Verdict::DataDamaged(report.findings),
+        Err(failure) if failure.is_of_system => Verdict::Unchecked(failure.reason),
         // What the data alone still knows must not be thrown away.
         Err(failure) if failure.is_log_short => Verdict::LogDamaged(failure.reason),
         // Pages that hold and records that do not: the log is asked once more, alone.
         Err(found) => match guarded(|| directory.try_log(name, Options::default())) {
             Ok(_) => Verdict::DataDamaged(vec![found.reason]),
+            Err(failure) if failure.is_of_system => Verdict::Unchecked(failure.reason),
             Err(failure) => Verdict::LogDamaged(failure.reason),
         },
     }
@@ -124,12 +144,30 @@ fn repair(directory: &DataDirectory, name: &DatabaseName) -> bool {
         }
         Err(failure) => {
             say(&format!("  It could not be made again from the log, and stays as it was: {}", failure.reason));
-            say(
-                "  What to do: restore this database from a backup, or remove its two files and let a peer bring it back.",
-            );
+            if failure.is_of_system {
+                say("  What to do: put the cause right (permissions, room on the disk) and try again.");
+            } else {
+                advise_keeping(directory, name);
+            }
             false
         }
     }
+}
+
+/// What to do about a log that cannot be believed. Never advises to remove anything: the data file may hold what no
+/// log has any more.
+fn advise_keeping(directory: &DataDirectory, name: &DatabaseName) {
+    let files = format!("{name}.db and {name}.db.metadata");
+    let (log, data) = (directory.log_path(name), directory.data_path(name));
+    say(&format!("  What to do: stop here and keep {files}: copy both to a safe place first, and delete neither."));
+    if data.exists() {
+        say(&format!("  {} may still hold documents that nothing else does.", data.display()));
+    }
+    say(&format!(
+        "  Then restore both files together from a backup, or, with a peer that has this database, move both away ({} is \
+         the damaged one), start the node and let the peer bring the database back. The other databases are not affected.",
+        log.display()
+    ));
 }
 
 fn print(name: &DatabaseName, verdict: &Verdict) {
@@ -139,6 +177,7 @@ fn print(name: &DatabaseName, verdict: &Verdict) {
             HumanCount(*operations),
             HumanCount(*documents)
         )),
+        Verdict::Unchecked(reason) => say(&format!("{name}: could not check: {reason}")),
         Verdict::LogDamaged(reason) => say(&format!("{name}: THE LOG IS DAMAGED: {reason}")),
         Verdict::DataDamaged(findings) => {
             say(&format!("{name}: THE DATA DOES NOT HOLD, {} findings:", findings.len()));

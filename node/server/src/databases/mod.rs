@@ -131,7 +131,7 @@ impl Databases {
                     Entry::Open(open)
                 }
                 Err(error) => {
-                    let reason = error.to_string();
+                    let reason = quarantine_reason(&name, &error);
                     tracing::error!(database = %name, reason, "quarantined; the other databases are served");
                     Entry::Quarantined { reason }
                 }
@@ -308,6 +308,21 @@ impl Databases {
     }
 }
 
+/// Why a database is set aside, and what helps. Which of its files is at fault is for `verify` to tell: trying the
+/// whole log here would keep the other databases waiting.
+fn quarantine_reason(name: &DatabaseName, error: &StorageError) -> String {
+    let wrong = match error {
+        StorageError::LogBehindData { .. } | StorageError::WrittenByNewerNode { .. } => return error.to_string(),
+        error if error.is_of_system() => return error.to_string(),
+        StorageError::Damaged { place, reason } => format!("{place} is damaged: {reason}"),
+        other => other.to_string(),
+    };
+    format!(
+        "{wrong}; stop the node and run 'holdfast verify --database {name}': where its log is sound, 'holdfast verify \
+         --database {name} --repair-data' makes the data again from it, else restore it from a peer or a backup"
+    )
+}
+
 /// Opens a database; a panic of the store, which a damaged file can cause, is an error like any other.
 fn open_believably(directory: &DataDirectory, name: &DatabaseName, options: Options) -> Result<Opened, StorageError> {
     let open = std::panic::AssertUnwindSafe(|| directory.open_database(name, options));
@@ -341,4 +356,19 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
 ) -> Result<T, Unavailable> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Unavailable::Stopping))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_quarantined_database_says_how_its_data_is_made_again() {
+        let name = DatabaseName::parse("shop").unwrap();
+        let reason = quarantine_reason(&name, &StorageError::damaged("a file of database 'shop'", "it is"));
+        assert!(reason.contains("holdfast verify --database shop --repair-data"), "{reason}");
+        let behind = StorageError::LogBehindData { log: 1, data: 2 };
+        assert!(!quarantine_reason(&name, &behind).contains("--repair-data"), "the data is all there is");
+    }
 }

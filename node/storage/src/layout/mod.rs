@@ -95,6 +95,20 @@ impl DataDirectory {
         NodeName::parse(&identity.node_id).map(Some).map_err(damaged)
     }
 
+    /// Whether a node has used a directory, without taking hold of it: it has a name, or a file of a database.
+    pub fn is_used(path: &Path) -> Result<bool, StorageError> {
+        let read = |source| file_error("could not list", path, source);
+        for entry in fs::read_dir(path).map_err(read)? {
+            let name = entry.map_err(read)?.file_name();
+            let name = name.to_string_lossy();
+            let is_database = [LOG_SUFFIX, DATA_SUFFIX].iter().any(|suffix| database_of(&name, suffix).is_some());
+            if name == IDENTITY_FILE || is_database {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
