@@ -24,7 +24,7 @@ use crate::databases::Databases;
 use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
-use crate::settings::sections::StorageSettings;
+use crate::settings::sections::{ConflictResolutionPolicy, StorageSettings};
 use crate::settings::{
     self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
 };
@@ -72,6 +72,12 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, queue_writes_max));
     let databases = opening.await.map_err(|_| StorageError::Stopped)??;
     let access = Arc::new(AccessControl::from_settings(&settings)?);
+    if settings.node.conflict_resolution_policy != ConflictResolutionPolicy::LastWriterWins {
+        warn!(
+            policy = ?settings.node.conflict_resolution_policy,
+            "Node:ConflictResolutionPolicy is not carried out by this version: LastWriterWins applies"
+        );
+    }
     // Sync goes on while requests end, so that the last writes still travel.
     let sync_stop = CancellationToken::new();
     let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;

@@ -11,6 +11,7 @@ use holdfast_core::counter::Increment;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::json::JsonText;
 use holdfast_core::operation::OperationKind;
+use holdfast_core::sync::message::operation_type;
 use holdfast_core::time::{Millis, push_digits};
 use holdfast_core::vector::Origin;
 use holdfast_storage::record::operation::Logged;
@@ -135,15 +136,6 @@ impl WriteResult {
             operation,
             token,
         })
-    }
-}
-
-fn operation_type(kind: &OperationKind) -> u8 {
-    match kind {
-        OperationKind::Put { created: true, .. } => 1,
-        OperationKind::Put { .. } | OperationKind::Patch { .. } | OperationKind::Increment(_) => 2,
-        OperationKind::Delete => 3,
-        OperationKind::RegisterCollection | OperationKind::Unknown { .. } => 0,
     }
 }
 

@@ -8,7 +8,6 @@
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::document::{AppliedIncrement, DocumentState, DocumentVersion, Version};
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
-use holdfast_core::json::JsonText;
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Origin, Position};
 
@@ -149,8 +148,8 @@ fn read_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<(DocumentSt
         let stamp = Stamp(reader.u64()?);
         let body = match reader.u8()? {
             BODY_NONE => None,
-            BODY_SHOWN => Some(text(shown.text.ok_or("a version shows a text that is not there")?)?),
-            BODY_OWN => Some(text(reader.bytes()?)?),
+            BODY_SHOWN => Some(record::text(shown.text.ok_or("a version shows a text that is not there")?)?),
+            BODY_OWN => Some(record::text(reader.bytes()?)?),
             _ => return Err("a version has an unknown kind of body"),
         };
         versions.push(Version { dot, id, stamp, body });
@@ -168,11 +167,6 @@ fn read_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<(DocumentSt
         return Err("it has bytes after its end");
     }
     Ok((DocumentState { versions, increments, vector }, shown.position))
-}
-
-fn text(bytes: &[u8]) -> Result<JsonText, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "a document is not UTF-8")?;
-    Ok(JsonText::from_stored(text.to_owned()))
 }
 
 /// Writes the amounts of an increment.

@@ -12,6 +12,7 @@ pub mod document;
 pub mod operation;
 pub mod progress;
 
+use holdfast_core::json::JsonText;
 use holdfast_core::vector::{Dot, Origin, Sequence, Vector};
 
 use crate::encoding::{DecodeError, Encode, Reader, checksum};
@@ -82,4 +83,10 @@ fn read_vector(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vector, De
         vector.observe(&dot.origin, dot.sequence);
     }
     Ok(vector)
+}
+
+/// A document's text, back from a record.
+fn text(bytes: &[u8]) -> Result<JsonText, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "a document is not UTF-8")?;
+    Ok(JsonText::from_stored(text.to_owned()))
 }

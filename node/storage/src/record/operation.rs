@@ -16,7 +16,6 @@
 use std::sync::Arc;
 
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
-use holdfast_core::json::JsonText;
 use holdfast_core::operation::{Group, Operation, OperationKind};
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Origin, Position};
@@ -171,18 +170,15 @@ fn read_group(reader: &mut Reader<'_>) -> Result<Group, DecodeError> {
 
 fn read_kind(code: u16, flags: u8, reader: &mut Reader<'_>) -> Result<OperationKind, DecodeError> {
     Ok(match code {
-        PUT => OperationKind::Put { body: text(reader.take_rest())?, created: flags & CREATED != 0 },
-        PATCH => OperationKind::Patch { body: text(reader.bytes()?)?, patch: text(reader.take_rest())? },
+        PUT => OperationKind::Put { body: record::text(reader.take_rest())?, created: flags & CREATED != 0 },
+        PATCH => {
+            OperationKind::Patch { body: record::text(reader.bytes()?)?, patch: record::text(reader.take_rest())? }
+        }
         DELETE => OperationKind::Delete,
         INCREMENT => OperationKind::Increment(read_increment(reader)?),
         REGISTER_COLLECTION => OperationKind::RegisterCollection,
         code => OperationKind::Unknown { code, payload: Arc::from(reader.take_rest()) },
     })
-}
-
-fn text(bytes: &[u8]) -> Result<JsonText, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "a document is not UTF-8")?;
-    Ok(JsonText::from_stored(text.to_owned()))
 }
 
 fn code(kind: &OperationKind) -> u16 {
