@@ -204,3 +204,36 @@ async fn a_history_goes_back_to_the_first_write_page_by_page() {
     node.get(&format!("/api/documents/orders/a/history?from={}", next + 1)).await.problem(400, "invalid-parameter");
     node.get("/api/documents/orders/never/history").await.problem(404, "not-found");
 }
+
+#[tokio::test]
+async fn an_empty_parent_version_is_refused_and_an_empty_after_is_the_first_page() {
+    let node = Node::start().await;
+    node.put("/api/documents/orders/a", "{}").await.expect(200);
+    node.put("/api/documents/orders/a?parentVersion=", "{\"x\":1}").await.problem(400, "invalid-parameter");
+    node.delete("/api/documents/orders/a?parentVersion=").await.problem(400, "invalid-parameter");
+    assert_eq!(node.get("/api/documents/orders?after=").await.text, r#"{"Documents":[{"Id":"a"}],"Next":null}"#);
+}
+
+#[tokio::test]
+async fn a_patch_neither_stores_operators_nor_changes_what_the_node_keeps() {
+    let node = Node::start().await;
+    node.put("/api/documents/orders/a", r#"{"n":1,"$set":1}"#).await.expect(200);
+    let before = node.get("/api/documents/orders/a").await.text;
+    for (patch, code, hint) in [
+        (r#"{"$inc":{"_id":1,"_sys_version":2}}"#, "invalid-increment", "'_id'"),
+        (r#"{"$Inc":{"n":1}}"#, "unknown-operator", "Did you mean '$inc'?"),
+        (r#"{"$set":{"n":1}}"#, "unknown-operator", "PUT"),
+        (r#"{"n":{"$inc":1}}"#, "misplaced-operator", r#"{"$inc": {"n": 1}}"#),
+        (r#"{"m":{"n":{"$inc":1}}}"#, "misplaced-operator", "top of a patch"),
+        (r#"{"n":{"$serde_json::private::Number":"12"}}"#, "reserved-key", "Rename"),
+    ] {
+        let problem = node.patch("/api/documents/orders/a", patch).await.problem(400, code);
+        assert!(problem["detail"].as_str().unwrap().contains(hint), "{problem}");
+    }
+    assert_eq!(node.get("/api/documents/orders/a").await.text, before);
+    let inner = r#"{"Id":"b","a":{"$serde_json::private::Number":"12"}}"#;
+    let change = format!(r#"{{"Operations":[{{"Op":"put","Collection":"orders","Id":"b","Document":{inner}}}]}}"#);
+    node.post("/api/transactions", change).await.problem(400, "reserved-key");
+    let told = node.post("/api/documents/orders/bulk", inner).await.expect(200);
+    assert_eq!(told["Results"][0]["Code"], "reserved-key");
+}

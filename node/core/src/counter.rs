@@ -9,7 +9,7 @@ use std::ops::{Add, Neg};
 use serde_json::{Map, Number, Value};
 
 use crate::error::Refusal;
-use crate::json::ID_FIELD;
+use crate::json::{ID_FIELD, is_kept_name};
 use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX};
 
 const DECIMALS: u32 = 9;
@@ -178,12 +178,12 @@ fn collect(
 ) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal::invalid("invalid-increment", reason));
     for (key, value) in object {
+        if path.is_empty() && (key.eq_ignore_ascii_case(ID_FIELD) || is_kept_name(key)) {
+            return refuse(format!("$inc cannot change '{key:.100}': the node keeps that field itself."));
+        }
         path.push(key.clone());
         match value {
             Value::Number(number) => {
-                if path.len() == 1 && key.eq_ignore_ascii_case(ID_FIELD) {
-                    return refuse("$inc cannot change a document's id.".to_owned());
-                }
                 let Some(amount) = Amount::parse(number.as_str()) else {
                     return refuse(format!(
                         "$inc of '{}' must be within ±10^18 and have at most nine decimals.",
@@ -260,6 +260,17 @@ mod tests {
         assert_eq!(increment(json!({"d": 1})).misfit(&wide).as_deref(), Some("d"));
         increment(json!({"n": 1})).add_to(&mut wide);
         assert_eq!(wide.get("n").unwrap().to_string(), "9223372036854775808");
+    }
+
+    #[test]
+    fn fields_that_the_node_keeps_cannot_be_incremented() {
+        for key in ["Id", "ID", "_id", "_ID", "_sys_version", "_SYS_x"] {
+            for value in [json!({key: 1}), json!({key: {"a": 1}})] {
+                let refused = Increment::parse(value.as_object().unwrap()).unwrap_err();
+                assert_eq!(refused.code(), "invalid-increment", "{value}");
+            }
+        }
+        assert_eq!(increment(json!({"a": {"_id": 1}})).0.len(), 1);
     }
 
     proptest! {

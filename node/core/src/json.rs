@@ -76,9 +76,56 @@ pub fn parse_value(bytes: &[u8]) -> Result<Value, Refusal> {
     if bytes.len() > DOCUMENT_BYTES_MAX {
         return Err(Refusal::TooLarge { what: "document", bytes: bytes.len(), limit: DOCUMENT_BYTES_MAX });
     }
+    refuse_private_keys(bytes)?;
     let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     check(&value, 1)?;
     Ok(value)
+}
+
+/// What the JSON reader puts before the keys under which it hands numbers and raw text to itself.
+const PRIVATE_KEYS: &str = "$serde_json::private::";
+
+/// Refuses JSON text with a key that the JSON reader would take for a number or a piece of raw text of its own,
+/// so that `{"$serde_json::private::Number":"12"}` never becomes `12`.
+pub fn refuse_private_keys(text: &[u8]) -> Result<(), Refusal> {
+    // Such a key begins with a dollar sign, plain or escaped; most texts hold neither.
+    if !text.contains(&b'$') && !text.contains(&b'\\') {
+        return Ok(());
+    }
+    let is_private = |key: &[u8]| {
+        if key.contains(&b'\\') {
+            serde_json::from_slice::<String>(key).is_ok_and(|key| key.starts_with(PRIVATE_KEYS))
+        } else {
+            key.get(1..).is_some_and(|key| key.starts_with(PRIVATE_KEYS.as_bytes()))
+        }
+    };
+    if keys(text).any(|(_, key)| is_private(key)) {
+        return Err(Refusal::invalid(
+            "reserved-key",
+            format!("Keys that begin with '{PRIVATE_KEYS}' cannot be stored. Rename the field."),
+        ));
+    }
+    Ok(())
+}
+
+/// The keys of all objects in JSON text, in the order of the text: where each begins, and its text with quotes
+/// and escapes as written. Text that is not JSON gives some keys or none.
+pub fn keys(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + text.get(at..)?.iter().position(|byte| *byte == b'"')?;
+            let mut end = start + 1;
+            while *text.get(end)? != b'"' {
+                end += if text.get(end) == Some(&b'\\') { 2 } else { 1 };
+            }
+            at = end + 1;
+            let next = text.get(at..)?.iter().find(|byte| !byte.is_ascii_whitespace());
+            if next == Some(&b':') {
+                return Some((start, text.get(start..at)?));
+            }
+        }
+    })
 }
 
 /// The refusal for text that is not JSON, with the place and no part of the text.
@@ -130,6 +177,11 @@ pub fn check(value: &Value, depth: usize) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a top-level name is one that the node keeps for itself: `_id` and `_sys_*`, in any case.
+pub fn is_kept_name(key: &str) -> bool {
+    key.eq_ignore_ascii_case("_id") || key.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("_sys_"))
+}
+
 /// Makes sure that a document carries its own id, and nothing under the names that the node keeps.
 ///
 /// A document that has an id field in any spelling (`id`, `Id`, `ID`), equal to `id`, and no other kept
@@ -139,14 +191,9 @@ pub fn with_id(mut object: Map<String, Value>, id: &DocumentId) -> Map<String, V
     if carries_id(&object, id) {
         return object;
     }
-    object.retain(|key, _| !key.eq_ignore_ascii_case(ID_FIELD) && !is_kept(key));
+    object.retain(|key, _| !key.eq_ignore_ascii_case(ID_FIELD) && !is_kept_name(key));
     object.insert(ID_FIELD.to_owned(), Value::String(id.as_str().to_owned()));
     object
-}
-
-/// Whether a field belongs to the node, in any case.
-fn is_kept(key: &str) -> bool {
-    key.eq_ignore_ascii_case("_id") || key.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("_sys_"))
 }
 
 /// Whether a document carries its own id exactly once, and nothing under the names that the node keeps.
@@ -158,7 +205,7 @@ fn carries_id(object: &Map<String, Value>, id: &DocumentId) -> bool {
                 return false;
             }
             has_id = true;
-        } else if is_kept(key) {
+        } else if is_kept_name(key) {
             return false;
         }
     }
@@ -226,6 +273,22 @@ mod tests {
             (nearly.as_str(), "nested-too-deep"),
         ] {
             assert_eq!(JsonText::parse(text).unwrap_err().code(), code, "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn keys_of_the_json_reader_itself_are_refused_and_the_same_text_as_a_value_is_kept() {
+        for text in [
+            r#"{"a":{"$serde_json::private::Number":"12"}}"#,
+            r#"{"a":[{"$serde_json::private::RawValue" : "[1]"}]}"#,
+            r#"{"a":{"\u0024serde_json::private::Number":"12"}}"#,
+            r#"{"a":{"$serde_json::\u0070rivate::Number":"12"}}"#,
+            r#"{"a":"\"","$serde_json::private::Number":"12"}"#,
+        ] {
+            assert_eq!(JsonText::parse(text).unwrap_err().code(), "reserved-key", "{text}");
+        }
+        for text in [r#"{"a":"$serde_json::private::Number"}"#, r#"{"$inc":{"a\\":"\":"}}"#] {
+            assert_eq!(JsonText::parse(text).unwrap().as_str(), text);
         }
     }
 

@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 use crate::http::access::MayRead;
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::place::{CollectionPath, DocumentPath};
 use crate::http::preconditions::{Conditions, has_version};
 use crate::http::refusal::{document_not_found, storage_failed};
@@ -65,7 +65,9 @@ pub struct ListParameters {
     skip: Option<i64>,
     /// Documents in the answer, which is then an array: 100 if absent, at most 10000.
     take: Option<i64>,
-    /// The last id of the page before. The answer is then an object with the page and where to go on.
+    /// The last id of the page before; empty for the first page. The answer is then an object with the page and
+    /// where to go on.
+    #[serde(default, deserialize_with = "parameters::given")]
     after: Option<String>,
     /// Documents in a page: 100 if absent, at most 10000. The answer is then an object.
     limit: Option<i64>,
@@ -153,7 +155,7 @@ pub async fn list(
     let database = app.existing(&caller.database)?;
     let with_reserved = parameters.include_reserved_fields.unwrap_or(false);
     if by_key {
-        let after = parameters.after.as_deref().map(DocumentId::parse).transpose()?;
+        let after = parameters.after.as_deref().filter(|after| !after.is_empty()).map(DocumentId::parse).transpose()?;
         let take = bounded(parameters.limit);
         let page = app.scan(move || database.view()?.page(&collection, after.as_ref(), 0, take)).await?;
         return Ok(key_page(page, with_reserved));

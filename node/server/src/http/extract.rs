@@ -16,11 +16,15 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use holdfast_core::json::{keys, refuse_private_keys};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::http::error::{ApiError, quoted};
 use crate::http::slow_body::broken_off;
+
+/// What some editors and shells put before UTF-8 text. It is no part of the JSON.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A body of any media type, within the route's limit.
 #[derive(Debug, Clone)]
@@ -56,7 +60,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<JsonBody<T>, ApiError> {
         let text = read_json_text(request).await?.ok_or_else(body_missing)?;
-        parse_json(&text).map(JsonBody)
+        parse_body(&text).map(JsonBody)
     }
 }
 
@@ -66,7 +70,7 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for JsonBody<T>
     /// None if nothing but blanks was sent.
     async fn from_request(request: Request, _state: &S) -> Result<Option<JsonBody<T>>, ApiError> {
         match read_json_text(request).await? {
-            Some(text) => parse_json(&text).map(|value| Some(JsonBody(value))),
+            Some(text) => parse_body(&text).map(|value| Some(JsonBody(value))),
             None => Ok(None),
         }
     }
@@ -82,6 +86,17 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParts<T>, ApiError> {
         Path::<T>::from_request_parts(parts, state).await.map(|Path(segments)| PathParts(segments)).map_err(path_error)
     }
+}
+
+/// Parses a body, which must be an object: a list of values in the order of a struct's fields is none.
+fn parse_body<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
+    refuse_private_keys(text.as_bytes())?;
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| body_error(text, &error));
+    }
+    // What is no JSON at all is told as that.
+    parse_json::<IgnoredAny>(text)?;
+    Err(ApiError::bad_request("not-an-object", "The body must be a JSON object."))
 }
 
 /// Parses JSON, with the place of the first mistake in the error.
@@ -111,6 +126,35 @@ pub fn json_error(error: &serde_json::Error) -> ApiError {
     error.with_field("line", line).with_field("column", column)
 }
 
+/// Says what is wrong with a body, in the words of its fields rather than of this program's types.
+fn body_error(text: &str, error: &serde_json::Error) -> ApiError {
+    if error.classify() != Category::Data {
+        return json_error(error);
+    }
+    let message = error.to_string();
+    let named = |prefix: &str| message.strip_prefix(prefix)?.split('`').next().map(quoted);
+    let detail = if let Some(field) = named("missing field `") {
+        format!("The field {field} is missing.")
+    } else if let Some(field) = named("unknown field `") {
+        format!("The field {field} is unknown. Check its spelling against /docs, or leave it out.")
+    } else if let Some(field) = named("duplicate field `") {
+        format!("The field {field} is given twice. Send it once.")
+    } else if let Some(field) = field_before(text, error) {
+        format!("The field {} has the wrong type. Its type is listed at /docs.", quoted(&field))
+    } else {
+        "The body does not have the shape that this route reads. Its shape is listed at /docs.".to_owned()
+    };
+    ApiError::bad_request("invalid-body", detail).with_field("line", error.line()).with_field("column", error.column())
+}
+
+/// The last key before the place of an error.
+fn field_before(text: &str, error: &serde_json::Error) -> Option<String> {
+    let line_start: usize = text.split_inclusive('\n').take(error.line().checked_sub(1)?).map(str::len).sum();
+    let place = line_start + error.column();
+    let (_, key) = keys(text.as_bytes()).take_while(|(start, _)| *start < place).last()?;
+    serde_json::from_slice(key).ok()
+}
+
 async fn read(request: Request) -> Result<Bytes, ApiError> {
     match Bytes::from_request(request, &()).await {
         Ok(bytes) => Ok(bytes),
@@ -124,7 +168,10 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
 async fn read_json_text(request: Request) -> Result<Option<String>, ApiError> {
     refuse_compression(request.headers())?;
     let media_type = media_type(request.headers())?;
-    let bytes = read(request).await?;
+    let mut bytes = read(request).await?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        let _ = bytes.split_to(BYTE_ORDER_MARK.len());
+    }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
@@ -278,6 +325,12 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_byte_order_mark_before_the_body_is_passed_over() {
+        assert_eq!(post_as("/json", &[], "\u{feff}{\"query\":\"q\"}").await, (StatusCode::OK, "q".into()));
+        assert_eq!(post_as("/json", &[], "\u{feff} ").await.1["code"], "body-required");
+    }
+
+    #[tokio::test]
     async fn another_kind_of_body_is_415_with_the_header_to_send() {
         for headers in [
             ("content-type", "application/x-www-form-urlencoded"),
@@ -306,7 +359,9 @@ mod tests {
     async fn the_wrong_shape_a_missing_field_and_deep_nesting_are_400() {
         let deep = "[".repeat(400) + &"]".repeat(400);
         for (text, code) in [
-            ("[1]", "invalid-body"),
+            ("[1]", "not-an-object"),
+            (r#"["q"]"#, "not-an-object"),
+            (r#"{"query":{"$serde_json::private::RawValue":"1"}}"#, "reserved-key"),
             (r#"{"query":5}"#, "invalid-body"),
             ("{}", "invalid-body"),
             (r#"{"query":"q"} x"#, "malformed-json"),
@@ -316,6 +371,18 @@ mod tests {
             assert_eq!(body["code"], code, "{text}");
         }
         assert_eq!(parse_json::<Value>(&deep).unwrap_err().code(), "malformed-json");
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_wrong_shape_names_its_field_and_no_type_of_this_program() {
+        for (text, expected) in [
+            ("{}", "The field 'query' is missing."),
+            (r#"{"query":5}"#, "The field 'query' has the wrong type."),
+            ("{\n\"a\":1,\n\"query\":[]}", "The field 'query' has the wrong type."),
+        ] {
+            let (_, body) = post_as("/json", &[], text).await;
+            assert!(body["detail"].as_str().unwrap().starts_with(expected), "{text}: {body}");
+        }
     }
 
     #[tokio::test]

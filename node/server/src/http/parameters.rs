@@ -9,7 +9,8 @@
 //!   `#[serde(rename_all = "camelCase")]` on the struct.
 //! * An unknown parameter, a repeated one and one of the wrong type are each a 400 that names it, so that a
 //!   typing mistake never silently reads the wrong page.
-//! * An empty value of an optional parameter counts as absent.
+//! * An empty value of an optional parameter counts as absent, except where absence would drop a guard or
+//!   change the answer's shape: see [`version`] and [`given`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +19,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor,
+};
 
 use crate::http::error::{ApiError, quoted};
 
@@ -52,6 +55,21 @@ pub fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
         pairs.push((decoded(name, name)?, decoded(value, name)?));
     }
     T::deserialize(Query { pairs }).map_err(|ParameterError(detail)| refused(detail))
+}
+
+/// Reads a version that is expected, for `#[serde(default, deserialize_with)]`. An empty one is refused: a script
+/// whose variable is unset must not write unguarded.
+pub fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() {
+        return Err(de::Error::custom("a version is expected; leave the parameter out to write whatever is there"));
+    }
+    Ok(Some(text))
+}
+
+/// Reads a text that counts as given even when it is empty, for `#[serde(default, deserialize_with)]`.
+pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 fn decoded<'a>(text: &'a str, name: &str) -> Result<Cow<'a, str>, ApiError> {
@@ -296,6 +314,25 @@ mod tests {
     fn nothing_and_empty_values_count_as_absent() {
         assert_eq!(parse::<Page>("").unwrap(), Page::default());
         assert_eq!(parse::<Page>("skip=&take&&after=").unwrap(), Page::default());
+    }
+
+    #[test]
+    fn an_empty_value_counts_where_absence_means_something_else() {
+        #[derive(Debug, Deserialize)]
+        struct Guarded {
+            #[serde(default, deserialize_with = "version")]
+            version: Option<String>,
+            #[serde(default, deserialize_with = "given")]
+            after: Option<String>,
+        }
+        let read = parse::<Guarded>("version=v1&after=").unwrap();
+        assert_eq!((read.version.as_deref(), read.after.as_deref()), (Some("v1"), Some("")));
+        let read = parse::<Guarded>("").unwrap();
+        assert_eq!((read.version, read.after), (None, None));
+        for query in ["version=", "version", "version=%20"] {
+            let refused = parse::<Guarded>(query).unwrap_err();
+            assert!(refused.detail().contains("'version'") && refused.detail().contains("leave"), "{refused}");
+        }
     }
 
     #[test]

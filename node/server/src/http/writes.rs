@@ -25,9 +25,9 @@ use crate::databases::OpenDatabase;
 use crate::http::access::{Access, MayCreate, MayDelete, MayUpdate, MayWrite};
 use crate::http::app::App;
 use crate::http::documents;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, quoted};
 use crate::http::extract;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::place::{CollectionPath, DocumentPath};
 use crate::http::preconditions::{Conditions, Guard, expected, needs_document};
 use crate::http::refusal::not_submitted;
@@ -54,6 +54,7 @@ pub fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 pub struct WriteParameters {
     /// The version that the document must be at; 409 if it is not.
+    #[serde(default, deserialize_with = "parameters::version")]
     parent_version: Option<String>,
 }
 
@@ -238,7 +239,42 @@ pub(super) fn read_patch(mut object: Map<String, Value>) -> Result<Action, Refus
             ));
         }
     };
+    refuse_other_operators(&object)?;
     Ok(Action::Patch { merge: object, increment })
+}
+
+/// Refuses what looks like an operator in the part of a patch that is merged: a typing mistake must not
+/// become a field. Only a PUT stores such names.
+fn refuse_other_operators(merge: &Map<String, Value>) -> Result<(), Refusal> {
+    if let Some(name) = merge.keys().find(|name| name.starts_with('$')) {
+        let meant = if strsim::damerau_levenshtein(&name.to_ascii_lowercase(), INCREMENT_FIELD) <= 2 {
+            "Did you mean '$inc'?"
+        } else {
+            "A patch knows only '$inc'; a field of that name is stored by PUT."
+        };
+        return Err(Refusal::invalid("unknown-operator", format!("The operator {} is unknown. {meant}", quoted(name))));
+    }
+    if let Some(path) = nested_increment(merge) {
+        return Err(Refusal::invalid(
+            "misplaced-operator",
+            format!(
+                "$inc belongs at the top of a patch. Write {{\"$inc\": {{\"{path}\": 1}}}}, nested as the document is."
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The field under which an object to merge holds `$inc`.
+fn nested_increment(object: &Map<String, Value>) -> Option<String> {
+    object.iter().find_map(|(name, value)| {
+        let inner = value.as_object()?;
+        if inner.contains_key(INCREMENT_FIELD) {
+            Some(name.chars().take(100).collect())
+        } else {
+            nested_increment(inner)
+        }
+    })
 }
 
 /// Whether a change creates a missing document although it is a patch.

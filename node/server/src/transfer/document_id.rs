@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::DocumentId;
-use holdfast_core::json::{ID_FIELD, JsonText, with_id};
+use holdfast_core::json::{ID_FIELD, JsonText, refuse_private_keys, with_id};
 use holdfast_core::limits::DOCUMENT_BYTES_MAX;
 use holdfast_query::path::Path;
 use serde_json::{Map, Value};
@@ -70,6 +70,8 @@ impl Identifier {
         let id = DocumentId::parse(&id).map_err(|refusal| refusal.to_string())?;
         let object = with_id(object, &id);
         let text = JsonText::from_object(&object);
+        // Names of columns have not been through the JSON reader.
+        refuse_private_keys(text.as_str().as_bytes()).map_err(|refusal| refusal.to_string())?;
         let bytes = text.as_str().len();
         if bytes > DOCUMENT_BYTES_MAX {
             return Err(Refusal::TooLarge { what: "document", bytes, limit: DOCUMENT_BYTES_MAX }.to_string());
@@ -146,6 +148,12 @@ mod tests {
         assert_eq!(id(&mut identifier, json!({"_id": "c", "id": "b"})).unwrap(), "b");
         assert_eq!(id(&mut identifier, json!({"_id": "c", "Id": null})).unwrap(), "c");
         assert_eq!(id(&mut identifier, json!({"ID": 4.50})).unwrap(), "4.5");
+    }
+
+    #[test]
+    fn a_column_with_a_name_of_the_json_reader_itself_is_refused() {
+        let row = json!({"Id": "a", "$serde_json::private::Number": "12"});
+        assert!(id(&mut Identifier::new(None), row).unwrap_err().contains("Rename"));
     }
 
     #[test]
