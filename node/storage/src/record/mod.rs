@@ -90,3 +90,6 @@ fn text(bytes: &[u8]) -> Result<JsonText, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| "a document is not UTF-8")?;
     Ok(JsonText::from_stored(text.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;
