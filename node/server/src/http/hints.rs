@@ -67,7 +67,11 @@ async fn serve(sync: Arc<Sync>, mut socket: WebSocket) {
                         drop(socket.send(Message::Close(Some(reason))).await);
                         break;
                     }
-                    Some(Ok(Message::Text(text))) => conversation.receive(&text).into_iter().collect(),
+                    Some(Ok(Message::Text(text))) => {
+                        let answer = conversation.receive(&text);
+                        // A frame says who is there, or that a hint has arrived: either may free news that waited.
+                        answer.into_iter().chain(conversation.news()).collect()
+                    }
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_))) => Vec::new(),
                     Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 }
