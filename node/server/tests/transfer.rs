@@ -21,6 +21,7 @@ fn holdfast(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_holdfast"))
         .current_dir(directory)
         .env_remove("HOLDFAST_KEY")
+        .env_remove("RUST_BACKTRACE")
         .args(arguments)
         .output()
         .unwrap();
@@ -165,6 +166,22 @@ fn a_damaged_data_file_is_found_and_made_again_from_the_log() {
     assert_eq!(exported(room.path(), "data", "p"), documents);
     let names = fs::read_dir(room.path().join("data")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("shop.db.damaged-")).count(), 1);
+}
+
+#[test]
+fn a_file_that_makes_the_store_panic_fills_no_screen() {
+    let room = TempDir::new().unwrap();
+    let file = purchases(room.path());
+    done(room.path(), &["import", file.to_str().unwrap(), "-d", "shop", "-c", "p", "--data-dir", "data"]);
+    let path = room.path().join("data/shop.db");
+    let mut bytes = fs::read(&path).unwrap();
+    for page in bytes.chunks_mut(4_096).skip(2) {
+        page[..64].fill(0xff);
+    }
+    fs::write(&path, &bytes).unwrap();
+    let (code, _, stderr) = holdfast(room.path(), &["export", "-d", "shop", "-c", "p", "--data-dir", "data"]);
+    assert_ne!(code, 0, "{stderr}");
+    assert!(stderr.lines().count() <= 4 && !stderr.contains("backtrace"), "{stderr}");
 }
 
 #[test]
@@ -332,6 +349,37 @@ fn documents_go_through_a_running_node_and_come_back() {
     let lines: Vec<Value> =
         done(room.path(), &export).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines, documents.into_values().collect::<Vec<_>>());
+}
+
+/// Runs an export from a stand-in whose every answer is this one; answers as [`holdfast`] does.
+fn export_from(status: StatusCode, answer: &Value) -> (i32, String, String) {
+    let room = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let text = answer.to_string();
+    let routes = Router::new().fallback(move || {
+        let answer = (status, text.clone());
+        async move { answer }
+    });
+    runtime.spawn(async move { axum::serve(listener, routes).await });
+    holdfast(room.path(), &["export", "-d", "shop", "-c", "p", "--key", "k", "--url", &url])
+}
+
+#[test]
+fn damage_at_the_node_ends_an_export_at_once_and_being_busy_is_told() {
+    let started = std::time::Instant::now();
+    for code in ["storage-failed", "database-quarantined"] {
+        let answer = json!({"code": code, "detail": "document p/1 is damaged"});
+        let (exit, _, stderr) = export_from(StatusCode::SERVICE_UNAVAILABLE, &answer);
+        assert!(exit == 1 && stderr.contains("document p/1 is damaged"), "{stderr}");
+        assert!(!stderr.contains("trying again"), "{stderr}");
+    }
+    assert!(started.elapsed().as_secs() < 10, "it was tried again");
+    let answer = json!({"code": "busy", "detail": "too much to do"});
+    let (exit, _, stderr) = export_from(StatusCode::SERVICE_UNAVAILABLE, &answer);
+    assert!(exit == 1 && stderr.contains("too much to do; trying again"), "{stderr}");
+    assert!(started.elapsed().as_secs() < 40, "{:?}", started.elapsed());
 }
 
 /// A node that is stopped when the test ends, however it ends.

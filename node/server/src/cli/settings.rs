@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::SettingsArguments;
 use super::{fail, refuse_settings};
+use crate::http::access::AccessControl;
 use crate::settings::keys::{Initial, KEYS, Key, Kind};
 use crate::settings::{self, Loaded};
 use crate::tls;
@@ -58,6 +59,10 @@ fn check(arguments: &SettingsArguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return refuse_settings(&problems),
     };
+    // Settings that pass here must not be refused by `serve`: the keys are built as it builds them.
+    if let Err(problems) = AccessControl::from_settings(&loaded.settings) {
+        return refuse_settings(&problems);
+    }
     match tls::load(&loaded.settings.tls) {
         Ok(_) => print(&format!("OK\n{}", files(&loaded))),
         Err(error) => fail(&error),
@@ -178,6 +183,8 @@ mod tests {
                 value("Auth:RootApiKey", "a-certain-word"),
                 value("Auth:ApiKeys:0:Name", "till"),
                 value("Auth:ApiKeys:0:Key", "another-certain-word"),
+                value("Auth:ApiKeys:0:Databases:0", "*"),
+                value("Auth:ApiKeys:0:Roles:READ_DOCUMENT", "true"),
             ],
         };
         let sources = Sources { directory: "/nowhere".into(), variables: Vec::new(), overrides: &overrides };

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_core::access::api_key::StoredKey;
+
 use super::layer;
 use super::problem::Problem;
 use super::read::Origins;
 use super::secret::Secret;
-use super::sections::{ApiKeySettings, SeedPeer, Settings};
+use super::sections::{ApiKeySettings, RoleSettings, SeedPeer, Settings};
 use super::url::{self, ListenUrl, Scheme};
 
 /// The root key that everybody knows.
@@ -157,7 +159,7 @@ impl Checker<'_> {
         let replication = ("Node:ReplicationApiKey".to_owned(), &settings.node.replication_api_key);
         let mut secrets = vec![root, replication];
         let mut names = BTreeMap::new();
-        for (index, ApiKeySettings { name, key, databases, .. }) in settings.auth.api_keys.iter().enumerate() {
+        for (index, ApiKeySettings { name, key, databases, roles, .. }) in settings.auth.api_keys.iter().enumerate() {
             let prefix = format!("Auth:ApiKeys:{index}");
             if name.trim().is_empty() {
                 self.refuse(&format!("{prefix}:Name"), None, "is missing; write a name to know the key by in logs");
@@ -169,6 +171,20 @@ impl Checker<'_> {
                 );
             }
             self.databases(&prefix, databases);
+            if databases.is_empty() {
+                self.refuse(
+                    &format!("{prefix}:Databases"),
+                    None,
+                    "is missing; list database names, or `*` for all of them",
+                );
+            }
+            if *roles == RoleSettings::default() {
+                self.refuse(
+                    &format!("{prefix}:Roles"),
+                    None,
+                    "grants nothing; set at least one role to true, such as {\"READ_DOCUMENT\": true}, or remove the key",
+                );
+            }
             secrets.push((format!("{prefix}:Key"), key));
         }
         for (index, (key, secret)) in secrets.iter().enumerate() {
@@ -331,7 +347,8 @@ fn checked_secret(key: &str, secret: &Secret) -> Result<(), String> {
     if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
         return Err("has characters that a request's header cannot carry; use printable ASCII".to_owned());
     }
-    Ok(())
+    // What follows is what the node itself asks of a key when it starts.
+    StoredKey::parse(text).map(drop).map_err(|unusable| unusable.to_string())
 }
 
 /// Levels of the log, and how .NET calls them.

@@ -3,11 +3,15 @@
 //! As in .NET, comments are allowed, a name may contain `:` to reach into a section, and a byte
 //! order mark (left by editors on Windows) is skipped. A file is bounded before it is read.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::marker::PhantomData;
 use std::path::Path;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::layer::{Assignment, Scalar};
 use super::problem::Problem;
@@ -42,8 +46,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Assignment>>, Problem> {
 /// Turns the text of a settings file into assignments.
 pub(super) fn parse(text: &str, source: &str) -> Result<Vec<Assignment>, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(&without_comments(text))
-        .map_err(|error| Problem::of_source(source, format!("is not valid JSON: {error}; correct it there")))?;
+    let bare = without_comments(text);
+    let invalid = |error| Problem::of_source(source, format!("is not valid JSON: {error}; correct it there"));
+    // Reading it whole first bounds its depth.
+    let value: Value = serde_json::from_str(&bare).map_err(invalid)?;
     if !value.is_object() {
         return Err(Problem::of_source(
             source,
@@ -51,36 +57,74 @@ pub(super) fn parse(text: &str, source: &str) -> Result<Vec<Assignment>, Problem
         ));
     }
     let mut assignments = Vec::new();
-    collect(&value, &mut Vec::new(), source, &mut assignments);
+    collect(&bare, &mut Vec::new(), source, &mut assignments).map_err(invalid)?;
     Ok(assignments)
 }
 
-fn collect(value: &Value, path: &mut Vec<String>, source: &str, out: &mut Vec<Assignment>) {
-    match value {
-        Value::Object(members) => {
+/// The members of an object in their order, with those that are given twice: a map would keep the last one, silently.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for MembersVisitor<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor(PhantomData))
+    }
+}
+
+/// Adds what a value that is known to be valid JSON, and of a bounded depth, assigns.
+fn collect(text: &str, path: &mut Vec<String>, source: &str, out: &mut Vec<Assignment>) -> serde_json::Result<()> {
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str(text)?;
+            if members.is_empty() && !path.is_empty() {
+                out.push(Assignment::new(path, Scalar::Nothing, source));
+            }
             for (name, member) in members {
                 let depth = path.len();
                 path.extend(name.split(':').map(str::to_owned));
-                collect(member, path, source, out);
+                collect(member.get(), path, source, out)?;
                 path.truncate(depth);
             }
         }
-        Value::Array(elements) => {
-            for (index, element) in elements.iter().enumerate() {
+        Some(b'[') => {
+            let elements: Vec<&RawValue> = serde_json::from_str(text)?;
+            if elements.is_empty() {
+                out.push(Assignment::new(path, Scalar::Nothing, source));
+            }
+            for (index, element) in elements.into_iter().enumerate() {
                 path.push(index.to_string());
-                collect(element, path, source, out);
+                collect(element.get(), path, source, out)?;
                 path.pop();
             }
         }
-        Value::Null => {}
-        Value::Bool(switch) => out.push(Assignment::new(path, Scalar::Switch(*switch), source)),
-        Value::Number(number) => {
-            out.push(Assignment::new(path, Scalar::Number(number.to_string()), source));
-        }
-        Value::String(text) => {
-            out.push(Assignment::new(path, Scalar::Text(text.clone()), source));
+        _ => {
+            let value = match serde_json::from_str(text)? {
+                Value::Bool(switch) => Scalar::Switch(switch),
+                Value::Number(number) => Scalar::Number(number.to_string()),
+                Value::String(text) => Scalar::Text(text),
+                _ => Scalar::Nothing,
+            };
+            out.push(Assignment::new(path, value, source));
         }
     }
+    Ok(())
 }
 
 /// Replaces comments by blanks, so that lines and columns of errors stay right.
@@ -139,6 +183,7 @@ mod tests {
                 ("A:B".to_owned(), Scalar::Number("1".to_owned())),
                 ("C:D:0".to_owned(), Scalar::Switch(true)),
                 ("C:D:1:E".to_owned(), Scalar::Text("x".to_owned())),
+                ("F".to_owned(), Scalar::Nothing),
             ]
         );
     }

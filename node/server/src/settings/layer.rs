@@ -22,6 +22,8 @@ pub(super) enum Scalar {
     Text(String),
     Number(String),
     Switch(bool),
+    /// An empty section or list, or null: sets nothing, but its name must be known.
+    Nothing,
 }
 
 /// A value for a key, as one source wrote it.
@@ -96,6 +98,12 @@ impl Layer {
         let mut entries: Vec<(String, Assignment)> = Vec::with_capacity(assignments.len());
         let mut seen = BTreeSet::new();
         for assignment in assignments {
+            if assignment.value == Scalar::Nothing {
+                if let Err(message) = checked_section(&assignment.path) {
+                    problems.push(Problem::of_key(assignment.path.join(":"), assignment.source, message));
+                }
+                continue;
+            }
             match canonical_path(&assignment.path) {
                 Ok(path) => {
                     if seen.insert(path.clone()) {
@@ -107,7 +115,7 @@ impl Layer {
                         problems.push(Problem::of_key(
                             path,
                             assignment.source,
-                            "is given twice, since case does not matter; keep one of them",
+                            "is given twice (case does not matter); keep one of them",
                         ));
                     }
                 }
@@ -135,6 +143,7 @@ impl Source for Layer {
             let kind = match &assignment.value {
                 Scalar::Text(text) => ValueKind::String(text.clone()),
                 Scalar::Switch(switch) => ValueKind::Boolean(*switch),
+                Scalar::Nothing => ValueKind::Nil,
                 // A number that is not a whole one stays text, for the problem to show.
                 Scalar::Number(text) => {
                     text.parse::<u64>().map_or_else(|_| ValueKind::String(text.clone()), ValueKind::U64)
@@ -192,6 +201,29 @@ fn canonical_path(written: &[String]) -> Result<String, String> {
     Err(explain_unknown(written))
 }
 
+/// Checks that a key, section or list of this name exists.
+fn checked_section(written: &[String]) -> Result<(), String> {
+    let depth = written.len();
+    let mut sections = Vec::new();
+    for key in KEYS {
+        let parts: Vec<&'static str> = key.path.split(':').collect();
+        let Some(start) = parts.get(..depth) else { continue };
+        if matched_path(&start.join(":"), written).is_some() {
+            return Ok(());
+        }
+        sections.push(start.join(":"));
+    }
+    let joined = written.join(":").to_ascii_lowercase();
+    let likeness = |section: &str| strsim::normalized_damerau_levenshtein(&joined, &section.to_ascii_lowercase());
+    let alike = sections.iter().map(|section| (section, likeness(section)));
+    match alike.reduce(|best, next| if next.1 > best.1 { next } else { best }) {
+        Some((section, likeness)) if likeness >= LIKENESS_MIN => {
+            Err(format!("is unknown; did you mean {}?", with_indices(section, written)))
+        }
+        _ => Err(explain_unknown(written)),
+    }
+}
+
 /// Gives `written` in the spelling of `schema`, when it is that path.
 fn matched_path(schema: &str, written: &[String]) -> Option<String> {
     let mut parts = Vec::with_capacity(written.len());
@@ -222,6 +254,12 @@ const FOREIGN: &[(&str, &str)] = &[
 /// How alike two names must be, from 0 to 1, for one to be suggested for the other.
 const LIKENESS_MIN: f64 = 0.6;
 
+/// How alike a name is to a longer one of the same section that begins with it.
+const START_LIKENESS: f64 = 0.95;
+
+/// Shortest name that suggests a longer one which begins with it.
+const NAME_START_MIN: usize = 3;
+
 /// Shortest name that suggests a longer one which contains it.
 const NAME_PART_MIN: usize = 5;
 
@@ -240,6 +278,10 @@ fn explain_unknown(written: &[String]) -> String {
         .collect::<Vec<_>>()
         .join(":")
         .to_ascii_lowercase();
+    if schema.ends_with(":roles:#") {
+        return "is part of a list, but Roles is an object of true or false; write for example {\"READ_DOCUMENT\": true}"
+            .to_owned();
+    }
     for key in KEYS {
         let path = key.path.to_ascii_lowercase();
         if path.starts_with(&format!("{schema}:")) {
@@ -269,7 +311,10 @@ fn suggestion(schema: &str) -> Option<&'static str> {
             let own = strsim::normalized_damerau_levenshtein(&name, &last(&path)) * 0.9;
             let is_part = name.len() >= NAME_PART_MIN && last(&path).contains(&name);
             let part = if is_part { LIKENESS_MIN } else { 0.0 };
-            (key.path, whole.max(own).max(part))
+            // The right section and the right beginning: only the rest was left out.
+            let is_start = name.len() >= NAME_START_MIN && path.starts_with(schema);
+            let start = if is_start { START_LIKENESS } else { 0.0 };
+            (key.path, whole.max(own).max(part).max(start))
         })
         .filter(|(_, likeness)| *likeness >= LIKENESS_MIN)
         // Of equals the first of the table wins.
@@ -310,6 +355,11 @@ mod tests {
         assert_eq!(path("Sync:BatchSize").unwrap_err(), "is unknown; did you mean Node:ReplicationBatchSize?");
         assert_eq!(path("Auth:ApiKeys:3:Nmae").unwrap_err(), "is unknown; did you mean Auth:ApiKeys:3:Name?");
         assert_eq!(path("Zebra").unwrap_err(), "is unknown; remove it");
+        assert_eq!(
+            path("Auth:ApiKeys:0:Roles:READ").unwrap_err(),
+            "is unknown; did you mean Auth:ApiKeys:0:Roles:READ_DOCUMENT?"
+        );
+        assert!(path("Auth:ApiKeys:0:Roles:0").unwrap_err().contains("Roles is an object of true or false"));
         assert!(path("Logging:LogLevel:Default").unwrap_err().contains("Logging:Level"));
     }
 

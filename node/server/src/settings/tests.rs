@@ -114,7 +114,7 @@ fn lists_are_written_by_index_and_merged_by_index() {
             "appsettings.json",
             r#"{"Auth": {"ApiKeys": [
                 {"Name": "till", "Key": "k-1", "Databases": ["shop"], "Roles": {"READ_DOCUMENT": true}},
-                {"Name": "office", "Key": "k-2", "Databases": ["*"]}
+                {"Name": "office", "Key": "k-2", "Databases": ["*"], "Roles": {"ADD_DB": true}}
             ]}}"#,
         )],
         &[
@@ -148,7 +148,7 @@ fn every_problem_is_reported_at_once_with_source_and_advice() {
             "Urls": "localhost:1446"
         }"#,
         &[
-            "13 problems",
+            "17 problems",
             "Nod:NodeId (",
             "did you mean Node:NodeId?",
             "Node:ReplicationBatchSize = 99999 (",
@@ -269,4 +269,37 @@ fn a_named_settings_file_must_be_there() {
     assert_eq!(loaded.settings.node.peer_lease_days, 5);
     overrides.settings_path = Some(directory.path().to_owned());
     assert!(load(&overrides).unwrap_err().to_string().contains("appsettings.json"));
+}
+
+#[test]
+fn a_key_that_the_node_would_not_start_with_is_found_with_all_others() {
+    let keys = r#"{"Auth": {"ApiKeys": [
+        {"Name": "a", "Key": "a-long-enough-key-for-a", "Databases": ["*"], "Roles": {}},
+        {"Name": "b", "Key": "sha256:zz", "Databases": ["*"], "Roles": {"READ_DOCUMENT": true}},
+        {"Name": "c", "Key": "a-long-enough-key-for-c", "Roles": {"READ_DOCUMENT": true}}
+    ]}, "Node": {"ReplicationApiKey": "sha256:zz"}}"#;
+    check_refused(
+        keys,
+        &[
+            "Auth:ApiKeys:0:Roles (default): grants nothing",
+            "Auth:ApiKeys:1:Key (",
+            "Auth:ApiKeys:2:Databases (default): is missing",
+            "Node:ReplicationApiKey (",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_section_is_found_although_it_is_empty() {
+    check_refused(r#"{"Auht": {}}"#, &["Auht (", "did you mean Auth?"]);
+    check_refused(r#"{"Zebra": []}"#, &["Zebra (", "is unknown; remove it"]);
+    let known =
+        r#"{"Auth": {"ApiKeys": []}, "Node": {"SeedPeers": []}, "Tls": {"CertificateFile": null}, "Logging": {}}"#;
+    load(&[("appsettings.json", known)], &[], &[]).unwrap();
+}
+
+#[test]
+fn a_key_that_stands_twice_in_a_file_is_found() {
+    check_refused(r#"{"Node": {"NodeId": "a", "NodeId": "b"}}"#, &["Node:NodeId", "is given twice"]);
+    check_refused(r#"{"Node": {"NodeId": "a"}, "Node": {"nodeid": "b"}}"#, &["Node:NodeId", "is given twice"]);
 }

@@ -5,7 +5,9 @@
 //! once, so that the last row of a file wins as it does in a file read alone.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use holdfast_core::limits::{DOCUMENT_BYTES_MAX, PAGE_BYTES_TARGET};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -29,10 +31,14 @@ const ANSWER_TIME_MAX: Duration = Duration::from_mins(2);
 const ANSWER_BYTES_MAX: usize = 2 * PAGE_BYTES_TARGET + DOCUMENT_BYTES_MAX;
 /// Requests that write at the same time.
 const REQUESTS_MAX: usize = 4;
-/// How often a request is tried that the node was too busy for, or that did not reach it.
-const TRIES_MAX: u32 = 8;
+/// How long a request is tried again that the node was too busy for, or that did not reach it.
+const TRYING_TIME_MAX: Duration = Duration::from_secs(15);
+/// Tries that fail before whoever waits is told why.
+const QUIET_TRIES: u32 = 2;
 const WAIT_FIRST: Duration = Duration::from_millis(200);
-const WAIT_MAX: Duration = Duration::from_secs(15);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Codes of refusals that do not pass by themselves, although their status says "unavailable".
+const LASTING_CODES: [&str; 2] = ["storage-failed", "database-quarantined"];
 /// How a key and the cluster's secret are given.
 const KEY_FLAGS: &str = "--key or in HOLDFAST_KEY";
 const SECRET_FLAGS: &str = "--replication-key or in HOLDFAST_REPLICATION_KEY";
@@ -100,6 +106,7 @@ impl NodeClient {
     ) -> Result<Vec<u8>, PlaceError> {
         let mut wait = WAIT_FIRST;
         let mut tries = 1;
+        let started = Instant::now();
         loop {
             let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
             if !self.key.is_blank() {
@@ -121,8 +128,8 @@ impl NodeClient {
                     let is_passing = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
                     let asked = retry_after(&response);
                     let key = if secrets.is_empty() { KEY_FLAGS } else { SECRET_FLAGS };
-                    let error = self.refusal(status, response, key).await;
-                    if !is_passing {
+                    let (error, is_lasting) = self.refusal(status, response, key).await;
+                    if is_lasting || !is_passing {
                         return Err(error);
                     }
                     (error, asked)
@@ -131,23 +138,36 @@ impl NodeClient {
                     return Err(PlaceError::new(format!("'{}' is no address of a node: {error}", self.url)));
                 }
                 // Writing a document twice is writing it once, so that trying again does no harm.
+                Err(error) if is_of_certificate(&error) => return Err(self.unreachable(&error)),
                 Err(error) => (self.unreachable(&error), None),
             };
-            if tries == TRIES_MAX {
+            let pause = asked.unwrap_or(wait).min(WAIT_MAX);
+            if started.elapsed() + pause > TRYING_TIME_MAX {
                 return Err(error);
             }
+            if tries >= QUIET_TRIES {
+                // Told without fail to nobody: what matters is the outcome.
+                let _ = writeln!(io::stderr(), "holdfast: {}; trying again", error.0.trim_end_matches('.'));
+            }
             tries += 1;
-            tokio::time::sleep(asked.unwrap_or(wait).min(WAIT_MAX)).await;
+            tokio::time::sleep(pause).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> PlaceError {
-        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        PlaceError::new(format!("{} cannot be reached: {why}", self.url))
+        let why = root_cause(error).to_string();
+        let advice = if is_of_certificate(error) {
+            "; this machine does not trust the node's certificate: install the authority that signed it here, and use \
+             the name that the certificate is made for"
+        } else {
+            ""
+        };
+        PlaceError::new(format!("{} cannot be reached: {why}{advice}", self.url))
     }
 
-    async fn refusal(&self, status: StatusCode, response: Response, key: &str) -> PlaceError {
+    /// What a refusal says, and whether trying again is of no use.
+    async fn refusal(&self, status: StatusCode, response: Response, key: &str) -> (PlaceError, bool) {
         let body = self.body_of(response).await.unwrap_or_default();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let said = ["detail", "Error", "error", "title"].iter().find_map(|name| body.get(*name)?.as_str());
@@ -156,7 +176,10 @@ impl NodeClient {
             StatusCode::NOT_FOUND if said.is_none() => " Is it a Holdfast node?".to_owned(),
             _ => String::new(),
         };
-        PlaceError::new(format!("{} answered {status}: {}{advice}", self.url, said.unwrap_or("no reason was given.")))
+        let code = body.get("code").and_then(serde_json::Value::as_str);
+        let said = said.unwrap_or("no reason was given.");
+        let error = PlaceError::new(format!("{} answered {status}: {said}{advice}", self.url));
+        (error, code.is_some_and(|code| LASTING_CODES.contains(&code)))
     }
 
     async fn body_of(&self, mut response: Response) -> Result<Vec<u8>, PlaceError> {
@@ -169,6 +192,17 @@ impl NodeClient {
         }
         Ok(body)
     }
+}
+
+/// What is at the bottom of an error; what stands above it says little more than that there was one.
+fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
+}
+
+/// Whether the node's certificate was not believed, which no further try changes.
+fn is_of_certificate(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| (*error).source());
+    causes.any(|cause| cause.to_string().contains("invalid peer certificate"))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
