@@ -15,6 +15,21 @@ use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError};
 /// Widest column that is printed; longer values are cut.
 const COLUMN_CHARACTERS_MAX: usize = 60;
 
+/// Widest line of a table, so that it stands in a terminal unbroken.
+const LINE_CHARACTERS_MAX: usize = 120;
+
+/// What is shown of a peer, under which name; `--json` has the rest.
+const PEER_COLUMNS: [(&str, &str); 8] = [
+    ("PeerNodeId", "Peer"),
+    ("CatchUpStatus", "Status"),
+    ("EstimatedPendingPushOperations", "ToSend"),
+    ("EstimatedPendingPullOperations", "ToReceive"),
+    ("RoundTripMilliseconds", "RoundTripMs"),
+    ("Failures", "Failures"),
+    ("LastSuccessUtc", "LastSuccess"),
+    ("LastError", "LastError"),
+];
+
 /// Arguments of `holdfast status`.
 #[derive(Args)]
 pub(super) struct StatusArguments {
@@ -150,9 +165,14 @@ fn peers(answer: &Value) -> Vec<Map<String, Value>> {
         let name = database.get("DatabaseName").cloned().unwrap_or_default();
         let database = Value::Object(database);
         for mut peer in rows_of(&database, "Peers") {
-            peer.retain(|name, _| !matches!(name.as_str(), "CatchUpReason" | "UpdatedUtc"));
-            peer.shift_insert(0, "Database".to_owned(), name.clone());
-            rows.push(peer);
+            let mut row = Map::from_iter([("Database".to_owned(), name.clone())]);
+            for (field, column) in PEER_COLUMNS {
+                // No error is no column.
+                if let Some(value) = peer.remove(field).filter(|value| !(value.is_null() && field == "LastError")) {
+                    row.insert(column.to_owned(), value);
+                }
+            }
+            rows.push(row);
         }
     }
     rows
@@ -172,11 +192,19 @@ fn table(rows: &[Map<String, Value>]) -> String {
         columns.push(std::iter::once(name.clone()).chain(values.map(Option::unwrap_or_default)).collect());
     }
     let width = |column: &Vec<String>| column.iter().map(|text| text.chars().count()).max().unwrap_or_default();
+    // The widest columns give way until a line fits.
+    let mut widths: Vec<usize> = columns.iter().map(width).collect();
+    let room = LINE_CHARACTERS_MAX.saturating_sub(2 * columns.len());
+    while widths.iter().sum::<usize>() > room
+        && let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > 1)
+    {
+        *widest -= 1;
+    }
     let mut out = String::new();
     for line in 0..=rows.len() {
-        let cells = columns.iter().map(|column| {
-            let text = column.get(line).map(String::as_str).unwrap_or_default();
-            format!("{text:<width$}", width = width(column))
+        let cells = columns.iter().zip(&widths).map(|(column, &width)| {
+            let text = cut(column.get(line).map(String::as_str).unwrap_or_default(), width);
+            format!("{text:<width$}")
         });
         out.push_str(format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end());
         out.push('\n');
@@ -196,10 +224,15 @@ fn shown(value: &Value) -> String {
         other => other.to_string(),
     };
     let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    if text.chars().count() <= COLUMN_CHARACTERS_MAX {
-        return text;
+    cut(&text, COLUMN_CHARACTERS_MAX)
+}
+
+/// A text that fits, with a sign where it was cut.
+fn cut(text: &str, characters_max: usize) -> String {
+    if text.chars().count() <= characters_max {
+        return text.to_owned();
     }
-    text.chars().take(COLUMN_CHARACTERS_MAX - 1).chain(['…']).collect()
+    text.chars().take(characters_max.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -221,6 +254,20 @@ mod tests {
             {"DatabaseName": "shop", "Peers": [{"PeerNodeId": "node-2", "CatchUpReason": "because"}]},
             {"DatabaseName": "empty", "Peers": []}
         ]});
-        assert_eq!(table(&peers(&answer)), "  Database  PeerNodeId\n  shop      node-2\n");
+        assert_eq!(table(&peers(&answer)), "  Database  Peer\n  shop      node-2\n");
+    }
+
+    #[test]
+    fn a_line_of_the_peers_stays_within_a_terminal() {
+        let peer = json!({
+            "PeerNodeId": "n".repeat(64), "BaseUrl": "http://10.0.0.2:1446", "CatchUpStatus": "CatchingUp",
+            "EstimatedPendingPushOperations": u64::MAX, "EstimatedPendingPullOperations": u64::MAX,
+            "RoundTripMilliseconds": u64::MAX, "Failures": u32::MAX, "LastSuccessUtc": "2026-01-01T00:00:00.000Z",
+            "LastError": "it cannot be reached: ".repeat(9), "OperationsSent": 1,
+        });
+        let answer = json!({"Databases": [{"DatabaseName": "d".repeat(63), "Peers": [peer]}]});
+        let shown = table(&peers(&answer));
+        assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
+        assert!(shown.contains("LastError") && shown.contains("…"), "{shown}");
     }
 }
