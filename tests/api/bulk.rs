@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 use crate::node::Node;
 
 #[tokio::test]
+async fn a_byte_order_mark_before_lines_or_an_array_is_passed_over() {
+    let node = Node::start().await;
+    for body in ["\u{feff}{\"Id\":\"a\"}\n{\"Id\":\"b\"}", "\u{feff}[{\"Id\":\"a\"},{\"Id\":\"b\"}]"] {
+        let done = node.post("/api/documents/items/bulk", body).await.expect(200);
+        assert_eq!(done["Succeeded"].as_u64(), Some(2), "{done}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_line_is_told_with_its_number_and_the_rest_goes_on() {
     let node = Node::start().await;
     let lines =
@@ -21,6 +30,7 @@ async fn a_bad_line_is_told_with_its_number_and_the_rest_goes_on() {
         .filter(|result| result["Status"].as_u64() != Some(200))
         .map(|result| {
             assert_eq!(result["Status"].as_u64(), Some(400));
+            assert!(!result["Error"].as_str().unwrap().contains(" line 1"), "{result}");
             (result["Index"].as_u64().unwrap(), result["Line"].as_u64().unwrap(), result["Code"].as_str().unwrap())
         })
         .collect();

@@ -1,5 +1,7 @@
 //! Routes about the node itself, and what surrounds every route.
 
+use holdfast::settings::secret::Secret;
+
 use crate::node::Node;
 
 #[tokio::test]
@@ -67,6 +69,68 @@ async fn the_description_names_every_route_and_its_page_loads_nothing_foreign() 
     let page = node.ask("GET", "/docs").without_key().send().await;
     assert_eq!(page.status.as_u16(), 200);
     assert!(page.text.contains("/openapi.json") && !page.text.contains("http://") && !page.text.contains("https://"));
+}
+
+#[tokio::test]
+async fn the_description_describes_every_answer_and_refers_to_nothing_that_it_lacks() {
+    let node = Node::start().await;
+    let description = node.ask("GET", "/openapi.json").without_key().send().await.expect(200);
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+                let text = response["description"].as_str().unwrap_or_default();
+                assert!(!text.is_empty(), "{method} {path} {status}");
+            }
+        }
+    }
+    let text = description.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(description.pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn peers_are_refused_under_our_own_name_and_at_the_address_of_another() {
+    let node = Node::start().await;
+    let own = node.ask("GET", "/node").send().await.expect(200)["NodeId"].as_str().unwrap().to_ascii_uppercase();
+    let peer =
+        |id: &str, url: &str| node.post("/api/cluster/peers", format!(r#"{{"NodeId":"{id}","BaseUrl":"{url}"}}"#));
+    peer(&own, "http://localhost:9").await.problem(400, "local-node");
+    peer("b", "http://localhost:9").await.expect(200);
+    peer("b", "http://localhost:9/").await.expect(200);
+    peer("c", "http://LOCALHOST:9").await.problem(409, "same-base-url");
+    peer("d", &format!("http://{}", "x".repeat(254))).await.problem(400, "invalid-base-url");
+    peer("d", &format!("http://d/{}", "x".repeat(600))).await.problem(400, "invalid-base-url");
+    let list = r#"["e","http://localhost:10",true,null,null,null]"#;
+    node.post("/api/cluster/peers", list).await.problem(400, "not-an-object");
+    let wrong = node.post("/api/cluster/peers", r#"{"NodeId":"e","BaseUrl":5}"#).await.problem(400, "invalid-body");
+    assert!(wrong["detail"].as_str().unwrap().starts_with("The field 'BaseUrl' has the wrong type."), "{wrong}");
+    let listed = node.get("/api/cluster/peers").await.expect(200);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test]
+async fn a_push_that_is_refused_creates_no_database() {
+    let node = Node::start_with(Vec::new(), |settings| {
+        settings.node.replication_api_key = Secret::new("replication-key-of-the-tests");
+    })
+    .await;
+    let own = node.get("/node").await.expect(200)["NodeId"].as_str().unwrap().to_ascii_uppercase();
+    for (source, incarnation, log, status, code) in [
+        (own.as_str(), "0000000000000001", "0000000000000001", 409, "same-node-id"),
+        ("till-9", "x", "0000000000000001", 400, "invalid-number"),
+        ("till-9", "0000000000000001", "x", 400, "invalid-number"),
+    ] {
+        let body = serde_json::json!({
+            "SourceNodeId": source, "SourceIncarnation": incarnation, "LogId": log,
+            "AfterLogSequence": 0, "ThroughLogSequence": 0, "Operations": []
+        });
+        let push = node.ask("POST", "/api/replication/push").without_key();
+        let push = push.header("ReplicationApiKey", "replication-key-of-the-tests").body(body.to_string());
+        push.send().await.problem(status, code);
+    }
+    assert_eq!(node.get("/api/databases").await.text, "[]");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::http::access::{AccessControl, MayOperate};
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, PathParts};
-use crate::http::refusal::storage_failed;
+use crate::http::refusal::{sentence, storage_failed};
 use crate::sync::Sync;
 use crate::sync::registry::{Peer, RegistryError};
 
@@ -93,6 +93,7 @@ impl From<RegistryError> for ApiError {
         match error {
             RegistryError::Refused(refusal) => refusal.into(),
             RegistryError::NotFound(_) => ApiError::not_found("peer-not-found", error.to_string()),
+            RegistryError::SameUrl(_) => ApiError::conflict("same-base-url", sentence(&error.to_string())),
             RegistryError::Seed(_) => ApiError::conflict("seed-peer", error.to_string()),
             RegistryError::Storage(storage) => storage_failed(&storage),
             RegistryError::Client(_) => ApiError::internal(),

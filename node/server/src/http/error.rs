@@ -269,7 +269,11 @@ impl From<Refusal> for ApiError {
                 current,
             } => ApiError::conflict(
                 code,
-                "The document was changed meanwhile. Read it again, apply the change to what is there now, and retry with its version.",
+                format!(
+                    "Expected version {}, but {}. Read it again, apply the change to what is there now, and retry with its version.",
+                    quoted(&expected),
+                    what_is_there(&current)
+                ),
             )
             .with_error(format!(
                 "Version mismatch for {collection}/{id}. Expected {}, current is '{current}'.",
@@ -281,7 +285,8 @@ impl From<Refusal> for ApiError {
                 id,
                 current,
             } => ApiError::precondition_failed(format!(
-                "If-Match or If-None-Match does not hold for {collection}/{id}. Read the document again and retry with its ETag."
+                "If-Match or If-None-Match does not hold for {collection}/{id}: {}. Read it again and retry with its ETag.",
+                what_is_there(&current)
             ))
             .with_field("currentVersion", current),
             Refusal::NotFound { collection, id } => ApiError::not_found(
@@ -289,6 +294,15 @@ impl From<Refusal> for ApiError {
                 format!("There is no document {} in collection '{collection}'.", quoted(&id)),
             ),
         }
+    }
+}
+
+/// A document's version in words.
+fn what_is_there(current: &str) -> String {
+    if current == "<null>" {
+        "the document does not exist".to_owned()
+    } else {
+        format!("the document exists at version '{current}'")
     }
 }
 
@@ -390,6 +404,13 @@ mod tests {
             mismatch.to_json(None)["Error"],
             "Version mismatch for orders/ord-1. Expected 'a', current is '<null>'."
         );
+        assert!(mismatch.detail().starts_with("Expected version 'a', but the document does not exist."));
+        let failed = ApiError::from(Refusal::PreconditionFailed {
+            collection: collection.clone(),
+            id: id.clone(),
+            current: "v2".to_owned(),
+        });
+        assert!(failed.detail().contains("exists at version 'v2'"), "{failed}");
         let reserved = ApiError::from(Refusal::Reserved { name: "Cache".to_owned() });
         assert_eq!(reserved.status(), StatusCode::FORBIDDEN);
         assert_eq!(reserved.to_json(None)["Error"], "Collection 'Cache' is reserved. Use '/api/cache' endpoints.");

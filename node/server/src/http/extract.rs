@@ -158,9 +158,9 @@ fn field_before(text: &str, error: &serde_json::Error) -> Option<String> {
 async fn read(request: Request) -> Result<Bytes, ApiError> {
     match Bytes::from_request(request, &()).await {
         Ok(bytes) => Ok(bytes),
-        Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
-            Err(ApiError::too_large("The body is larger than this route takes. Send it in smaller parts."))
-        }
+        Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => Err(ApiError::too_large(
+            "The body has more bytes than Limits:RequestBytesMax of this node allows. Send it in smaller parts.",
+        )),
         Err(rejection) => Err(broken_off(&rejection)),
     }
 }

@@ -52,7 +52,7 @@ use crate::http::request_id::RequestIdLayer;
 
 /// Every route of the node, ready to be served.
 pub fn routes(app: App) -> Router {
-    let (router, description) = OpenApiRouter::with_openapi(openapi::description())
+    let (router, mut description) = OpenApiRouter::with_openapi(openapi::description())
         .merge(documents::routes())
         .merge(writes::routes())
         .merge(bulk::routes())
@@ -64,6 +64,7 @@ pub fn routes(app: App) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .split_for_parts();
+    openapi::complete(&mut description);
     let edge = EdgeLayer::new(
         Arc::clone(&app.metrics),
         &app.settings.studio.cors_origins,

@@ -11,12 +11,12 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::app::App;
-use crate::http::{cluster, replication};
+use crate::http::{bulk, cluster, replication};
 
 /// The reader's page; it loads `/openapi.json` and nothing else.
 const PAGE: &str = include_str!("docs.html");
@@ -51,7 +51,9 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         (name = "Cluster", description = "The peers of this node"),
         (name = "Replication", description = "What peers say to each other"),
         (name = "Node", description = "The node itself")
-    )
+    ),
+    // Named by parameters alone.
+    components(schemas(bulk::Told, bulk::Verb))
 )]
 struct Description;
 
@@ -72,6 +74,40 @@ impl Modify for Keys {
             "ReplicationApiKey",
             header("ReplicationApiKey", "The cluster's secret, Node:ReplicationApiKey"),
         );
+    }
+}
+
+/// Gives every answer that has no description of its own the meaning of its status, as the format demands.
+pub fn complete(document: &mut Document) {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    meaning(status).clone_into(&mut response.description);
+                }
+            }
+        }
+    }
+}
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "200" => "Done",
+        "204" => "Done; there is nothing to say",
+        "304" => "The caller has the current version",
+        "400" => "The request cannot be understood; `detail` says what to change",
+        "401" => "No key, or one that this node does not know",
+        "403" => "The key may not do this",
+        "404" => "There is no such thing",
+        "409" => "What is there is not what the caller expects",
+        "412" => "If-Match or If-None-Match does not hold",
+        "413" => "The body is larger than this node takes",
+        "415" => "The body is of a kind that this route does not read",
+        "503" => "Not now; try again after the seconds of Retry-After",
+        _ => "See the code of the answer",
     }
 }
 

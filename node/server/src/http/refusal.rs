@@ -90,7 +90,7 @@ fn stopping() -> ApiError {
 }
 
 /// A message as a sentence: with a capital and a full stop.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())

@@ -40,7 +40,8 @@ where
 }
 
 /// Takes a stretch of a peer's log.
-#[utoipa::path(post, path = "/api/replication/push", tag = "Replication", responses((status = 200)))]
+#[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = Object,
+    responses((status = 200, description = "How far the stretch was taken", body = Object), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn push(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
@@ -48,13 +49,14 @@ pub(crate) async fn push(
     JsonBody(request): JsonBody<PushRequest>,
 ) -> Result<Json<PushResponse>, ApiError> {
     check_protocol(request.protocol)?;
-    let database = database_for_peer(&sync, &headers).await?;
+    parse_hex(&request.source_incarnation)?;
     let (received, vector) = exchange::received_push(request)?;
     let source = received.source.clone();
-    if source == sync.origin().node {
+    if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
     let vector = parse_vector(&vector)?;
+    let database = database_for_peer(&sync, &headers).await?;
     // Before it is applied, so that nothing of it goes back to where it comes from.
     if let Some(session) = sync.session(&source, database.name()) {
         session.heard(vector);
@@ -73,7 +75,8 @@ pub(crate) async fn push(
 }
 
 /// Gives a peer what it lacks of our log.
-#[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", responses((status = 200)))]
+#[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", request_body = Object,
+    responses((status = 200, description = "A stretch of this node's log", body = Object), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn pull(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
@@ -82,7 +85,7 @@ pub(crate) async fn pull(
 ) -> Result<Json<PullResponse>, ApiError> {
     check_protocol(request.protocol)?;
     let source = NodeName::parse(&request.requesting_node_id)?;
-    if source == sync.origin().node {
+    if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
     let batch = batch_size(request.batch_size)?;
@@ -108,7 +111,8 @@ pub(crate) async fn pull(
 }
 
 /// Tells peers which databases this node holds and how far they reach.
-#[utoipa::path(get, path = "/api/replication/databases", tag = "Replication", responses((status = 200)))]
+#[utoipa::path(get, path = "/api/replication/databases", tag = "Replication",
+    responses((status = 200, description = "The databases and how far their logs reach", body = Object), (status = 401)))]
 pub(crate) async fn databases(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
@@ -127,7 +131,8 @@ pub(crate) async fn databases(
 }
 
 /// Shows how sync with every peer is doing, in every database.
-#[utoipa::path(get, path = "/api/replication/status", tag = "Replication", responses((status = 200)))]
+#[utoipa::path(get, path = "/api/replication/status", tag = "Replication",
+    responses((status = 200, description = "Each peer and each database that is synced with it", body = Object), (status = 401)))]
 pub(crate) async fn replication_status(
     _may: MayOperate,
     State(sync): State<Arc<Sync>>,
@@ -143,6 +148,11 @@ fn check_protocol(protocol: u32) -> Result<(), ApiError> {
         "unknown-protocol",
         format!("This node speaks sync protocol {PROTOCOL}, not {protocol}. Bring both nodes to one version."),
     ))
+}
+
+/// Names that differ only in case would be one name to people and to some file systems.
+fn is_own_name(source: &NodeName, sync: &Sync) -> bool {
+    source.as_str().eq_ignore_ascii_case(sync.origin().node.as_str())
 }
 
 fn own_name(source: &NodeName) -> ApiError {

@@ -23,6 +23,10 @@ use crate::settings::sections::SeedPeer;
 const FILE_NAME: &str = "peers.json";
 const FORMAT: u32 = 1;
 
+/// The longest address of a peer, and the longest name that DNS allows in it.
+const BASE_URL_BYTES_MAX: usize = 512;
+const HOST_BYTES_MAX: usize = 253;
+
 /// Another master that this node syncs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -59,6 +63,9 @@ pub enum RegistryError {
     /// The peer is in the settings.
     #[error("peer '{0}' is configured in Node:SeedPeers: remove it there, or register it with IsActive false")]
     Seed(String),
+    /// Another peer has that address.
+    #[error("peer '{0}' is registered with this BaseUrl: remove it first, or give each peer its own address")]
+    SameUrl(String),
     /// The file could not be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -145,13 +152,18 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let mut peer = checked(node_id, base_url, is_active, databases, false)?;
         peer.updated = Millis(clock::now_millis());
-        if peer.node == self.local {
+        if peer.node.as_str().eq_ignore_ascii_case(self.local.as_str()) {
             return Err(Refusal::invalid("local-node", "Cannot register local node as a peer.").into());
         }
         let is_new = self.change(|registered| {
             let is_known = registered.contains_key(&peer.node) || self.seeds.contains_key(&peer.node);
             if !is_known && registered.len() + self.seeds.len() >= PEERS_MAX {
                 return Err(Refusal::invalid("too-many-peers", format!("A node has at most {PEERS_MAX} peers.")).into());
+            }
+            let known =
+                registered.values().chain(self.seeds.values().filter(|seed| !registered.contains_key(&seed.node)));
+            if let Some(other) = known.into_iter().find(|one| one.node != peer.node && one.base_url == peer.base_url) {
+                return Err(RegistryError::SameUrl(other.node.to_string()));
             }
             registered.insert(peer.node.clone(), peer.clone());
             Ok(!is_known)
@@ -235,9 +247,15 @@ fn checked(
 ) -> Result<Peer, RegistryError> {
     let node = NodeName::parse(node_id)?;
     let refuse = |reason: &str| Refusal::invalid("invalid-base-url", format!("BaseUrl of '{node}' {reason}"));
+    if base_url.len() > BASE_URL_BYTES_MAX {
+        return Err(refuse(&format!("has {} bytes; at most {BASE_URL_BYTES_MAX} are taken.", base_url.len())).into());
+    }
     let url = Url::parse(base_url.trim()).map_err(|_| refuse("must be a URL such as http://branch-2:1446."))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(refuse("must start with http:// or https:// and name a host.").into());
+    }
+    if url.host_str().is_none_or(|host| host.len() > HOST_BYTES_MAX) {
+        return Err(refuse("names a host of more than 253 characters, which no network has.").into());
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("must hold no user, password, query or fragment.").into());

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::next_piece;
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::extract::BYTE_ORDER_MARK;
 use crate::http::writes::{document_text, is_increment_only, own_id, read_patch};
 
 /// Items and bytes after which a chunk is full.
@@ -145,6 +146,10 @@ fn parse(app: &App, text: &[u8], verb: Verb, seen: &mut Option<DocumentId>) -> R
         Refusal::Invalid { code: "not-an-object", .. } => {
             ApiError::bad_request("not-an-object", "Each item must be a JSON object.")
         }
+        // The place within the item would be read as a place in the body.
+        Refusal::Invalid { code: "malformed-json", .. } => {
+            ApiError::bad_request("malformed-json", "The item is not valid JSON. Write each as one whole object.")
+        }
         refusal => refusal.into(),
     })?;
     let id = own_id(&object)
@@ -215,12 +220,16 @@ impl Reader {
     /// Looks at the first character, and reads an array whole.
     async fn begin(&mut self) -> Result<(), ApiError> {
         while let Some(piece) = next_piece(&mut self.body).await? {
-            let first = piece.iter().position(|byte| !byte.is_ascii_whitespace());
-            let Some(first) = first else {
+            if piece.iter().all(u8::is_ascii_whitespace) {
                 // Blanks before the first item; their lines count.
                 self.line += piece.split(|byte| *byte == b'\n').skip(1).count() as u64;
                 continue;
-            };
+            }
+            let mut piece = piece;
+            if piece.starts_with(BYTE_ORDER_MARK) {
+                let _ = piece.split_to(BYTE_ORDER_MARK.len());
+            }
+            let first = piece.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
             let is_array = self.format == Format::ByFirstCharacter && piece.get(first) == Some(&b'[');
             self.piece = piece;
             return if is_array { self.read_array().await } else { Ok(()) };
