@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast_core::limits::{DOCUMENT_BYTES_MAX, PAGE_BYTES_TARGET};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Loaded, PlaceError};
+use crate::clock;
 use crate::settings::secret::Secret;
 use crate::transfer::document_id::Document;
 use crate::transfer::read::BadRow;
@@ -106,7 +107,7 @@ impl NodeClient {
     ) -> Result<Vec<u8>, PlaceError> {
         let mut wait = WAIT_FIRST;
         let mut tries = 1;
-        let started = Instant::now();
+        let started = clock::monotonic();
         loop {
             let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
             if !self.key.is_blank() {
@@ -142,7 +143,7 @@ impl NodeClient {
                 Err(error) => (self.unreachable(&error), None),
             };
             let pause = asked.unwrap_or(wait).min(WAIT_MAX);
-            if started.elapsed() + pause > TRYING_TIME_MAX {
+            if clock::monotonic().duration_since(started) + pause > TRYING_TIME_MAX {
                 return Err(error);
             }
             if tries >= QUIET_TRIES {
