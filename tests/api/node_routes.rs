@@ -75,8 +75,10 @@ async fn the_description_names_every_route_and_its_page_loads_nothing_foreign() 
 async fn the_description_describes_every_answer_and_refers_to_nothing_that_it_lacks() {
     let node = Node::start().await;
     let description = node.ask("GET", "/openapi.json").without_key().send().await.expect(200);
+    let mut names = std::collections::BTreeSet::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
             for (status, response) in operation["responses"].as_object().into_iter().flatten() {
                 let text = response["description"].as_str().unwrap_or_default();
                 assert!(!text.is_empty(), "{method} {path} {status}");

@@ -77,11 +77,16 @@ impl Modify for Keys {
     }
 }
 
-/// Gives every answer that has no description of its own the meaning of its status, as the format demands.
+/// Adds what the format demands: a description of every answer, by default the meaning of its status, and
+/// names of operations that differ, which the tag before the handler's name makes them do.
 pub fn complete(document: &mut Document) {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
+            let tag = operation.tags.iter().flatten().next().map(|tag| tag.to_ascii_lowercase());
+            if let (Some(tag), Some(id)) = (tag, operation.operation_id.as_mut()) {
+                *id = format!("{tag}_{id}");
+            }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response
                     && response.description.is_empty()
