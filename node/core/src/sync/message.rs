@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::counter::{Amount, Increment};
 use crate::error::Refusal;
 use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, NodeName};
-use crate::json::JsonText;
+use crate::json::{ID_FIELD, JsonText, is_kept_name};
 use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
@@ -446,7 +446,8 @@ fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
         return Err(refuse());
     }
     let field = |field: &IncrementRecord| {
-        let is_sound = !field.path.is_empty() && field.path.len() <= DOCUMENT_DEPTH_MAX;
+        let is_free = |name: &String| !name.eq_ignore_ascii_case(ID_FIELD) && !is_kept_name(name);
+        let is_sound = field.path.first().is_some_and(is_free) && field.path.len() <= DOCUMENT_DEPTH_MAX;
         let amount = Amount::parse(&field.amount).filter(|_| is_sound).ok_or_else(refuse)?;
         Ok((field.path.clone(), amount))
     };

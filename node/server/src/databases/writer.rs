@@ -177,12 +177,13 @@ impl WriterThread {
             Ok(answers) => {
                 let after = writer.state().position;
                 if after > before {
+                    // Before the answers: who was answered reads its write, and finds it counted.
                     self.handle.refresh_view();
+                    counts.commits.fetch_add(1, Ordering::Relaxed);
+                    counts.operations.fetch_add(after.0 - before.0, Ordering::Relaxed);
                 }
                 self.answer(replies, answers);
                 if after > before {
-                    counts.commits.fetch_add(1, Ordering::Relaxed);
-                    counts.operations.fetch_add(after.0 - before.0, Ordering::Relaxed);
                     self.handle.announce(after);
                 }
                 writer.has_stopped().then_some(End::Failed { is_disk_full: false })
