@@ -59,7 +59,7 @@ async fn a_changed_settings_file_brings_new_keys_and_ends_old_ones_without_a_res
     assert!(!home.log_lines("started").is_empty(), "the log was looked at");
 }
 
-/// A tester moved the settings file of a running node away: the default keys were back, and its own were void.
+/// The settings file of a running node was moved away: the default keys were back, and its own were void.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settings_file_that_vanishes_brings_no_default_keys_back() {
     let home = Home::new("till-1").without("Auth:RootApiKey");
