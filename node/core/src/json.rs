@@ -4,7 +4,6 @@
 //! Keys keep their order and case, and numbers the very text they were sent with: `12.00` comes back as
 //! `12.00`, and an integer of twenty digits as itself.
 
-use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use crate::error::Refusal;
@@ -139,11 +138,6 @@ pub fn malformed(error: &serde_json::Error) -> Refusal {
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or("syntax error");
     Refusal::invalid("malformed-json", format!("The body is not valid JSON{place}: {reason}."))
-}
-
-/// A custom error in the reader's own type, for deserialisers of this crate.
-pub fn custom_error(reason: &str) -> serde_json::Error {
-    serde_json::Error::custom(reason)
 }
 
 fn nested_too_deep() -> Refusal {

@@ -85,6 +85,16 @@ impl OperationKind {
         }
     }
 
+    /// Bytes of the documents and payloads that it carries.
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Put { body, .. } => body.as_str().len(),
+            Self::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
+            Self::Unknown { payload, .. } => payload.len(),
+            Self::Delete | Self::Increment(_) | Self::RegisterCollection => 0,
+        }
+    }
+
     /// Whether it stands for the whole document, and so takes the place of what it covers.
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::Put { .. } | Self::Patch { .. } | Self::Delete)

@@ -134,12 +134,5 @@ impl LogView {
 
 /// Bytes that an operation adds to a stretch, roughly.
 fn payload_len(logged: &Logged) -> usize {
-    use holdfast_core::operation::OperationKind;
-    let body = match &logged.operation.kind {
-        OperationKind::Put { body, .. } => body.as_str().len(),
-        OperationKind::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
-        OperationKind::Unknown { payload, .. } => payload.len(),
-        OperationKind::Delete | OperationKind::Increment(_) | OperationKind::RegisterCollection => 0,
-    };
-    body + 200
+    logged.operation.kind.body_bytes() + 200
 }

@@ -43,6 +43,23 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Bytes of documents that it brings, roughly: what a commit is bounded by besides its operations.
+    pub fn bytes(&self) -> usize {
+        let of_change = |change: &Change| match &change.action {
+            Action::Put(body) => body.as_str().len(),
+            Action::Patch { .. } | Action::Delete => 0,
+        };
+        match self {
+            Self::Each(changes) | Self::Together(changes) => changes.iter().map(of_change).sum(),
+            Self::Receive(received) => {
+                received.operations.iter().map(|(_, operation)| operation.kind.body_bytes()).sum()
+            }
+            Self::Register(_) | Self::Checkpoint { .. } => 0,
+        }
+    }
+}
+
 /// One change that a client asks for.
 #[derive(Debug, Clone)]
 pub struct Change {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
 use holdfast_core::time::Millis;
 use holdfast_storage::commit::{CommitError, Moment, Writer};
 use holdfast_storage::database::{Database, Opened};
@@ -141,17 +141,22 @@ impl WriterThread {
     #[allow(clippy::type_complexity)]
     fn drain(&self, first: Job) -> (Vec<(Request, oneshot::Sender<Result<Answer, SubmitError>>)>, bool) {
         let mut jobs = Vec::new();
-        let mut weight = 0;
+        let (mut weight, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
                 Job::Request(request, reply) => {
                     weight += request.weight();
+                    bytes += request.bytes();
                     jobs.push((request, reply));
                 }
                 Job::Close => return (jobs, true),
             }
-            next = if weight < COMMIT_OPERATIONS_MAX { self.queue.try_recv().ok() } else { None };
+            next = if weight < COMMIT_OPERATIONS_MAX && bytes < COMMIT_BYTES_MAX {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         (jobs, false)
     }

@@ -12,7 +12,7 @@ use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::databases::OpenDatabase;
 use crate::sync::exchange;
@@ -124,7 +124,7 @@ impl Driver {
                 () = driver.run(inbox) => {}
             }
         });
-        SessionHandle { base_url: peer.base_url.clone(), events, status, _stop: Arc::new(guard(stop)) }
+        SessionHandle { base_url: peer.base_url.clone(), events, status, _stop: Arc::new(stop.drop_guard()) }
     }
 
     async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
@@ -302,10 +302,6 @@ impl Driver {
 fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Position)> {
     let saved = database.log().ok()?.checkpoint(peer.node.as_str()).ok()??;
     Some((saved.peer_log_id, saved.pushed, saved.pulled))
-}
-
-fn guard(token: CancellationToken) -> DropGuard {
-    token.drop_guard()
 }
 
 fn signed_difference(left: u64, right: u64) -> i64 {

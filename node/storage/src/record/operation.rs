@@ -48,7 +48,7 @@ pub struct Logged {
 
 /// Writes one operation, without a frame: blocks are framed as a whole.
 pub fn encode(operation: &Operation, previous: Position, origins: &Origins) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(128 + body_len(&operation.kind));
+    let mut bytes = Vec::with_capacity(128 + operation.kind.body_bytes());
     bytes.put_varint(u64::from(code(&operation.kind)));
     let created = matches!(operation.kind, OperationKind::Put { created: true, .. });
     let flags = if operation.group.is_some() { HAS_GROUP } else { 0 } | if created { CREATED } else { 0 };
@@ -189,14 +189,5 @@ fn code(kind: &OperationKind) -> u16 {
         OperationKind::Increment(_) => INCREMENT,
         OperationKind::RegisterCollection => REGISTER_COLLECTION,
         OperationKind::Unknown { code, .. } => *code,
-    }
-}
-
-fn body_len(kind: &OperationKind) -> usize {
-    match kind {
-        OperationKind::Put { body, .. } => body.as_str().len(),
-        OperationKind::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
-        OperationKind::Unknown { payload, .. } => payload.len(),
-        OperationKind::Delete | OperationKind::Increment(_) | OperationKind::RegisterCollection => 0,
     }
 }
