@@ -1,0 +1,85 @@
+//! What clients of this node ask for: changes become operations of this node's own.
+
+use holdfast_core::error::Refusal;
+use holdfast_core::id::{CollectionName, OperationId};
+use holdfast_core::operation::{Group, Operation, OperationKind};
+use holdfast_core::vector::Vector;
+
+use crate::commit::plan::{Draft, draft};
+use crate::commit::touched::Touched;
+use crate::commit::{Batch, Moment, Writer};
+use crate::error::StorageError;
+use crate::request::{Change, Written};
+
+impl Writer {
+    /// Writes the changes of one transaction, or none of them.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn write(
+        &mut self,
+        batch: &mut Batch<'_>,
+        moment: &mut Moment<'_>,
+        changes: Vec<Change>,
+    ) -> Result<Result<Vec<Written>, (usize, Refusal)>, StorageError> {
+        let mut touched = Touched::default();
+        let mut knows = self.state.vector.clone();
+        let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
+        let origins = self.shared.origins.snapshot();
+        for (index, change) in changes.into_iter().enumerate() {
+            let document = touched.load(&batch.tables, &origins, &change.collection, &change.id)?;
+            let sequence = knows.get(&self.origin);
+            let stamp = self.clock.tick(moment.now);
+            let mut mint = || OperationId::new(stamp.millis().0, (moment.random)());
+            match draft(change, document, &self.origin, sequence, stamp, &knows, &mut mint) {
+                Ok(draft) => {
+                    for operation in &draft.operations {
+                        document.state.apply(operation);
+                        knows.observe(&self.origin, operation.dot.sequence);
+                    }
+                    drafts.push(Draft { version: document.state.version(), ..draft });
+                }
+                Err(refusal) => return Ok(Err((index, refusal))),
+            }
+        }
+        let total: usize = drafts.iter().map(|draft| draft.operations.len()).sum();
+        let group_id = drafts.first().and_then(|draft| draft.operations.first()).map(|operation| operation.id);
+        let mut index = 0;
+        let mut written = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let mut operations = Vec::with_capacity(draft.operations.len());
+            for mut operation in draft.operations {
+                if total > 1 {
+                    let count = u32::try_from(total).unwrap_or(u32::MAX);
+                    operation.group = group_id.map(|id| Group { id, index, count });
+                    index += 1;
+                }
+                operations.push(self.log(batch, &mut touched, operation));
+            }
+            let Some(version) = draft.version else { continue };
+            written.push(Written { operations, version, existed: draft.existed });
+        }
+        self.flush(batch, touched)?;
+        Ok(Ok(written))
+    }
+
+    /// Makes a collection known, unless it is.
+    pub(super) fn register(&mut self, batch: &mut Batch<'_>, moment: &mut Moment<'_>, collection: CollectionName) {
+        if self.collections.contains_key(&collection) {
+            return;
+        }
+        let stamp = self.clock.tick(moment.now);
+        let sequence = self.state.vector.get(&self.origin).next();
+        let operation = Operation {
+            id: OperationId::new(stamp.millis().0, (moment.random)()),
+            dot: holdfast_core::vector::Dot { origin: self.origin.clone(), sequence },
+            stamp,
+            collection: collection.clone(),
+            document: None,
+            context: Vector::new(),
+            group: None,
+            kind: OperationKind::RegisterCollection,
+        };
+        self.log(batch, &mut Touched::default(), operation);
+        self.collections.entry(collection.clone()).or_default();
+        batch.changed_collections.push(collection);
+    }
+}

@@ -1,0 +1,98 @@
+//! What peers bring: operations that were minted elsewhere.
+
+use holdfast_core::id::NodeName;
+use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::Position;
+
+use crate::commit::touched::Touched;
+use crate::commit::{Batch, Writer};
+use crate::error::StorageError;
+use crate::record::progress::{Checkpoint, CollectionState};
+use crate::request::{Receipt, Received};
+
+impl Writer {
+    /// Takes a stretch of a peer's log in, as far as it has no gap.
+    pub(super) fn receive(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Millis,
+        received: Received,
+    ) -> Result<Receipt, StorageError> {
+        let mut touched = Touched::default();
+        let mut receipt = Receipt { through: received.after, ..Receipt::default() };
+        let whole_groups = complete_prefix(&received.operations);
+        let is_whole = whole_groups == received.operations.len();
+        for (position, operation) in received.operations.into_iter().take(whole_groups) {
+            receipt.processed += 1;
+            let known = self.state.vector.get(&operation.dot.origin);
+            // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
+            // would cover operations that are yet to be written, and make them void.
+            let is_ahead = !self.state.vector.covers_all(&operation.context);
+            if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_ahead) {
+                receipt.gap = Some(operation.dot);
+                break;
+            }
+            if operation.dot.sequence == known.next() {
+                receipt.accepted += 1;
+                receipt.suspect_stamps += u64::from(self.clock.observe(now, operation.stamp));
+                receipt.conflicts += u64::from(self.take(batch, &mut touched, operation)?);
+            }
+            receipt.through = position;
+        }
+        if receipt.gap.is_none() && is_whole {
+            receipt.through = received.through;
+        }
+        self.flush(batch, touched)?;
+        self.note_received(&received.source, received.source_log_id, received.after, receipt.through, now);
+        Ok(receipt)
+    }
+
+    /// Applies and logs one operation that was minted elsewhere. Answers whether it met a conflict.
+    fn take(
+        &mut self,
+        batch: &mut Batch<'_>,
+        touched: &mut Touched,
+        operation: Operation,
+    ) -> Result<bool, StorageError> {
+        let mut is_conflict = false;
+        match (&operation.document, &operation.kind) {
+            (Some(id), kind) if !matches!(kind, OperationKind::Unknown { .. }) => {
+                let origins = self.shared.origins.snapshot();
+                let document = touched.load(&batch.tables, &origins, &operation.collection, id)?;
+                is_conflict = document.state.apply(&operation) == holdfast_core::document::Effect::Conflict;
+            }
+            (None, OperationKind::RegisterCollection) if !self.collections.contains_key(&operation.collection) => {
+                self.collections.insert(operation.collection.clone(), CollectionState::default());
+                batch.changed_collections.push(operation.collection.clone());
+            }
+            _ => {}
+        }
+        self.log(batch, touched, operation);
+        Ok(is_conflict)
+    }
+
+    /// A stretch that continues what we have of the sender's log moves the checkpoint forward.
+    fn note_received(&mut self, source: &NodeName, log_id: u64, after: Position, through: Position, now: Millis) {
+        let mut checkpoint = self.checkpoints.get(source).cloned().unwrap_or_default();
+        if checkpoint.peer_log_id != log_id {
+            checkpoint = Checkpoint { peer_log_id: log_id, ..Checkpoint::default() };
+        }
+        if after <= checkpoint.pulled && through > checkpoint.pulled {
+            checkpoint.pulled = through;
+            checkpoint.updated = now;
+            self.note_checkpoint(source.clone(), checkpoint);
+        }
+    }
+}
+
+/// How many of the operations can be taken without cutting a transaction at the end.
+fn complete_prefix(operations: &[(Position, Operation)]) -> usize {
+    let mut complete = 0;
+    for (index, (_, operation)) in operations.iter().enumerate() {
+        if operation.group.is_none_or(|group| group.index + 1 >= group.count) {
+            complete = index + 1;
+        }
+    }
+    complete
+}

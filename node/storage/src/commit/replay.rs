@@ -1,0 +1,78 @@
+//! Replay: the log's operations into the data, as opening and verifying do. Mints nothing.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::id::CollectionName;
+use holdfast_core::operation::OperationKind;
+
+use crate::commit::touched::{DataTables, Touched};
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::record::operation::Logged;
+use crate::record::progress::{CollectionState, DataState, encode_collection, encode_state};
+use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
+
+/// Replays one operation into the data, as opening does. Mints nothing.
+pub(crate) struct Replay<'t> {
+    tables: DataTables<'t>,
+    pub(crate) state: DataState,
+    pub(crate) collections: BTreeMap<CollectionName, CollectionState>,
+}
+
+impl<'t> Replay<'t> {
+    /// Starts on a data transaction from what the data reflects.
+    pub(crate) fn begin(
+        transaction: &'t redb::WriteTransaction,
+        state: DataState,
+        collections: BTreeMap<CollectionName, CollectionState>,
+    ) -> Result<Self, StorageError> {
+        Ok(Self { tables: DataTables::open(transaction)?, state, collections })
+    }
+
+    /// Applies one logged operation.
+    pub(crate) fn apply(&mut self, logged: &Logged, origins: &Origins) -> Result<(), StorageError> {
+        let operation = &logged.operation;
+        let expected = self.state.vector.get(&operation.dot.origin).next();
+        if operation.dot.sequence != expected || logged.position != self.state.position.next() {
+            return Err(StorageError::damaged(
+                format!("log operation {}", logged.position),
+                format!("it is {} where {}:{expected} should follow", operation.dot, operation.dot.origin),
+            ));
+        }
+        let mut touched = Touched::default();
+        match (&operation.document, &operation.kind) {
+            (Some(id), kind) if !matches!(kind, OperationKind::Unknown { .. }) => {
+                let document = touched.load(&self.tables, &origins.snapshot(), &operation.collection, id)?;
+                document.state.apply(operation);
+                touched.moved_to(operation, logged.position);
+            }
+            (None, OperationKind::RegisterCollection) => {
+                self.collections.entry(operation.collection.clone()).or_default();
+            }
+            _ => {}
+        }
+        let (collections, state) = (&mut self.collections, &mut self.state);
+        touched.flush(&mut self.tables, origins, &mut |collection, difference| {
+            difference.apply_to(collections.entry(collection.clone()).or_default());
+            state.conflicted = state.conflicted.saturating_add_signed(difference.conflicted);
+        })?;
+        state.position = logged.position;
+        state.vector.observe(&operation.dot.origin, operation.dot.sequence);
+        state.clock = state.clock.max(operation.stamp);
+        Ok(())
+    }
+
+    /// Writes what the data reflects now.
+    pub(crate) fn finish(
+        self,
+        transaction: &redb::WriteTransaction,
+        origins: &Origins,
+    ) -> Result<(DataState, BTreeMap<CollectionName, CollectionState>), StorageError> {
+        transaction.open_table(STATE)?.insert(STATE_KEY, encode_state(&self.state, origins).as_slice())?;
+        let mut table = transaction.open_table(COLLECTIONS)?;
+        for (name, state) in &self.collections {
+            table.insert(name.as_str(), encode_collection(state).as_slice())?;
+        }
+        Ok((self.state, self.collections))
+    }
+}
