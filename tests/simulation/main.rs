@@ -2,17 +2,21 @@
 //!
 //! ```text
 //!   regressions.txt ─► seeds that once failed, first
-//!   peers           ─► some hundred worlds, each checked when it has come to rest
+//!   peers           ─► thousands of worlds, each checked when it has come to rest
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
 //! ```
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `HOLDFAST_SEED` | run only this world |
-//! | `HOLDFAST_WORLDS` | how many times the usual number of worlds to run; `100` makes a long run |
+//! | `HOLDFAST_SIMULATION_SEED` | the number that decides all worlds; world 0 is that seed itself |
+//! | `HOLDFAST_SIMULATION_WORLDS` | how many worlds; with 1, its last events are shown |
 //!
 //! `cargo xtask simulate` sets them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod caught;
 mod peers;
+
+/// As in the node itself: worlds are small pieces of memory that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

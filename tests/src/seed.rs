@@ -81,6 +81,16 @@ impl Seed {
     }
 }
 
+/// The seed of one world among many that a base decides. The first is the base itself, so that any world can be run
+/// again alone.
+pub fn of_world(base: u64, number: u64) -> u64 {
+    if number == 0 {
+        return base;
+    }
+    // Neighbouring bases must not share worlds, so the number goes through the stream's own mixing.
+    Seed::new(base ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64()
+}
+
 /// Runs a test under the seeds `0..count`, or as the environment says, and names the seed that fails.
 ///
 /// `test` is the test's full name, as `cargo test` knows it.

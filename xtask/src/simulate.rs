@@ -1,9 +1,9 @@
 //! `cargo xtask simulate`: worlds of nodes under a virtual clock, many of them or one again.
 //!
 //! ```text
-//!   cargo xtask simulate                the usual run, with its rate
-//!   cargo xtask simulate --times 100    a long one
-//!   cargo xtask simulate --seed 8817    one world, event by event
+//!   cargo xtask simulate                              the usual run, with its rate
+//!   cargo xtask simulate --worlds 1000000 --release   a long one, under a seed of its own
+//!   cargo xtask simulate --worlds 1 --seed 8817       one world again, event by event
 //! ```
 //!
 //! The worlds themselves are in `tests/simulation`; this only passes the wishes on through the environment.
@@ -13,13 +13,13 @@ use std::process::{Command, ExitCode};
 /// What `cargo xtask simulate` takes.
 #[derive(clap::Args)]
 pub(crate) struct SimulateArgs {
-    /// Runs only the world of this number and shows its last events.
+    /// How many worlds to run; as many as in the test command if it is not said. One alone shows its last events.
+    #[arg(long)]
+    worlds: Option<u64>,
+    /// The number that decides all worlds. A failing world names the seed that runs it alone.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many times the usual number of worlds to run.
-    #[arg(long, default_value_t = 1, conflicts_with = "seed")]
-    times: u64,
-    /// Optimises the node as a release is: slow to build, and several times as many worlds a second.
+    /// Optimises everything as a release is: slow to build, and more worlds a second.
     #[arg(long)]
     release: bool,
 }
@@ -31,12 +31,14 @@ pub(crate) fn run(args: SimulateArgs) -> ExitCode {
     if args.release {
         cargo.arg("--release");
     }
-    match args.seed {
-        // The other tests of that binary run worlds of their own choice.
-        Some(seed) => cargo.env("HOLDFAST_SEED", seed.to_string()).arg("peers_converge"),
-        None => cargo.env("HOLDFAST_WORLDS", args.times.to_string()),
-    };
-    match cargo.args(["--", "--nocapture"]).status() {
+    let wishes = [("HOLDFAST_SIMULATION_WORLDS", args.worlds), ("HOLDFAST_SIMULATION_SEED", args.seed)];
+    for (variable, number) in wishes {
+        if let Some(number) = number {
+            cargo.env(variable, number.to_string());
+        }
+    }
+    // The other tests of that binary run worlds of their own choice.
+    match cargo.args(["peers_converge", "--", "--nocapture"]).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
