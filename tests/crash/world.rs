@@ -14,6 +14,7 @@ use holdfast_storage::commit::{CommitError, Moment};
 use holdfast_storage::database::{Database, Opened, Options};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::integrity::verify;
+use holdfast_storage::record::operation::Entry;
 use holdfast_storage::request::Answer;
 use holdfast_tests::disk::{Disk, DiskImage};
 use holdfast_tests::seed::Seed;
@@ -177,6 +178,7 @@ impl World {
         let mut fault = None;
         let log = database.log().map_err(|error| error.to_string())?;
         let scanned = log.scan(Position::START, |logged| {
+            let Entry::Operation(logged) = logged else { return Ok(()) };
             let (operation, group) = (&logged.operation, logged.operation.group);
             let follows = logged.position == position.next() && operation.dot.sequence == sequence.next();
             let index = group.map_or(0, |group| group.index);
@@ -241,7 +243,7 @@ fn successes(answer: &Answer) -> Vec<bool> {
         Answer::Each(results) => results.iter().map(Result::is_ok).collect(),
         Answer::Together(result) => vec![result.is_ok()],
         Answer::Registered => vec![true],
-        Answer::Receipt(_) | Answer::Noted => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

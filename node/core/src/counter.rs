@@ -4,6 +4,7 @@
 //! them cannot overflow; their sum therefore never depends on the order in which they arrived. The sum
 //! meets the document's own number once, when the document is shown.
 
+use std::collections::BTreeMap;
 use std::ops::{Add, Neg};
 
 use serde_json::{Map, Number, Value};
@@ -131,6 +132,16 @@ impl Increment {
             ));
         }
         Ok(Self(fields))
+    }
+
+    /// All of them added up, by path, in the order of paths.
+    pub fn sum<'a>(increments: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sums: BTreeMap<&[String], Amount> = BTreeMap::new();
+        for (path, amount) in increments.into_iter().flat_map(|increment| &increment.0) {
+            let sum = sums.entry(path).or_default();
+            *sum = *sum + *amount;
+        }
+        Self(sums.into_iter().map(|(path, amount)| (path.to_vec(), amount)).collect())
     }
 
     /// Adds every amount to the document; fields that hold no number are left alone.

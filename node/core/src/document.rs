@@ -33,6 +33,8 @@ pub struct DocumentState {
     pub versions: Vec<Version>,
     /// Increments that no version covers, by dot.
     pub increments: Vec<AppliedIncrement>,
+    /// The sum of increments that every member knows; it stands beside the versions as they did.
+    pub tally: Option<Tally>,
     /// Every operation on this document that has been seen, directly or through a context.
     pub vector: Vector,
 }
@@ -61,6 +63,22 @@ pub struct AppliedIncrement {
     pub stamp: Stamp,
     /// What it adds.
     pub increment: Increment,
+    /// The operation that it stands in for: however many stand in for one, it counts once.
+    pub replaces: Option<OperationId>,
+}
+
+/// Increments added up once every member knew them all. An operation that had not seen them cannot turn up any more,
+/// so that which of them it was no longer matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// What they add, by path in its order.
+    pub sum: Increment,
+    /// The newest of each origin.
+    pub seen: Vector,
+    /// The latest of their stamps.
+    pub stamp: Stamp,
+    /// What they add to the document's version.
+    pub mark: u64,
 }
 
 /// What an operation did to a document.
@@ -124,7 +142,7 @@ impl DocumentState {
         }
         match &operation.kind {
             OperationKind::Put { body, .. } => {
-                self.increments.retain(|applied| !operation.context.covers(&applied.dot));
+                self.take_increments_away(operation);
                 self.apply_whole(operation, Some(body.clone()))
             }
             OperationKind::Patch { body, patch } => {
@@ -132,24 +150,27 @@ impl DocumentState {
                 self.apply_whole(operation, Some(body.clone()))
             }
             OperationKind::Delete => {
-                self.increments.retain(|applied| !operation.context.covers(&applied.dot));
+                self.take_increments_away(operation);
                 self.apply_whole(operation, None)
             }
             OperationKind::Increment(increment) => self.apply_increment(operation, increment.clone()),
-            OperationKind::RegisterCollection | OperationKind::Unknown { .. } => Effect::Known,
+            OperationKind::RegisterCollection
+            | OperationKind::JoinMember { .. }
+            | OperationKind::FenceMember { .. }
+            | OperationKind::Unknown { .. } => Effect::Known,
         }
     }
 
     /// The document as it is shown: the first version with all increments added. `None` when deleted.
     pub fn shown(&self) -> Option<Cow<'_, JsonText>> {
         let body = self.versions.first()?.body.as_ref()?;
-        if self.increments.is_empty() {
+        if self.increments.is_empty() && self.tally.is_none() {
             return Some(Cow::Borrowed(body));
         }
+        // Added up first, by path, and then to the document once: which of them are in the tally changes nothing.
         let mut object = body.to_object();
-        for applied in &self.increments {
-            applied.increment.add_to(&mut object);
-        }
+        let each = self.distinct_increments().map(|applied| &applied.increment);
+        Increment::sum(self.tally.iter().map(|tally| &tally.sum).chain(each)).add_to(&mut object);
         Some(Cow::Owned(JsonText::from_object(&object)))
     }
 
@@ -158,15 +179,115 @@ impl DocumentState {
         self.versions.first().is_some_and(|version| version.body.is_some())
     }
 
-    /// Whether several writers did not know of each other.
+    /// Whether several writers did not know of each other, and did not mean the same.
     pub fn is_conflicted(&self) -> bool {
-        self.versions.len() > 1
+        self.versions.windows(2).any(|pair| matches!(pair, [left, right] if left.body != right.body))
+    }
+
+    /// The increments, without those that stand in for one that is there already.
+    fn distinct_increments(&self) -> impl Iterator<Item = &AppliedIncrement> {
+        // Stand-ins are rare: without one, nothing is compared.
+        let stand_ins: Vec<(OperationId, usize)> = (self.increments.iter().enumerate())
+            .filter_map(|(place, applied)| Some((applied.replaces?, place)))
+            .collect();
+        let counts = move |(place, applied): &(usize, &AppliedIncrement)| {
+            let original = applied.replaces.unwrap_or(applied.id);
+            let first = stand_ins.iter().find(|(replaced, _)| *replaced == original);
+            first.is_none_or(|(_, first)| applied.replaces.is_some() && first == place)
+        };
+        self.increments.iter().enumerate().filter(counts).map(|(_, applied)| applied)
+    }
+
+    /// What two nodes know of a document, put together: an operation stays unless one of them has seen it and no longer
+    /// has it, because something took its place.
+    ///
+    /// Of two tallies the one that has seen more stays; single increments that it has seen are in it.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        let mut joined = Self { tally: self.joined_tally(other), ..Self::default() };
+        for (mine, theirs) in [(self, other), (other, self)] {
+            for version in &mine.versions {
+                let is_here = joined.versions.iter().any(|kept| kept.dot == version.dot);
+                let stays =
+                    !theirs.vector.covers(&version.dot) || theirs.versions.iter().any(|kept| kept.dot == version.dot);
+                if stays && !is_here {
+                    let place = joined.versions.partition_point(|kept| kept.rank() > version.rank());
+                    joined.versions.insert(place, version.clone());
+                }
+            }
+            for applied in &mine.increments {
+                let is_here = joined.increments.iter().any(|kept| kept.dot == applied.dot);
+                let is_counted = joined.tally.as_ref().is_some_and(|tally| tally.seen.covers(&applied.dot));
+                // A patch may have taken some of its fields away: whoever has fewer has seen more.
+                let twin = theirs.increments.iter().find(|kept| kept.dot == applied.dot);
+                let stays = twin.map_or(!theirs.vector.covers(&applied.dot), |twin| {
+                    twin.increment.0.len() >= applied.increment.0.len()
+                });
+                if stays && !is_here && !is_counted {
+                    let place = joined.increments.partition_point(|kept| kept.dot < applied.dot);
+                    joined.increments.insert(place, applied.clone());
+                }
+            }
+            joined.vector.merge(&mine.vector);
+        }
+        joined
+    }
+
+    fn joined_tally(&self, other: &Self) -> Option<Tally> {
+        match (&self.tally, &other.tally) {
+            (Some(mine), Some(theirs)) => {
+                let is_newer = theirs.seen.covers_all(&mine.seen)
+                    && (theirs.seen != mine.seen || theirs.sum.0.len() < mine.sum.0.len());
+                Some(if is_newer { theirs.clone() } else { mine.clone() })
+            }
+            (Some(tally), None) | (None, Some(tally)) => {
+                let without = if self.tally.is_some() { other } else { self };
+                // Who has seen all of it and has none of it any more has seen something take its place.
+                let is_gone = without.vector.covers_all(&tally.seen)
+                    && !without.increments.iter().any(|applied| tally.seen.covers(&applied.dot));
+                (!is_gone).then(|| tally.clone())
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Bytes of the documents that it holds.
+    pub fn body_bytes(&self) -> usize {
+        self.versions.iter().filter_map(|version| version.body.as_ref()).map(|body| body.as_str().len()).sum()
+    }
+
+    /// Adds up the increments that every member knows: those that `stable` covers. Changes nothing that is shown.
+    /// Answers whether there was one.
+    pub fn fold(&mut self, stable: &Vector) -> bool {
+        let is_stable = |applied: &AppliedIncrement| applied.replaces.is_none() && stable.covers(&applied.dot);
+        if self.versions.is_empty() || !self.increments.iter().any(is_stable) {
+            return false;
+        }
+        let counted: Vec<AppliedIncrement> =
+            self.distinct_increments().filter(|applied| is_stable(applied)).cloned().collect();
+        let tally = self.tally.take();
+        let mut folded = tally.clone().unwrap_or(Tally {
+            sum: Increment::default(),
+            seen: Vector::new(),
+            stamp: Stamp::default(),
+            mark: 0,
+        });
+        let sums = tally.iter().map(|tally| &tally.sum).chain(counted.iter().map(|applied| &applied.increment));
+        folded.sum = Increment::sum(sums);
+        for applied in &counted {
+            folded.seen.observe(&applied.dot.origin, applied.dot.sequence);
+            folded.stamp = folded.stamp.max(applied.stamp);
+            folded.mark = folded.mark.wrapping_add(mark_of(applied));
+        }
+        self.increments.retain(|applied| !is_stable(applied));
+        self.tally = Some(folded);
+        true
     }
 
     /// The version that clients see; `None` when nothing was ever written.
     pub fn version(&self) -> Option<DocumentVersion> {
         let shown = self.versions.first()?.id;
-        let marks = self.increments.iter().map(|applied| xxh3_64(&applied.id.0.to_le_bytes()));
+        let marks = self.distinct_increments().map(mark_of).chain(self.tally.iter().map(|tally| tally.mark));
         let increments = marks.reduce(u64::wrapping_add);
         Some(DocumentVersion { shown, increments })
     }
@@ -174,7 +295,9 @@ impl DocumentState {
     /// The latest stamp among what is shown.
     pub fn stamp(&self) -> Stamp {
         let shown = self.versions.first().map(|version| version.stamp);
-        shown.into_iter().chain(self.increments.iter().map(|applied| applied.stamp)).max().unwrap_or_default()
+        let increments = self.increments.iter().map(|applied| applied.stamp);
+        let tally = self.tally.iter().map(|tally| tally.stamp);
+        shown.into_iter().chain(increments).chain(tally).max().unwrap_or_default()
     }
 
     fn apply_whole(&mut self, operation: &Operation, body: Option<JsonText>) -> Effect {
@@ -187,9 +310,19 @@ impl DocumentState {
         if self.is_conflicted() { Effect::Conflict } else { Effect::Applied }
     }
 
+    /// A put or delete takes the place of the increments that it saw.
+    fn take_increments_away(&mut self, operation: &Operation) {
+        self.increments.retain(|applied| !operation.context.covers(&applied.dot));
+        self.tally = self.tally.take().filter(|tally| !operation.context.covers_all(&tally.seen));
+    }
+
     /// A patch takes the place of the increments it saw in the fields that it writes, and of no others: so
     /// changing a price does not meddle with the counting of the stock.
     fn write_over_increments(&mut self, operation: &Operation, patch: &Map<String, Value>) {
+        if let Some(tally) = self.tally.as_mut().filter(|tally| operation.context.covers_all(&tally.seen)) {
+            tally.sum.0.retain(|(path, _)| !writes(patch, path));
+        }
+        self.tally = self.tally.take().filter(|tally| !tally.sum.0.is_empty());
         if self.increments.is_empty() {
             return;
         }
@@ -200,14 +333,24 @@ impl DocumentState {
     }
 
     fn apply_increment(&mut self, operation: &Operation, increment: Increment) -> Effect {
-        let applied =
-            AppliedIncrement { dot: operation.dot.clone(), id: operation.id, stamp: operation.stamp, increment };
+        let applied = AppliedIncrement {
+            dot: operation.dot.clone(),
+            id: operation.id,
+            stamp: operation.stamp,
+            increment,
+            replaces: operation.replaces,
+        };
         let place = self.increments.partition_point(|other| other.dot < applied.dot);
         self.increments.insert(place, applied);
         // The context is not merged: an increment takes the place of nothing.
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
         if self.is_alive() { Effect::Applied } else { Effect::Conflict }
     }
+}
+
+/// What an increment adds to the version of its document.
+fn mark_of(applied: &AppliedIncrement) -> u64 {
+    xxh3_64(&applied.replaces.unwrap_or(applied.id).0.to_le_bytes())
 }
 
 /// Whether a merge patch writes the field at a path, or something above it.

@@ -14,6 +14,9 @@ use crate::limits::{COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX, DOCUMENT
 /// The collection that holds the replicated cache; reached by `/api/cache` alone.
 pub const CACHE_COLLECTION: &str = "cache";
 
+/// The name under which operations about members stand in the log; no document lives there.
+pub const MEMBERS_COLLECTION: &str = "_sys_members";
+
 /// Collections that can be read where queries are, and written by nobody.
 pub const SYSTEM_COLLECTIONS: [&str; 4] = ["_conflicts", "_operations", "_collections", "_indexes"];
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::chain::Chain;
 use crate::counter::Increment;
 use crate::id::{CollectionName, DocumentId, OperationId};
 use crate::json::JsonText;
+use crate::members::FenceReason;
 use crate::stamp::Stamp;
-use crate::vector::{Dot, Vector};
+use crate::vector::{Dot, Origin, Vector};
 
 /// One change to one document (or to a collection), as its writer logged it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Operation {
     pub context: Vector,
     /// The transaction that it is part of, if any.
     pub group: Option<Group>,
+    /// The running hash over its origin's operations before it; `None` when its writer kept none.
+    pub chain: Option<Chain>,
+    /// The operation that it stands in for: one that its writer held, and could not bring in under its own name.
+    pub replaces: Option<OperationId>,
     /// The change.
     pub kind: OperationKind,
 }
@@ -63,6 +69,18 @@ pub enum OperationKind {
     Increment(Increment),
     /// A collection was made known before its first document.
     RegisterCollection,
+    /// A node is counted with from now on.
+    JoinMember {
+        /// The node.
+        member: Origin,
+    },
+    /// A node is no longer counted with.
+    FenceMember {
+        /// The node.
+        member: Origin,
+        /// Why.
+        reason: FenceReason,
+    },
     /// A kind that a newer node wrote. Kept and forwarded as it came, never applied.
     Unknown {
         /// The kind's number.
@@ -70,6 +88,13 @@ pub enum OperationKind {
         /// Its payload, as it came.
         payload: Arc<[u8]>,
     },
+}
+
+impl Operation {
+    /// What tells it from every other change: an operation and one that stands in for it are the same change.
+    pub fn identity(&self) -> OperationId {
+        self.replaces.unwrap_or(self.id)
+    }
 }
 
 impl OperationKind {
@@ -81,6 +106,8 @@ impl OperationKind {
             Self::Delete => "delete",
             Self::Increment(_) => "increment",
             Self::RegisterCollection => "collection-register",
+            Self::JoinMember { .. } => "member-join",
+            Self::FenceMember { .. } => "member-fence",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -91,7 +118,20 @@ impl OperationKind {
             Self::Put { body, .. } => body.as_str().len(),
             Self::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
             Self::Unknown { payload, .. } => payload.len(),
-            Self::Delete | Self::Increment(_) | Self::RegisterCollection => 0,
+            Self::Delete
+            | Self::Increment(_)
+            | Self::RegisterCollection
+            | Self::JoinMember { .. }
+            | Self::FenceMember { .. } => 0,
+        }
+    }
+
+    /// Whether it is about a document, or about something else; `None` for a kind not known here, which may be either.
+    pub fn is_of_document(&self) -> Option<bool> {
+        match self {
+            Self::Put { .. } | Self::Patch { .. } | Self::Delete | Self::Increment(_) => Some(true),
+            Self::RegisterCollection | Self::JoinMember { .. } | Self::FenceMember { .. } => Some(false),
+            Self::Unknown { .. } => None,
         }
     }
 

@@ -1,29 +1,30 @@
 //! One logical database: its two files, opened, repaired and brought to agree.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::members::Acknowledgements;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Vector};
 use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 
 use crate::commit::{Replay, Writer};
 use crate::error::StorageError;
-use crate::log::LogView;
+use crate::log::{LogView, ReadLimit};
 use crate::mend::{clear_unmade, write_again};
 use crate::origins::Origins;
-use crate::record::operation::Logged;
+use crate::record::operation::Entry;
 use crate::record::progress::{
     Checkpoint, CollectionState, DataState, decode_checkpoint, decode_collection, decode_meta, decode_origin,
     decode_state, encode_meta,
 };
-use crate::tables::{BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DOCUMENTS, META, ORIGINS, STATE, STATE_KEY};
+use crate::tables::{
+    BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, META, ORIGINS, STATE, STATE_KEY, UNSETTLED,
+};
+use crate::upgrade::upgrade;
 use crate::view::ReadView;
-
-/// The only key of the `meta` table.
-const META_KEY: &str = "log";
 
 /// How a database uses the machine.
 #[derive(Debug, Clone, Copy)]
@@ -67,9 +68,15 @@ pub(crate) struct Shared {
     pub(crate) data: redb::Database,
     pub(crate) log_id: u64,
     pub(crate) origins: Origins,
+    /// What the other members have said that they know.
+    pub(crate) acknowledgements: Mutex<Acknowledgements>,
 }
 
 impl Shared {
+    pub(crate) fn lock_acknowledgements(&self) -> MutexGuard<'_, Acknowledgements> {
+        self.acknowledgements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Syncs everything that the data file holds, with what a quick opening needs.
     pub(crate) fn commit_data_durably(&self) -> Result<(), StorageError> {
         let mut transaction = self.data.begin_write()?;
@@ -127,10 +134,13 @@ impl Database {
         create_data_tables(&data)?;
         let origins = Origins::new(load_origins(&log)?);
         let checkpoints = load_checkpoints(&log)?;
-        let shared = Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins });
+        let shared =
+            Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins, acknowledgements: Mutex::default() });
         let database = Self { shared: Arc::clone(&shared) };
+        upgrade(&database.shared.data, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
-        let writer = Writer::new(shared, origin, options, state, collections, checkpoints);
+        let floor = database.log()?.floor()?;
+        let writer = Writer::new(shared, origin, options, state, collections, checkpoints, floor);
         Ok(Opened { database, writer, replayed })
     }
 
@@ -142,6 +152,16 @@ impl Database {
     /// The log's own id: positions mean nothing in any other log.
     pub fn log_id(&self) -> u64 {
         self.shared.log_id
+    }
+
+    /// Notes that a member has said that it knows this. What all members know can be given up.
+    pub fn acknowledge(&self, member: &Origin, vector: &Vector) {
+        self.shared.lock_acknowledgements().hear(member, vector);
+    }
+
+    /// What the other members have said that they know.
+    pub fn acknowledgements(&self) -> Acknowledgements {
+        self.shared.lock_acknowledgements().clone()
     }
 
     /// A look at the documents.
@@ -171,9 +191,9 @@ impl Database {
         let replayed = newest.0 - state.position.0;
         while state.position < newest {
             let after = state.position;
-            let limit = crate::log::ReadLimit { operations: COMMIT_OPERATIONS_MAX, bytes: usize::MAX };
-            let stretch = log.read(after, &Vector::new(), limit)?;
-            (state, collections) = self.replay_stretch(&stretch.operations, state, collections)?;
+            let limit = ReadLimit { operations: COMMIT_OPERATIONS_MAX, bytes: usize::MAX };
+            let (entries, _) = log.entries(after, limit)?;
+            (state, collections) = self.replay_entries(&entries, state, collections)?;
             if state.position <= after {
                 return Err(StorageError::damaged(format!("log operation {}", after.next()), "it is missing"));
             }
@@ -181,9 +201,9 @@ impl Database {
         Ok((state, collections, replayed))
     }
 
-    fn replay_stretch(
+    fn replay_entries(
         &self,
-        operations: &[Logged],
+        entries: &[Entry],
         state: DataState,
         collections: BTreeMap<CollectionName, CollectionState>,
     ) -> Result<(DataState, BTreeMap<CollectionName, CollectionState>), StorageError> {
@@ -191,7 +211,7 @@ impl Database {
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_quick_repair(true);
         let mut replay = Replay::begin(&transaction, state, collections)?;
-        operations.iter().try_for_each(|logged| replay.apply(logged, &self.shared.origins))?;
+        entries.iter().try_for_each(|entry| replay.apply(entry, &self.shared.origins))?;
         let done = replay.finish(&transaction, &self.shared.origins)?;
         transaction.commit()?;
         Ok(done)
@@ -208,7 +228,7 @@ fn create_log_tables(log: &redb::Database, name: &str, fresh_log_id: u64) -> Res
         let transaction = log.begin_read()?;
         match transaction.open_table(META) {
             Ok(table) => {
-                let row = table.get(META_KEY)?;
+                let row = table.get(DESCRIPTION_KEY)?;
                 let bytes = row.ok_or_else(|| StorageError::damaged("the log file", "it does not say what it is"))?;
                 let (log_id, stored_name) = decode_meta(bytes.value())?;
                 if stored_name != name {
@@ -227,7 +247,7 @@ fn create_log_tables(log: &redb::Database, name: &str, fresh_log_id: u64) -> Res
     transaction.open_table(BLOCKS)?;
     transaction.open_table(ORIGINS)?;
     transaction.open_table(CHECKPOINTS)?;
-    transaction.open_table(META)?.insert(META_KEY, encode_meta(fresh_log_id, name).as_slice())?;
+    transaction.open_table(META)?.insert(DESCRIPTION_KEY, encode_meta(fresh_log_id, name).as_slice())?;
     transaction.commit()?;
     Ok(fresh_log_id)
 }
@@ -245,6 +265,7 @@ pub(crate) fn create_data_tables(data: &redb::Database) -> Result<(), StorageErr
     let transaction = data.begin_write()?;
     transaction.open_table(DOCUMENTS)?;
     transaction.open_table(CHANGES)?;
+    transaction.open_table(UNSETTLED)?;
     transaction.open_table(COLLECTIONS)?;
     transaction.open_table(STATE)?;
     transaction.commit()?;

@@ -24,6 +24,7 @@ pub mod request;
 pub mod view;
 pub mod commit;
 mod mend;
+mod upgrade;
 pub mod database;
 pub mod integrity;
 pub mod compaction;

@@ -6,9 +6,9 @@ use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
-use crate::record::operation::{Block, Logged};
-use crate::record::progress::{Checkpoint, decode_checkpoint};
-use crate::tables::{BLOCKS, CHECKPOINTS};
+use crate::record::operation::{Block, Entry, Logged};
+use crate::record::progress::{Checkpoint, decode_checkpoint, decode_vector};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META};
 
 /// One consistent look at a database's log.
 #[derive(Debug)]
@@ -55,6 +55,13 @@ impl LogView {
         Ok(Block::open(bytes.value(), Position(first.value()))?.last())
     }
 
+    /// The floor: the log holds every operation above it. Who knows less needs states instead.
+    pub fn floor(&self) -> Result<Vector, StorageError> {
+        let table = self.transaction.open_table(META)?;
+        let row = table.get(FLOOR_KEY)?;
+        row.map_or_else(|| Ok(Vector::new()), |bytes| decode_vector("the floor", bytes.value(), &self.origins))
+    }
+
     /// Operations after a position, without those that `known` covers.
     pub fn read(&self, after: Position, known: &Vector, limit: ReadLimit) -> Result<Stretch, StorageError> {
         let mut stretch = Stretch { through: after, ..Stretch::default() };
@@ -63,8 +70,13 @@ impl LogView {
         for row in self.blocks.range(self.block_at(after.next())?..)? {
             let (first, bytes) = row?;
             let block = Block::open(bytes.value(), Position(first.value()))?;
-            for logged in block.from(after.next(), &self.origins) {
-                let logged = logged?;
+            for entry in block.from(after.next(), &self.origins) {
+                let entry = entry?;
+                let position = entry.position();
+                let Some(logged) = entry.into_operation() else {
+                    stretch.through = position;
+                    continue;
+                };
                 let full = stretch.operations.len() >= limit.operations || bytes_read >= limit.bytes;
                 if full && !in_group {
                     stretch.has_more = true;
@@ -81,22 +93,39 @@ impl LogView {
         Ok(stretch)
     }
 
-    /// Calls `each` with every operation after a position, in order, until it breaks off.
+    /// Calls `each` with every entry after a position, in order, until it breaks off.
     pub fn scan(
         &self,
         after: Position,
-        mut each: impl FnMut(Logged) -> Result<(), StorageError>,
+        mut each: impl FnMut(Entry) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         for row in self.blocks.range(self.block_at(after.next())?..)? {
             let (first, bytes) = row?;
             let block = Block::open(bytes.value(), Position(first.value()))?;
-            block.from(after.next(), &self.origins).try_for_each(|logged| each(logged?))?;
+            block.from(after.next(), &self.origins).try_for_each(|entry| each(entry?))?;
         }
         Ok(())
     }
 
-    /// The operation at a position, if the log still holds it.
-    pub fn at(&self, position: Position) -> Result<Option<Logged>, StorageError> {
+    /// Entries after a position, notes included, and whether the log goes on.
+    pub fn entries(&self, after: Position, limit: ReadLimit) -> Result<(Vec<Entry>, bool), StorageError> {
+        let (mut entries, mut bytes_read) = (Vec::new(), 0);
+        for row in self.blocks.range(self.block_at(after.next())?..)? {
+            if entries.len() >= limit.operations || bytes_read >= limit.bytes {
+                return Ok((entries, true));
+            }
+            let (first, bytes) = row?;
+            bytes_read += bytes.value().len();
+            let block = Block::open(bytes.value(), Position(first.value()))?;
+            for entry in block.from(after.next(), &self.origins) {
+                entries.push(entry?);
+            }
+        }
+        Ok((entries, false))
+    }
+
+    /// What stands at a position, if the log still holds it.
+    pub fn at(&self, position: Position) -> Result<Option<Entry>, StorageError> {
         let Some(row) = self.blocks.range(..=position.0)?.next_back() else { return Ok(None) };
         let (first, bytes) = row?;
         let block = Block::open(bytes.value(), Position(first.value()))?;
@@ -108,12 +137,16 @@ impl LogView {
         let mut changes = Vec::new();
         let mut next = last_change;
         while next > Position::START && changes.len() < limit {
-            let Some(logged) = self.at(next)? else { break };
-            if logged.previous >= next {
+            let (previous, logged) = match self.at(next)? {
+                Some(Entry::Operation(logged)) => (logged.previous, Some(logged)),
+                Some(Entry::Note(logged)) => (logged.previous, None),
+                None => break,
+            };
+            if previous >= next {
                 return Err(StorageError::damaged(format!("log operation {next}"), "its history does not go back"));
             }
-            next = logged.previous;
-            changes.push(logged);
+            next = previous;
+            changes.extend(logged);
         }
         Ok(changes)
     }

@@ -1,14 +1,17 @@
 //! What the writer of a database is asked, and what it answers.
 
 use holdfast_core::counter::Increment;
-use holdfast_core::document::DocumentVersion;
+use holdfast_core::document::{DocumentState, DocumentVersion};
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
+use holdfast_core::members::FenceReason;
 use holdfast_core::operation::Operation;
-use holdfast_core::vector::{Dot, Position};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Dot, Origin, Position};
 use serde_json::{Map, Value};
 
+use crate::record::note::Adoption;
 use crate::record::operation::Logged;
 use crate::record::progress::Checkpoint;
 
@@ -23,6 +26,29 @@ pub enum Request {
     Register(CollectionName),
     /// Operations from a peer.
     Receive(Received),
+    /// Counts a node in, or out for a reason.
+    Member {
+        /// The node.
+        member: Origin,
+        /// `None` to count it in.
+        fence: Option<FenceReason>,
+    },
+    /// Removes tombstones and adds up increments that every member knows.
+    GiveUp {
+        /// Tombstones younger than this stay.
+        tombstones_before: Millis,
+        /// Most documents to look at.
+        documents_max: usize,
+    },
+    /// States of documents, not through operations.
+    States {
+        /// The documents.
+        states: Vec<(CollectionName, DocumentId, DocumentState)>,
+        /// How they meet what is here.
+        from: StatesFrom,
+    },
+    /// All states of a peer were taken in: what it knew is known here.
+    Adopt(Adoption),
     /// Progress with a peer; kept with the next commit.
     Checkpoint {
         /// The peer.
@@ -38,7 +64,9 @@ impl Request {
         match self {
             Self::Each(changes) | Self::Together(changes) => changes.len().max(1),
             Self::Receive(received) => received.operations.len().max(1),
-            Self::Register(_) | Self::Checkpoint { .. } => 1,
+            Self::States { states, .. } => states.len().max(1),
+            Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
+            Self::Register(_) | Self::Checkpoint { .. } | Self::Member { .. } | Self::Adopt(_) => 1,
         }
     }
 }
@@ -55,7 +83,12 @@ impl Request {
             Self::Receive(received) => {
                 received.operations.iter().map(|(_, operation)| operation.kind.body_bytes()).sum()
             }
-            Self::Register(_) | Self::Checkpoint { .. } => 0,
+            Self::States { states, .. } => states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
+            Self::Register(_)
+            | Self::Checkpoint { .. }
+            | Self::Member { .. }
+            | Self::GiveUp { .. }
+            | Self::Adopt(_) => 0,
         }
     }
 }
@@ -131,8 +164,34 @@ pub enum Answer {
     Registered,
     /// What became of a peer's stretch.
     Receipt(Receipt),
+    /// Whether the node did not stand like that before.
+    Member(bool),
+    /// What was given up.
+    GivenUp(GivenUp),
+    /// How many documents changed.
+    StatesTaken(u64),
     /// The progress is noted.
     Noted,
+}
+
+/// Where states come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatesFrom {
+    /// From a peer: joined with what is here.
+    Peer,
+    /// From a repair: they take the place of what is here.
+    Repair,
+}
+
+/// What every member knew, and was therefore given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GivenUp {
+    /// Tombstones that were removed.
+    pub tombstones: u64,
+    /// Documents whose increments were added up.
+    pub folded: u64,
+    /// Whether there are more documents to look at.
+    pub has_more: bool,
 }
 
 /// A change that is logged.

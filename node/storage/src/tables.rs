@@ -4,12 +4,13 @@
 //! |---|---|---|---|
 //! | `{db}.db` | `documents` | collection, 0x00, id | document record |
 //! | `{db}.db` | `changes` | position of a document's last change | the document's key |
+//! | `{db}.db` | `unsettled` | position of a document's last change | key of a document with a tombstone or increments |
 //! | `{db}.db` | `collections` | collection | count and digest of what is shown |
 //! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects |
 //! | `{db}.db.metadata` | `blocks` | first position | the operations of one group commit, or a part of them |
 //! | `{db}.db.metadata` | `origins` | number | origin |
 //! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
-//! | `{db}.db.metadata` | `meta` | word | format, log id, name |
+//! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log |
 
 use redb::TableDefinition;
 
@@ -17,6 +18,8 @@ use redb::TableDefinition;
 pub(crate) const DOCUMENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("documents");
 /// Document keys by the position of their last change.
 pub(crate) const CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("changes");
+/// Keys of documents that have something to give up once it is stable, by the position of their last change.
+pub(crate) const UNSETTLED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("unsettled");
 /// What is shown, per collection.
 pub(crate) const COLLECTIONS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("collections");
 /// What the data reflects.
@@ -33,3 +36,7 @@ pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 
 /// The only key of [`STATE`].
 pub(crate) const STATE_KEY: &str = "state";
+/// Where [`META`] says what the file is.
+pub(crate) const DESCRIPTION_KEY: &str = "log";
+/// Where [`META`] has the floor of the log.
+pub(crate) const FLOOR_KEY: &str = "floor";

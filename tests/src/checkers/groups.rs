@@ -2,6 +2,7 @@
 
 use holdfast_core::operation::Group;
 use holdfast_storage::database::Database;
+use holdfast_storage::record::operation::Entry;
 use serde_json::Value;
 
 use crate::checkers::Ending;
@@ -23,7 +24,11 @@ pub fn look(database: &Database) -> Vec<String> {
     }
     let log = database.log().expect("a healthy log");
     let newest = log.newest().and_then(|newest| log.at(newest)).expect("a healthy log");
-    if let Some(group) = newest.and_then(|logged| logged.operation.group).filter(|group| !is_last(*group)) {
+    if let Some(group) = newest
+        .and_then(Entry::into_operation)
+        .and_then(|logged| logged.operation.group)
+        .filter(|group| !is_last(*group))
+    {
         findings.push(format!("the log ends inside transaction {}: {} of {}", group.id, group.index, group.count));
     }
     findings

@@ -129,6 +129,8 @@ fn never_written(origin: &Origin) -> Logged {
         document: Some(crate::workload::document("order-0")),
         context: Vector::new(),
         group: None,
+        chain: None,
+        replaces: None,
         kind: OperationKind::Delete,
     };
     Logged { position: Position(1), previous: Position::START, operation }

@@ -40,6 +40,8 @@ impl Writer {
             document: Some(DocumentId::parse("d").unwrap()),
             context: self.state.vector.clone(),
             group: None,
+            chain: None,
+            replaces: None,
             kind,
         };
         self.take(&operation);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Chain;
 use crate::counter::{Amount, Increment};
 use crate::error::Refusal;
-use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, NodeName};
+use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName};
 use crate::json::{ID_FIELD, JsonText, is_kept_name};
 use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
 use crate::operation::{Group, Operation, OperationKind};
@@ -49,10 +50,12 @@ pub struct OperationRecord {
     /// 1 insert, 2 update, 3 delete; 0 for what is none of them.
     #[serde(alias = "operationType")]
     pub operation_type: u8,
-    /// `put`, `patch`, `delete`, `increment`, `collection-register`; or `kind-N` for one not known here.
+    /// `put`, `patch`, `delete`, `increment`, `collection-register`, `member-join`, `member-fence`; or `kind-N` for one
+    /// not known here.
     #[serde(alias = "kind")]
     pub kind: String,
-    /// The document after the operation, as JSON text; for a kind not known here, hexadecimal bytes.
+    /// The document after the operation, as JSON text; a member's origin, and why it is fenced; for a kind not known
+    /// here, hexadecimal bytes.
     #[serde(alias = "payload", default)]
     pub payload: Option<String>,
     /// The merge patch that was sent, as JSON text.
@@ -73,6 +76,12 @@ pub struct OperationRecord {
     /// Its place in a transaction.
     #[serde(alias = "group", default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupRecord>,
+    /// The running hash over its origin's operations before it, 16 hexadecimal digits.
+    #[serde(alias = "chain", default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// Id of the operation that it stands in for.
+    #[serde(alias = "replaces", default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// Always null; kept for clients that expect it.
     #[serde(alias = "parentVersion", default)]
     pub parent_version: Option<String>,
@@ -284,6 +293,8 @@ impl OperationRecord {
                 index: group.index,
                 count: group.count,
             }),
+            chain: operation.chain.map(|chain| format!("{:016x}", chain.0)),
+            replaces: operation.replaces.map(|id| id.to_string()),
             parent_version: None,
             global_sequence: None,
             is_synced: operation.dot.origin != *local,
@@ -309,15 +320,15 @@ impl OperationRecord {
             id: self.id.parse()?,
             dot: Dot { origin, sequence: Sequence(self.sequence) },
             stamp: parse_stamp(&self.stamp).ok_or_else(|| fail("its stamp is not valid"))?,
-            collection: parse_collection(&self.collection)?,
+            collection: parse_collection(&self.collection, &kind)?,
             document,
             context: parse_vector(&self.context)?,
             group,
+            chain: self.chain.as_deref().map(parse_hex).transpose()?.map(Chain),
+            replaces: self.replaces.as_deref().map(str::parse).transpose()?,
             kind,
         };
-        let needs_document =
-            !matches!(operation.kind, OperationKind::RegisterCollection | OperationKind::Unknown { .. });
-        if needs_document != operation.document.is_some() && !matches!(operation.kind, OperationKind::Unknown { .. }) {
+        if operation.kind.is_of_document().is_some_and(|is| is != operation.document.is_some()) {
             return Err(fail("its kind and its document id do not go together"));
         }
         Ok((Position(self.log_sequence), operation))
@@ -339,6 +350,11 @@ impl OperationRecord {
                 OperationKind::Increment(parse_increments(fields)?)
             }
             "collection-register" => OperationKind::RegisterCollection,
+            "member-join" => OperationKind::JoinMember { member: payload()?.parse()? },
+            "member-fence" => {
+                let (member, reason) = payload()?.split_once(' ').ok_or_else(|| missing("the reason of a fence"))?;
+                OperationKind::FenceMember { member: member.parse()?, reason: reason.parse()? }
+            }
             other => {
                 let code = other.strip_prefix("kind-").and_then(|code| code.parse().ok());
                 let code = code.ok_or_else(|| missing("a known Kind"))?;
@@ -415,7 +431,10 @@ pub fn operation_type(kind: &OperationKind) -> u8 {
         OperationKind::Put { created: true, .. } => 1,
         OperationKind::Put { .. } | OperationKind::Patch { .. } | OperationKind::Increment(_) => 2,
         OperationKind::Delete => 3,
-        OperationKind::RegisterCollection | OperationKind::Unknown { .. } => 0,
+        OperationKind::RegisterCollection
+        | OperationKind::JoinMember { .. }
+        | OperationKind::FenceMember { .. }
+        | OperationKind::Unknown { .. } => 0,
     }
 }
 
@@ -436,6 +455,8 @@ fn contents(kind: &OperationKind) -> Contents {
             (name, None, None, Some(increment.0.iter().map(field).collect()))
         }
         OperationKind::Delete | OperationKind::RegisterCollection => (name, None, None, None),
+        OperationKind::JoinMember { member } => (name, Some(member.to_string()), None, None),
+        OperationKind::FenceMember { member, reason } => (name, Some(format!("{member} {reason}")), None, None),
         OperationKind::Unknown { code, payload } => (format!("kind-{code}"), Some(to_hex(payload)), None, None),
     }
 }
@@ -454,9 +475,13 @@ fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
     fields.iter().map(field).collect::<Result<Vec<_>, _>>().map(Increment)
 }
 
-/// Peers exchange documents and cache entries; what else is reserved belongs to each node itself.
-fn parse_collection(name: &str) -> Result<CollectionName, Refusal> {
-    if name == CACHE_COLLECTION { CollectionName::parse_any(name) } else { CollectionName::parse(name) }
+/// Peers exchange documents, cache entries and who is a member; what else is reserved belongs to each node itself.
+fn parse_collection(name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
+    let is_of_members = matches!(kind, OperationKind::JoinMember { .. } | OperationKind::FenceMember { .. });
+    if name == CACHE_COLLECTION || (is_of_members && name == MEMBERS_COLLECTION) {
+        return CollectionName::parse_any(name);
+    }
+    CollectionName::parse(name)
 }
 
 fn parse_stamp(text: &str) -> Option<Stamp> {
@@ -491,7 +516,7 @@ mod tests {
 
     fn operation(kind: OperationKind) -> Operation {
         let origin = Origin { node: NodeName::parse("till-1").unwrap(), incarnation: 0xab };
-        let document = (!matches!(kind, OperationKind::RegisterCollection)).then(|| DocumentId::parse("ä/1").unwrap());
+        let document = kind.is_of_document().unwrap_or(true).then(|| DocumentId::parse("ä/1").unwrap());
         Operation {
             id: crate::id::OperationId(7),
             dot: Dot { origin: origin.clone(), sequence: Sequence(3) },
@@ -500,6 +525,8 @@ mod tests {
             document,
             context: [(origin, Sequence(2))].into_iter().collect(),
             group: Some(Group { id: crate::id::OperationId(7), index: 0, count: 2 }),
+            chain: Some(Chain(0xfeed)),
+            replaces: Some(crate::id::OperationId(6)),
             kind,
         }
     }
@@ -515,6 +542,11 @@ mod tests {
             OperationKind::Delete,
             OperationKind::Increment(increment),
             OperationKind::RegisterCollection,
+            OperationKind::JoinMember { member: operation(OperationKind::Delete).dot.origin },
+            OperationKind::FenceMember {
+                member: operation(OperationKind::Delete).dot.origin,
+                reason: crate::members::FenceReason::Retired,
+            },
             OperationKind::Unknown { code: 99, payload: Arc::from([1u8, 2, 255].as_slice()) },
         ] {
             let sent = operation(kind);

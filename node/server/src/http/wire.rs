@@ -144,7 +144,10 @@ fn payload(kind: OperationKind) -> Option<String> {
         OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => Some(body.into_string()),
         OperationKind::Delete => Some("{}".to_owned()),
         OperationKind::Increment(increment) => Some(increment_text(&increment)),
-        OperationKind::RegisterCollection | OperationKind::Unknown { .. } => None,
+        OperationKind::RegisterCollection
+        | OperationKind::JoinMember { .. }
+        | OperationKind::FenceMember { .. }
+        | OperationKind::Unknown { .. } => None,
     }
 }
 

@@ -7,8 +7,8 @@ use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::operation::encode_block;
-use crate::record::progress::{encode_checkpoint, encode_origin};
-use crate::tables::{BLOCKS, CHECKPOINTS, ORIGINS};
+use crate::record::progress::{encode_checkpoint, encode_origin, encode_vector};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, ORIGINS};
 
 /// Bytes after which a block is closed and another begun: large values cost the store contiguous pages.
 const BLOCK_BYTES_TARGET: usize = 128 * 1024;
@@ -32,6 +32,10 @@ impl Writer {
                 position += operations.len() as u64;
             }
             save_new_origins(&transaction, &self.shared.origins)?;
+            if self.is_floor_unsaved {
+                let record = encode_vector(&self.floor, &self.shared.origins);
+                transaction.open_table(META)?.insert(FLOOR_KEY, record.as_slice())?;
+            }
             if !self.unsaved_checkpoints.is_empty() {
                 let mut table = transaction.open_table(CHECKPOINTS)?;
                 for peer in &self.unsaved_checkpoints {
@@ -43,6 +47,7 @@ impl Writer {
         }
         transaction.commit()?;
         self.unsaved_checkpoints.clear();
+        self.is_floor_unsaved = false;
         self.undurable.log_needs_scan = !is_quick_to_open;
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! What clients of this node ask for: changes become operations of this node's own.
 
 use holdfast_core::error::Refusal;
-use holdfast_core::id::{CollectionName, OperationId};
+use holdfast_core::id::{CollectionName, MEMBERS_COLLECTION, OperationId};
+use holdfast_core::members::FenceReason;
 use holdfast_core::operation::{Group, Operation, OperationKind};
-use holdfast_core::vector::Vector;
+use holdfast_core::vector::{Dot, Origin, Vector};
 
 use crate::commit::plan::{Draft, draft};
 use crate::commit::touched::Touched;
@@ -66,20 +67,54 @@ impl Writer {
         if self.collections.contains_key(&collection) {
             return;
         }
+        self.write_beside_documents(batch, moment, collection.clone(), OperationKind::RegisterCollection);
+        self.collections.entry(collection.clone()).or_default();
+        batch.changed_collections.push(collection);
+    }
+
+    /// Counts a node in, or out for a reason, unless that is how it stands. Answers whether it was written.
+    pub(super) fn count_member(
+        &mut self,
+        batch: &mut Batch<'_>,
+        moment: &mut Moment<'_>,
+        member: Origin,
+        fence: Option<FenceReason>,
+    ) -> bool {
+        let known = self.state.members.get(&member).map(|membership| membership.fenced);
+        let Ok(collection) = CollectionName::parse_any(MEMBERS_COLLECTION) else { return false };
+        if known == Some(fence) || (known.is_none() && fence.is_some()) {
+            return false;
+        }
+        let kind = match fence {
+            None => OperationKind::JoinMember { member },
+            Some(reason) => OperationKind::FenceMember { member, reason },
+        };
+        self.write_beside_documents(batch, moment, collection, kind);
+        true
+    }
+
+    /// Logs an operation of this node's own that is about no document.
+    fn write_beside_documents(
+        &mut self,
+        batch: &mut Batch<'_>,
+        moment: &mut Moment<'_>,
+        collection: CollectionName,
+        kind: OperationKind,
+    ) {
         let stamp = self.clock.tick(moment.now);
         let sequence = self.state.vector.get(&self.origin).next();
         let operation = Operation {
             id: OperationId::new(stamp.millis().0, (moment.random)()),
-            dot: holdfast_core::vector::Dot { origin: self.origin.clone(), sequence },
+            dot: Dot { origin: self.origin.clone(), sequence },
             stamp,
-            collection: collection.clone(),
+            collection,
             document: None,
             context: Vector::new(),
             group: None,
-            kind: OperationKind::RegisterCollection,
+            chain: None,
+            replaces: None,
+            kind,
         };
         self.log(batch, &mut Touched::default(), operation);
-        self.collections.entry(collection.clone()).or_default();
-        batch.changed_collections.push(collection);
     }
 }

@@ -11,18 +11,21 @@ mod plan;
 mod touched;
 mod blocks;
 mod local;
+mod notes;
+mod prune;
 mod receive;
 mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_core::chain::Chain;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::operation::Operation;
 use holdfast_core::stamp::HybridClock;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Sequence};
+use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::Durability;
 use thiserror::Error;
 
@@ -34,7 +37,9 @@ use crate::record::progress::{Checkpoint, CollectionState, DataState, encode_col
 use crate::request::{Answer, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
+pub use crate::commit::prune::Pruned;
 pub(crate) use crate::commit::replay::Replay;
+pub(crate) use crate::commit::touched::is_unsettled;
 
 /// A batch that could not be committed. The writer has stopped; the database must be opened again.
 #[derive(Debug, Error)]
@@ -76,6 +81,13 @@ pub struct Writer {
     checkpoints: BTreeMap<NodeName, Checkpoint>,
     unsaved_checkpoints: Vec<NodeName>,
     undurable: Undurable,
+    /// The log holds every operation above this.
+    floor: Vector,
+    is_floor_unsaved: bool,
+    /// How far the documents that may have something to give up were looked at.
+    unsettled_cursor: Position,
+    /// The wall clock of the batch under way.
+    now: Millis,
     has_stopped: bool,
 }
 
@@ -104,6 +116,7 @@ impl Writer {
         state: DataState,
         collections: BTreeMap<CollectionName, CollectionState>,
         checkpoints: BTreeMap<NodeName, Checkpoint>,
+        floor: Vector,
     ) -> Self {
         Self {
             clock: HybridClock::new(state.clock, options.clock_skew_max),
@@ -115,6 +128,10 @@ impl Writer {
             collections,
             checkpoints,
             unsaved_checkpoints: Vec::new(),
+            floor,
+            is_floor_unsaved: false,
+            unsettled_cursor: Position::START,
+            now: Millis(0),
             has_stopped: false,
         }
     }
@@ -184,6 +201,7 @@ impl Writer {
     }
 
     fn commit_batch(&mut self, moment: &mut Moment<'_>, requests: Vec<Request>) -> Result<Vec<Answer>, CommitError> {
+        self.now = moment.now;
         let first = self.state.position.next();
         let shared = Arc::clone(&self.shared);
         let mut transaction = shared.data.begin_write().map_err(|error| CommitError::NotWritten(error.into()))?;
@@ -262,6 +280,15 @@ impl Writer {
                 Ok(Answer::Registered)
             }
             Request::Receive(received) => Ok(Answer::Receipt(self.receive(batch, moment.now, received)?)),
+            Request::Member { member, fence } => Ok(Answer::Member(self.count_member(batch, moment, member, fence))),
+            Request::GiveUp { tombstones_before, documents_max } => {
+                Ok(Answer::GivenUp(self.give_up(batch, tombstones_before, documents_max)?))
+            }
+            Request::States { states, from } => Ok(Answer::StatesTaken(self.take_states(batch, states, from)?)),
+            Request::Adopt(adoption) => {
+                self.adopt(batch, adoption);
+                Ok(Answer::Noted)
+            }
             Request::Checkpoint { peer, checkpoint } => {
                 self.note_checkpoint(peer, checkpoint);
                 Ok(Answer::Noted)
@@ -270,11 +297,17 @@ impl Writer {
     }
 
     /// Gives an operation its place in the log.
-    fn log(&mut self, batch: &mut Batch<'_>, touched: &mut Touched, operation: Operation) -> Logged {
+    fn log(&mut self, batch: &mut Batch<'_>, touched: &mut Touched, mut operation: Operation) -> Logged {
         let position = self.state.position.next();
-        let previous = touched.moved_to(&operation, position);
+        if operation.dot.origin == self.origin && operation.chain.is_none() {
+            operation.chain = Some(self.state.chains.get(&self.origin).unwrap_or(Chain::START));
+        }
+        let previous = match &operation.document {
+            Some(id) => touched.moved_to(&operation.collection, id, position),
+            None => Position::START,
+        };
         self.state.position = position;
-        self.state.vector.observe(&operation.dot.origin, operation.dot.sequence);
+        self.state.take_note_of(&operation);
         batch.encoded.push(encode(&operation, previous, &self.shared.origins));
         Logged { position, previous, operation }
     }

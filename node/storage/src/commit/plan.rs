@@ -50,6 +50,8 @@ pub(crate) fn draft(
             document: Some(change.id.clone()),
             context,
             group: None,
+            chain: None,
+            replaces: None,
             kind,
         });
     }

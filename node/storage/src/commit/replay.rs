@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_core::document::DocumentState;
 use holdfast_core::id::CollectionName;
 use holdfast_core::operation::OperationKind;
 
 use crate::commit::touched::{DataTables, Touched};
 use crate::error::StorageError;
 use crate::origins::Origins;
-use crate::record::operation::Logged;
+use crate::record::note::{LoggedNote, Note};
+use crate::record::operation::{Entry, Logged};
 use crate::record::progress::{CollectionState, DataState, encode_collection, encode_state};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
@@ -29,36 +31,84 @@ impl<'t> Replay<'t> {
         Ok(Self { tables: DataTables::open(transaction)?, state, collections })
     }
 
-    /// Applies one logged operation.
-    pub(crate) fn apply(&mut self, logged: &Logged, origins: &Origins) -> Result<(), StorageError> {
-        let operation = &logged.operation;
-        let expected = self.state.vector.get(&operation.dot.origin).next();
-        if operation.dot.sequence != expected || logged.position != self.state.position.next() {
+    /// Applies one entry of the log.
+    pub(crate) fn apply(&mut self, entry: &Entry, origins: &Origins) -> Result<(), StorageError> {
+        let position = entry.position();
+        if position != self.state.position.next() {
             return Err(StorageError::damaged(
-                format!("log operation {}", logged.position),
-                format!("it is {} where {}:{expected} should follow", operation.dot, operation.dot.origin),
+                format!("log operation {position}"),
+                format!("it stands where {} should follow", self.state.position.next()),
             ));
         }
         let mut touched = Touched::default();
-        match (&operation.document, &operation.kind) {
-            (Some(id), kind) if !matches!(kind, OperationKind::Unknown { .. }) => {
-                let document = touched.load(&self.tables, &origins.snapshot(), &operation.collection, id)?;
-                document.state.apply(operation);
-                touched.moved_to(operation, logged.position);
-            }
-            (None, OperationKind::RegisterCollection) => {
-                self.collections.entry(operation.collection.clone()).or_default();
-            }
-            _ => {}
+        match entry {
+            Entry::Operation(logged) => self.apply_operation(logged, &mut touched, origins)?,
+            Entry::Note(logged) => self.apply_note(logged, &mut touched, origins)?,
         }
         let (collections, state) = (&mut self.collections, &mut self.state);
         touched.flush(&mut self.tables, origins, &mut |collection, difference| {
             difference.apply_to(collections.entry(collection.clone()).or_default());
             state.conflicted = state.conflicted.saturating_add_signed(difference.conflicted);
         })?;
-        state.position = logged.position;
-        state.vector.observe(&operation.dot.origin, operation.dot.sequence);
-        state.clock = state.clock.max(operation.stamp);
+        state.position = position;
+        Ok(())
+    }
+
+    fn apply_operation(
+        &mut self,
+        logged: &Logged,
+        touched: &mut Touched,
+        origins: &Origins,
+    ) -> Result<(), StorageError> {
+        let operation = &logged.operation;
+        let expected = self.state.vector.get(&operation.dot.origin).next();
+        if operation.dot.sequence != expected {
+            return Err(StorageError::damaged(
+                format!("log operation {}", logged.position),
+                format!("it is {} where {}:{expected} should follow", operation.dot, operation.dot.origin),
+            ));
+        }
+        match (&operation.document, &operation.kind) {
+            (Some(id), kind) if !matches!(kind, OperationKind::Unknown { .. }) => {
+                let document = touched.load(&self.tables, &origins.snapshot(), &operation.collection, id)?;
+                document.state.apply(operation);
+                touched.moved_to(&operation.collection, id, logged.position);
+            }
+            (None, OperationKind::RegisterCollection) => {
+                self.collections.entry(operation.collection.clone()).or_default();
+            }
+            _ => {}
+        }
+        self.state.take_note_of(operation);
+        self.state.clock = self.state.clock.max(operation.stamp);
+        Ok(())
+    }
+
+    fn apply_note(
+        &mut self,
+        logged: &LoggedNote,
+        touched: &mut Touched,
+        origins: &Origins,
+    ) -> Result<(), StorageError> {
+        match &logged.note {
+            Note::State { collection, document, state } => {
+                let entry = touched.load(&self.tables, &origins.snapshot(), collection, document)?;
+                entry.state.clone_from(state);
+                touched.moved_to(collection, document, logged.position);
+            }
+            Note::Forget { collection, document } => {
+                let entry = touched.load(&self.tables, &origins.snapshot(), collection, document)?;
+                entry.state = DocumentState::default();
+                touched.moved_to(collection, document, logged.position);
+            }
+            Note::Adopt(adoption) => {
+                self.state.adopt(adoption);
+                for collection in &adoption.collections {
+                    self.collections.entry(collection.clone()).or_default();
+                }
+            }
+            Note::Graves(vector) => self.state.graves.merge(vector),
+        }
         Ok(())
     }
 

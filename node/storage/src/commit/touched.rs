@@ -5,25 +5,46 @@ use std::collections::BTreeMap;
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
-use holdfast_core::operation::Operation;
 use holdfast_core::vector::{Origin, Position};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::error::StorageError;
 use crate::origins::Origins;
-use crate::record::document::{decode, encode, key};
+use crate::record::document::{decode, encode, key, parse_key};
 use crate::record::progress::CollectionState;
-use crate::tables::{CHANGES, DOCUMENTS};
+use crate::tables::{CHANGES, DOCUMENTS, UNSETTLED};
 
 /// The tables of the data file that documents live in, open for writing.
 pub(crate) struct DataTables<'t> {
     documents: Table<'t, &'static [u8], &'static [u8]>,
     changes: Table<'t, u64, &'static [u8]>,
+    unsettled: Table<'t, u64, &'static [u8]>,
 }
 
 impl<'t> DataTables<'t> {
     pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageError> {
-        Ok(Self { documents: transaction.open_table(DOCUMENTS)?, changes: transaction.open_table(CHANGES)? })
+        Ok(Self {
+            documents: transaction.open_table(DOCUMENTS)?,
+            changes: transaction.open_table(CHANGES)?,
+            unsettled: transaction.open_table(UNSETTLED)?,
+        })
+    }
+}
+
+impl DataTables<'_> {
+    /// Documents after a position that may have something to give up, with the position of their last change.
+    pub(crate) fn unsettled_after(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, CollectionName, DocumentId)>, StorageError> {
+        let mut found = Vec::new();
+        for row in self.unsettled.range(after.next().0..)?.take(limit) {
+            let (position, key) = row?;
+            let (collection, id) = parse_key(key.value())?;
+            found.push((Position(position.value()), collection, id));
+        }
+        Ok(found)
     }
 }
 
@@ -44,6 +65,7 @@ struct Before {
     part: Digest,
     is_alive: bool,
     is_conflicted: bool,
+    is_unsettled: bool,
 }
 
 /// By how much a collection changes.
@@ -92,16 +114,16 @@ impl Touched {
                     part: Digest::of(collection, id, &state),
                     is_alive: state.is_alive(),
                     is_conflicted: state.is_conflicted(),
+                    is_unsettled: is_unsettled(&state),
                 });
                 Ok(entry.insert(TouchedDocument { state, position, before }))
             }
         }
     }
 
-    /// Notes that a logged operation is the last change of its document. Gives the one before.
-    pub(crate) fn moved_to(&mut self, operation: &Operation, position: Position) -> Position {
-        let Some(id) = &operation.document else { return Position::START };
-        match self.documents.get_mut(&(operation.collection.clone(), id.clone())) {
+    /// Notes that an entry of the log is the last change of a document. Gives the one before.
+    pub(crate) fn moved_to(&mut self, collection: &CollectionName, id: &DocumentId, position: Position) -> Position {
+        match self.documents.get_mut(&(collection.clone(), id.clone())) {
             Some(document) => std::mem::replace(&mut document.position, position),
             None => Position::START,
         }
@@ -120,16 +142,37 @@ impl Touched {
                 continue;
             }
             let key = key(&collection, &id);
-            let record = encode(&document.state, document.position, origins);
-            tables.documents.insert(key.as_slice(), record.as_slice())?;
             if let Some(before) = was {
                 tables.changes.remove(before.position.0)?;
+                if before.is_unsettled {
+                    tables.unsettled.remove(before.position.0)?;
+                }
             }
-            tables.changes.insert(document.position.0, key.as_slice())?;
+            if is_nothing(&document.state) {
+                // Forgotten: every member knows that it is gone.
+                tables.documents.remove(key.as_slice())?;
+            } else {
+                let record = encode(&document.state, document.position, origins);
+                tables.documents.insert(key.as_slice(), record.as_slice())?;
+                tables.changes.insert(document.position.0, key.as_slice())?;
+                if is_unsettled(&document.state) {
+                    tables.unsettled.insert(document.position.0, key.as_slice())?;
+                }
+            }
             report(&collection, &difference(was, &collection, &id, &document.state));
         }
         Ok(())
     }
+}
+
+/// Whether nothing is known of a document.
+fn is_nothing(state: &DocumentState) -> bool {
+    state.versions.is_empty() && state.increments.is_empty() && state.tally.is_none()
+}
+
+/// Whether a document has something to give up once every member knows it: its tombstone, or single increments.
+pub(crate) fn is_unsettled(state: &DocumentState) -> bool {
+    !state.increments.is_empty() || (!state.is_alive() && !is_nothing(state))
 }
 
 fn difference(
@@ -141,9 +184,10 @@ fn difference(
     let was_alive = before.is_some_and(|before| before.is_alive);
     let was_tombstone = before.is_some_and(|before| !before.is_alive);
     let is_alive = state.is_alive();
+    let is_tombstone = !is_alive && !is_nothing(state);
     Difference {
         alive: i64::from(is_alive) - i64::from(was_alive),
-        tombstones: i64::from(!is_alive) - i64::from(was_tombstone),
+        tombstones: i64::from(is_tombstone) - i64::from(was_tombstone),
         added: Digest::of(collection, id, state),
         removed: before.map(|before| before.part).unwrap_or_default(),
         conflicted: i64::from(state.is_conflicted()) - i64::from(before.is_some_and(|before| before.is_conflicted)),

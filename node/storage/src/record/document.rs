@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   flags u8 · last change varint · shown id u128 · stamp u64 · [increments' mark u64]
-//!   [shown text: length, bytes] · versions · increments · vector
+//!   [shown text: length, bytes] · versions · increments · [tally] · vector
 //! ```
 
 use holdfast_core::counter::{Amount, Increment};
-use holdfast_core::document::{AppliedIncrement, DocumentState, DocumentVersion, Version};
+use holdfast_core::document::{AppliedIncrement, DocumentState, DocumentVersion, Tally, Version};
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Origin, Position};
@@ -19,6 +19,7 @@ use crate::record;
 const ALIVE: u8 = 1;
 const HAS_INCREMENTS: u8 = 2;
 const CONFLICTED: u8 = 4;
+const HAS_TALLY: u8 = 8;
 
 const BODY_NONE: u8 = 0;
 const BODY_SHOWN: u8 = 1;
@@ -56,6 +57,7 @@ pub struct Shown<'a> {
     pub position: Position,
     /// Whether concurrent versions stand beside the shown one.
     pub is_conflicted: bool,
+    has_tally: bool,
 }
 
 /// Writes a document's state.
@@ -74,6 +76,9 @@ pub fn encode(state: &DocumentState, position: Position, origins: &Origins) -> V
     if state.is_conflicted() {
         flags |= CONFLICTED;
     }
+    if state.tally.is_some() {
+        flags |= HAS_TALLY;
+    }
     bytes.push(flags);
     bytes.put_varint(position.0);
     bytes.extend_from_slice(&version.map_or(0, |version| version.shown().0).to_le_bytes());
@@ -84,14 +89,20 @@ pub fn encode(state: &DocumentState, position: Position, origins: &Origins) -> V
     if let Some(shown) = &shown {
         bytes.put_bytes(shown.as_str().as_bytes());
     }
+    put_parts(&mut bytes, state, mark.is_none(), origins);
+    record::seal(bytes)
+}
+
+/// Writes what a state is made of. The shown version's text need not stand twice, unless increments alter it.
+fn put_parts(bytes: &mut Vec<u8>, state: &DocumentState, is_shown_as_written: bool, origins: &Origins) {
     bytes.put_varint(state.versions.len() as u64);
     for (place, version) in state.versions.iter().enumerate() {
-        record::put_dot(&mut bytes, &version.dot, origins);
+        record::put_dot(bytes, &version.dot, origins);
         bytes.extend_from_slice(&version.id.0.to_le_bytes());
         bytes.extend_from_slice(&version.stamp.0.to_le_bytes());
         match &version.body {
             None => bytes.push(BODY_NONE),
-            Some(_) if place == 0 && mark.is_none() => bytes.push(BODY_SHOWN),
+            Some(_) if place == 0 && is_shown_as_written => bytes.push(BODY_SHOWN),
             Some(body) => {
                 bytes.push(BODY_OWN);
                 bytes.put_bytes(body.as_str().as_bytes());
@@ -100,27 +111,36 @@ pub fn encode(state: &DocumentState, position: Position, origins: &Origins) -> V
     }
     bytes.put_varint(state.increments.len() as u64);
     for applied in &state.increments {
-        record::put_dot(&mut bytes, &applied.dot, origins);
+        record::put_dot(bytes, &applied.dot, origins);
         bytes.extend_from_slice(&applied.id.0.to_le_bytes());
         bytes.extend_from_slice(&applied.stamp.0.to_le_bytes());
-        put_increment(&mut bytes, &applied.increment);
+        bytes.push(u8::from(applied.replaces.is_some()));
+        if let Some(replaced) = applied.replaces {
+            bytes.extend_from_slice(&replaced.0.to_le_bytes());
+        }
+        put_increment(bytes, &applied.increment);
     }
-    record::put_vector(&mut bytes, &state.vector, origins);
-    record::seal(bytes)
+    if let Some(tally) = &state.tally {
+        bytes.extend_from_slice(&tally.mark.to_le_bytes());
+        bytes.extend_from_slice(&tally.stamp.0.to_le_bytes());
+        put_increment(bytes, &tally.sum);
+        record::put_vector(bytes, &tally.seen, origins);
+    }
+    record::put_vector(bytes, &state.vector, origins);
 }
 
 /// Reads what is shown.
 pub fn decode_shown<'a>(bytes: &'a [u8], key: &[u8]) -> Result<Shown<'a>, StorageError> {
     let place = || place_of(key);
-    let mut reader = record::open(bytes, &place)?;
+    let (_, mut reader) = record::open(bytes, &place)?;
     read_shown(&mut reader).map_err(|reason| StorageError::damaged(place(), reason))
 }
 
 /// Reads the whole state, and the position of its last change.
 pub fn decode(bytes: &[u8], key: &[u8], origins: &[Origin]) -> Result<(DocumentState, Position), StorageError> {
     let place = || place_of(key);
-    let mut reader = record::open(bytes, &place)?;
-    read_state(&mut reader, origins).map_err(|reason| StorageError::damaged(place(), reason))
+    let (format, mut reader) = record::open(bytes, &place)?;
+    read_state(&mut reader, format, origins).map_err(|reason| StorageError::damaged(place(), reason))
 }
 
 fn place_of(key: &[u8]) -> String {
@@ -135,10 +155,15 @@ fn read_shown<'a>(reader: &mut Reader<'a>) -> Result<Shown<'a>, DecodeError> {
     let mark = if flags & HAS_INCREMENTS == 0 { None } else { Some(reader.u64()?) };
     let text = if flags & ALIVE == 0 { None } else { Some(reader.bytes()?) };
     let version = DocumentVersion::new(id, mark);
-    Ok(Shown { text, version, stamp, position, is_conflicted: flags & CONFLICTED != 0 })
+    let is_conflicted = flags & CONFLICTED != 0;
+    Ok(Shown { text, version, stamp, position, is_conflicted, has_tally: flags & HAS_TALLY != 0 })
 }
 
-fn read_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<(DocumentState, Position), DecodeError> {
+fn read_state(
+    reader: &mut Reader<'_>,
+    format: u8,
+    origins: &[Origin],
+) -> Result<(DocumentState, Position), DecodeError> {
     let shown = read_shown(reader)?;
     let count = reader.count(27)?;
     let mut versions = Vec::with_capacity(count);
@@ -160,13 +185,21 @@ fn read_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<(DocumentSt
         let dot = record::read_dot(reader, origins)?;
         let id = OperationId(reader.u128()?);
         let stamp = Stamp(reader.u64()?);
-        increments.push(AppliedIncrement { dot, id, stamp, increment: read_increment(reader)? });
+        let replaces = if format > 1 && reader.u8()? != 0 { Some(OperationId(reader.u128()?)) } else { None };
+        increments.push(AppliedIncrement { dot, id, stamp, increment: read_increment(reader)?, replaces });
     }
+    let tally = if shown.has_tally {
+        let (mark, stamp) = (reader.u64()?, Stamp(reader.u64()?));
+        let sum = read_increment(reader)?;
+        Some(Tally { sum, seen: record::read_vector(reader, origins)?, stamp, mark })
+    } else {
+        None
+    };
     let vector = record::read_vector(reader, origins)?;
     if !reader.is_empty() {
         return Err("it has bytes after its end");
     }
-    Ok((DocumentState { versions, increments, vector }, shown.position))
+    Ok((DocumentState { versions, increments, tally, vector }, shown.position))
 }
 
 /// Writes the amounts of an increment.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod document;
+pub mod note;
 pub mod operation;
 pub mod progress;
 
@@ -19,8 +20,15 @@ use crate::encoding::{DecodeError, Encode, Reader, checksum};
 use crate::error::StorageError;
 use crate::origins::{OriginIndex, Origins, origin_at};
 
-/// The only format so far, of every record.
-const FORMAT: u8 = 1;
+/// The format of every record that is written now.
+///
+/// | format | what it brought |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | chains and stand-ins of operations, tallies of documents, members and graves of the data's state, notes |
+pub(crate) const FORMAT: u8 = 2;
+/// The oldest format that is still read.
+const FORMAT_OLDEST: u8 = 1;
 const HEADER_BYTES: usize = 5;
 
 /// Starts a record; [`seal`] fills in the checksum.
@@ -29,6 +37,11 @@ fn begin(capacity: usize) -> Vec<u8> {
     bytes.push(FORMAT);
     bytes.extend_from_slice(&[0; 4]);
     bytes
+}
+
+/// The format that a record says it has; zero for no bytes.
+pub(crate) fn format_of(bytes: &[u8]) -> u8 {
+    bytes.first().copied().unwrap_or_default()
 }
 
 /// Ends a record.
@@ -40,12 +53,12 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Checks a record's frame and gives its body.
-fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<Reader<'a>, StorageError> {
+/// Checks a record's frame and gives its format and its body.
+fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u8, Reader<'a>), StorageError> {
     let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
     let mut reader = Reader::new(bytes);
     let format = reader.u8().map_err(damaged)?;
-    if format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
         return Err(StorageError::WrittenByNewerNode { place: place(), format });
     }
     let expected = reader.u32().map_err(damaged)?;
@@ -53,7 +66,7 @@ fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<Reader<'a>, S
     if checksum(body) != expected {
         return Err(damaged("its checksum does not hold"));
     }
-    Ok(Reader::new(body))
+    Ok((format, Reader::new(body)))
 }
 
 fn put_dot(bytes: &mut Vec<u8>, dot: &Dot, origins: &Origins) {
@@ -66,7 +79,7 @@ fn read_dot(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Dot, DecodeEr
     Ok(Dot { origin, sequence: Sequence(reader.varint()?) })
 }
 
-fn put_vector(bytes: &mut Vec<u8>, vector: &Vector, origins: &Origins) {
+pub(crate) fn put_vector(bytes: &mut Vec<u8>, vector: &Vector, origins: &Origins) {
     bytes.put_varint(vector.len() as u64);
     for (origin, sequence) in vector.iter() {
         let index: OriginIndex = origins.index_of(origin);
@@ -75,7 +88,7 @@ fn put_vector(bytes: &mut Vec<u8>, vector: &Vector, origins: &Origins) {
     }
 }
 
-fn read_vector(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vector, DecodeError> {
+pub(crate) fn read_vector(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vector, DecodeError> {
     let count = reader.count(2)?;
     let mut vector = Vector::new();
     for _ in 0..count {

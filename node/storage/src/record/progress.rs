@@ -1,7 +1,10 @@
 //! Small records: what the data reflects, what a collection shows, how far a peer is.
 
+use holdfast_core::chain::Chains;
 use holdfast_core::digest::Digest;
 use holdfast_core::id::NodeName;
+use holdfast_core::members::Members;
+use holdfast_core::operation::Operation;
 use holdfast_core::stamp::Stamp;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
@@ -10,6 +13,7 @@ use crate::encoding::{DecodeError, Encode, Reader};
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record;
+use crate::record::note::{Adoption, put_chains, put_members, read_chains, read_members};
 
 /// What the data reflects: everything up to a position of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +26,36 @@ pub struct DataState {
     pub clock: Stamp,
     /// Documents with concurrent versions.
     pub conflicted: u64,
+    /// The chain of each origin up to its newest operation here.
+    pub chains: Chains,
+    /// Whom the database counts with.
+    pub members: Members,
+    /// Below this vector tombstones may have been removed: who has not seen all of it could bring a deleted document
+    /// back, and must take our states before we take its operations.
+    pub graves: Vector,
+}
+
+impl DataState {
+    /// Who wrote it, what it says of members: everything about an operation that is not about its document.
+    pub(crate) fn take_note_of(&mut self, operation: &Operation) {
+        self.vector.observe(&operation.dot.origin, operation.dot.sequence);
+        self.chains.follow(&operation.dot.origin, operation.chain, operation.id);
+        self.members.apply(operation);
+    }
+
+    /// Takes over what a peer knew, once all of its states are here.
+    pub(crate) fn adopt(&mut self, adoption: &Adoption) {
+        for (origin, chain) in adoption.chains.iter() {
+            if adoption.vector.get(origin) > self.vector.get(origin) {
+                self.chains.set(origin, chain);
+            }
+        }
+        self.vector.merge(&adoption.vector);
+        self.graves.merge(&adoption.graves);
+        for (member, membership) in adoption.members.iter() {
+            self.members.set(member, membership.clone());
+        }
+    }
 }
 
 /// What a collection shows.
@@ -57,17 +91,38 @@ pub(crate) fn encode_state(state: &DataState, origins: &Origins) -> Vec<u8> {
     bytes.extend_from_slice(&state.clock.0.to_le_bytes());
     bytes.put_varint(state.conflicted);
     record::put_vector(&mut bytes, &state.vector, origins);
+    put_chains(&mut bytes, &state.chains, origins);
+    put_members(&mut bytes, &state.members, origins);
+    record::put_vector(&mut bytes, &state.graves, origins);
     record::seal(bytes)
 }
 
 /// Reads what the data reflects.
 pub(crate) fn decode_state(bytes: &[u8], origins: &[Origin]) -> Result<DataState, StorageError> {
-    read("the data's state", bytes, |reader| {
+    read("the data's state", bytes, |format, reader| {
         let position = Position(reader.varint()?);
         let clock = Stamp(reader.u64()?);
         let conflicted = reader.varint()?;
-        Ok(DataState { position, clock, conflicted, vector: record::read_vector(reader, origins)? })
+        let vector = record::read_vector(reader, origins)?;
+        let state = DataState { position, vector, clock, conflicted, ..DataState::default() };
+        if format == 1 {
+            return Ok(state);
+        }
+        let (chains, members) = (read_chains(reader, origins)?, read_members(reader, origins)?);
+        Ok(DataState { chains, members, graves: record::read_vector(reader, origins)?, ..state })
     })
+}
+
+/// Writes a vector that stands alone.
+pub(crate) fn encode_vector(vector: &Vector, origins: &Origins) -> Vec<u8> {
+    let mut bytes = record::begin(64);
+    record::put_vector(&mut bytes, vector, origins);
+    record::seal(bytes)
+}
+
+/// Reads a vector that stands alone.
+pub(crate) fn decode_vector(place: &str, bytes: &[u8], origins: &[Origin]) -> Result<Vector, StorageError> {
+    read(place, bytes, |_, reader| record::read_vector(reader, origins))
 }
 
 /// Writes what a collection shows.
@@ -81,7 +136,7 @@ pub(crate) fn encode_collection(state: &CollectionState) -> Vec<u8> {
 
 /// Reads what a collection shows.
 pub(crate) fn decode_collection(bytes: &[u8], name: &str) -> Result<CollectionState, StorageError> {
-    read(&format!("collection {name}"), bytes, |reader| {
+    read(&format!("collection {name}"), bytes, |_, reader| {
         let alive = reader.varint()?;
         let tombstones = reader.varint()?;
         Ok(CollectionState { alive, tombstones, digest: Digest(reader.u128()?) })
@@ -100,7 +155,7 @@ pub(crate) fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
 
 /// Reads a checkpoint.
 pub(crate) fn decode_checkpoint(bytes: &[u8], peer: &str) -> Result<Checkpoint, StorageError> {
-    read(&format!("the checkpoint of {peer}"), bytes, |reader| {
+    read(&format!("the checkpoint of {peer}"), bytes, |_, reader| {
         Ok(Checkpoint {
             peer_log_id: reader.u64()?,
             pushed: Position(reader.varint()?),
@@ -120,7 +175,7 @@ pub(crate) fn encode_origin(origin: &Origin) -> Vec<u8> {
 
 /// Reads an origin.
 pub(crate) fn decode_origin(bytes: &[u8], index: u32) -> Result<Origin, StorageError> {
-    read(&format!("origin {index}"), bytes, |reader| {
+    read(&format!("origin {index}"), bytes, |_, reader| {
         let incarnation = reader.u64()?;
         let node = NodeName::parse(reader.text()?).map_err(|_| "its node name is not valid")?;
         Ok(Origin { node, incarnation })
@@ -137,16 +192,16 @@ pub(crate) fn encode_meta(log_id: u64, name: &str) -> Vec<u8> {
 
 /// Reads the file's own description.
 pub(crate) fn decode_meta(bytes: &[u8]) -> Result<(u64, String), StorageError> {
-    read("the log's description", bytes, |reader| Ok((reader.u64()?, reader.text()?.to_owned())))
+    read("the log's description", bytes, |_, reader| Ok((reader.u64()?, reader.text()?.to_owned())))
 }
 
 fn read<T>(
     place: &str,
     bytes: &[u8],
-    body: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+    body: impl FnOnce(u8, &mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, StorageError> {
-    let mut reader = record::open(bytes, &|| place.to_owned())?;
-    let value = body(&mut reader).map_err(|reason| StorageError::damaged(place, reason))?;
+    let (format, mut reader) = record::open(bytes, &|| place.to_owned())?;
+    let value = body(format, &mut reader).map_err(|reason| StorageError::damaged(place, reason))?;
     if !reader.is_empty() {
         return Err(StorageError::damaged(place, "it has bytes after its end"));
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use holdfast_core::counter::{Amount, Increment};
-use holdfast_core::document::{AppliedIncrement, DocumentState, Version};
+use holdfast_core::document::{AppliedIncrement, DocumentState, Tally, Version};
 use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::json::JsonText;
 use holdfast_core::stamp::Stamp;
@@ -29,7 +29,19 @@ fn full_state() -> DocumentState {
     let increment = Increment(vec![(vec!["deep".into(), "k".into()], Amount::parse("-0.5").unwrap())]);
     DocumentState {
         versions: vec![version("a", 9, Some(body.clone())), version("b", 8, Some(body)), version("c", 7, None)],
-        increments: vec![AppliedIncrement { dot: dot("a", 5), id: OperationId(77), stamp: Stamp(3), increment }],
+        increments: vec![AppliedIncrement {
+            dot: dot("a", 5),
+            id: OperationId(77),
+            stamp: Stamp(3),
+            increment: increment.clone(),
+            replaces: Some(OperationId(12)),
+        }],
+        tally: Some(Tally {
+            sum: increment,
+            seen: [(origin("b"), Sequence(3))].into_iter().collect(),
+            stamp: Stamp(2),
+            mark: 99,
+        }),
         vector: [(origin("a"), Sequence(5)), (origin("c"), Sequence(1 << 60))].into_iter().collect(),
     }
 }
