@@ -138,6 +138,17 @@ fn in_a_calm_pair_every_operation_crosses_once() {
 }
 
 #[test]
+fn in_a_calm_mesh_of_five_every_operation_crosses_four_times() {
+    for seed in 0..10 {
+        let end = world::play(&Scenario::calm_mesh(5), Seed::new(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(transfers::check_calm_mesh(&end), Ok(()), "seed={seed}\n{}", end.recent.join("\n"));
+        let sent: u64 = end.transfers.values().map(|times| times.pushed + times.pulled).sum();
+        let written: u64 = end.nodes.first().map_or(0, |node| node.log.len() as u64);
+        assert!(written > 20 && sent == written * 4, "seed={seed}: {sent} transfers of {written} operations");
+    }
+}
+
+#[test]
 fn every_kept_seed_has_its_story() {
     for (seed, story) in regressions() {
         assert!(story.split_whitespace().count() >= 4, "seed {seed} needs a story that explains it, not '{story}'");

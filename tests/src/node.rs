@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use holdfast_core::id::NodeName;
+use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::{Event, Phase, Session};
 use holdfast_core::time::Millis;
@@ -63,8 +64,8 @@ pub enum Stimulus {
         exchange: u64,
         /// After this position.
         after: Position,
-        /// What the peer knew when the read was asked for.
-        known: Vector,
+        /// What is left out, as it was known when the read was asked for.
+        filter: Filter,
     },
     /// No reply has come in time.
     TimedOut {
@@ -121,6 +122,7 @@ pub struct Setup {
 /// One node of a world.
 #[derive(Debug)]
 pub struct Node {
+    index: usize,
     setup: Setup,
     origin: Origin,
     disk: Disk,
@@ -144,6 +146,8 @@ struct Running {
 struct Link {
     session: Session,
     under_way: Option<Exchange>,
+    /// What the peer was told that we know.
+    told: Vector,
 }
 
 /// An exchange that waits for its reply.
@@ -153,8 +157,8 @@ struct Exchange {
     /// What was sent, for a push.
     after: Position,
     through: Position,
-    /// What we knew when it was sent.
-    ours: Vector,
+    /// Our log was looked through up to here.
+    looked: Position,
 }
 
 /// Who waits for the answer to a request.
@@ -188,7 +192,7 @@ impl Node {
     pub fn new(index: usize, setup: Setup, mut seed: Seed) -> Self {
         let origin = Origin { node: name_of(index), incarnation: seed.next_u64() };
         let disk = Disk::from_image(empty_image());
-        Self { setup, origin, disk, seed, running: None, life: 0, skew: 0, exchanges: 0, is_torn_next: false }
+        Self { index, setup, origin, disk, seed, running: None, life: 0, skew: 0, exchanges: 0, is_torn_next: false }
     }
 
     /// Opens the database and begins a session with every peer.
@@ -196,16 +200,18 @@ impl Node {
         let opened = self.open().expect("a crashed database opens again");
         outbox.lines.push(format!("starts at position {}, {} replayed", position(&opened.writer), opened.replayed));
         self.life += 1;
-        let newest = position(&opened.writer);
+        let (newest, index) = (position(&opened.writer), self.index);
+        let known = opened.writer.state().vector.clone();
         let link = |peer: usize| {
             let saved = opened.writer.checkpoint(&name_of(peer));
             let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
-            (peer, Link { session: Session::new(saved), under_way: None })
+            (peer, Link { session: Session::new(name_of(index), saved), under_way: None, told: Vector::new() })
         };
         let links = self.setup.peers.iter().copied().map(link).collect();
         self.running = Some(Running { database: opened.database, writer: opened.writer, links, inbox: Vec::new() });
         for peer in self.setup.peers.clone() {
-            self.handle(now, peer, Event::Committed { newest }, outbox);
+            let (vector, random) = (known.clone(), self.seed.next_u64());
+            self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);
         }
         outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
         outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
@@ -292,8 +298,8 @@ impl Node {
             Stimulus::Client(request) => self.submit(request, Caller::Client, outbox),
             Stimulus::Arrived { from, exchange, body } => self.receive(now, from, exchange, body, outbox),
             Stimulus::Commit => self.commit(now, outbox),
-            Stimulus::ReadLog { peer, exchange, after, known } => {
-                self.push(now, peer, exchange, after, &known, outbox);
+            Stimulus::ReadLog { peer, exchange, after, filter } => {
+                self.push(now, peer, exchange, after, filter, outbox);
             }
             Stimulus::TimedOut { peer, exchange } => self.fail(now, peer, exchange, outbox),
             Stimulus::Woken { peer } => self.handle(now, peer, Event::Woken, outbox),
@@ -331,7 +337,10 @@ impl Node {
         let state = running.database.view().and_then(|view| view.state()).expect("a healthy database");
         let log_id = running.database.log_id();
         let origin = self.origin.clone();
-        Some(Standing { origin, log_id, newest: state.position, vector: state.vector, now: self.wall(now) })
+        let met = running.links.iter().filter(|(_, link)| link.session.is_in_touch()).map(|(peer, _)| *peer);
+        let neighbours = met.chain(self.setup.callers.iter().copied()).map(name_of).collect();
+        let (newest, vector) = (state.position, state.vector);
+        Some(Standing { origin, log_id, newest, vector, now: self.wall(now), neighbours })
     }
 
     fn submit(&mut self, request: Request, caller: Caller, outbox: &mut Outbox) {

@@ -90,6 +90,11 @@ impl Scenario {
             sabotage: Sabotage::None,
         }
     }
+
+    /// The same with every node a peer of every other.
+    pub fn calm_mesh(nodes: usize) -> Self {
+        Self { nodes, ..Self::calm_pair() }
+    }
 }
 
 /// Why a world has failed, with what happened before.

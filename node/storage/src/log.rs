@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holdfast_core::sync::forwarding::{Filter, Verdict};
 use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
@@ -32,8 +33,10 @@ pub struct ReadLimit {
 pub struct Stretch {
     /// The operations that were asked for, in log order.
     pub operations: Vec<Logged>,
-    /// Everything up to here was looked at; what is not among the operations was left out on purpose.
+    /// The stretch is complete up to here; what is not among the operations was left out because it is known.
     pub through: Position,
+    /// Everything up to here was looked at. Between `through` and this, something was left for later.
+    pub looked: Position,
     /// Whether the log goes on after `through`.
     pub has_more: bool,
 }
@@ -64,9 +67,15 @@ impl LogView {
 
     /// Operations after a position, without those that `known` covers.
     pub fn read(&self, after: Position, known: &Vector, limit: ReadLimit) -> Result<Stretch, StorageError> {
-        let mut stretch = Stretch { through: after, ..Stretch::default() };
+        self.read_for(after, &Filter::of(known.clone()), limit)
+    }
+
+    /// Operations after a position that go to a peer now.
+    pub fn read_for(&self, after: Position, filter: &Filter, limit: ReadLimit) -> Result<Stretch, StorageError> {
+        let mut stretch = Stretch { through: after, looked: after, ..Stretch::default() };
         let mut bytes_read = 0;
         let mut in_group = false;
+        let mut is_complete = true;
         for row in self.blocks.range(self.block_at(after.next())?..)? {
             let (first, bytes) = row?;
             let block = Block::open(bytes.value(), Position(first.value()))?;
@@ -83,8 +92,13 @@ impl LogView {
                     return Ok(stretch);
                 }
                 in_group = logged.operation.group.is_some_and(|group| group.index + 1 < group.count);
-                stretch.through = logged.position;
-                if !known.covers(&logged.operation.dot) {
+                let verdict = filter.judge(logged.position, &logged.operation.dot);
+                is_complete = is_complete && verdict != Verdict::Later;
+                stretch.looked = logged.position;
+                if is_complete {
+                    stretch.through = logged.position;
+                }
+                if verdict == Verdict::Send {
                     bytes_read += payload_len(&logged);
                     stretch.operations.push(logged);
                 }

@@ -149,7 +149,8 @@ pub struct Received {
     pub after: Position,
     /// … and is complete up to this one, what was left out on purpose included.
     pub through: Position,
-    /// The operations with their positions there, ascending.
+    /// The operations with their positions there, ascending. Some may lie beyond the stretch, ahead of others that
+    /// come later.
     pub operations: Vec<(Position, Operation)>,
 }
 

@@ -1,15 +1,18 @@
 //! Between the sessions of a node and the world: what the server's driver, exchange and hints do.
 
-use holdfast_core::sync::message::{PullRequest, PullResponse, PushRequest, PushResponse, Standing, parse_vector};
+use holdfast_core::sync::forwarding::Filter;
+use holdfast_core::sync::message::{
+    PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord, parse_hex, parse_vector,
+};
 use holdfast_core::sync::session::{Action, Event};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::Position;
 use holdfast_storage::log::{ReadLimit, Stretch};
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Receipt, Request};
 
 use crate::node::wire::{self, Body};
-use crate::node::{Caller, Exchange, Node, Outbox, Stimulus, name_of};
+use crate::node::{Caller, Exchange, Link, Node, Outbox, Stimulus, name_of};
 
 /// How long a driver waits for a reply.
 const REPLY_WAIT_MAX: Millis = Millis(10_000);
@@ -25,15 +28,16 @@ impl Node {
 
     fn perform(&mut self, now: Millis, peer: usize, action: Action, outbox: &mut Outbox) {
         match action {
-            Action::Push { after, known } => {
-                let exchange = self.begin(now, peer);
+            Action::Push { after, filter } => {
+                let exchange = self.begin(peer);
                 let delay = Millis(self.seed.range(0..4));
-                outbox.later.push((delay, Stimulus::ReadLog { peer, exchange, after, known }));
+                outbox.later.push((delay, Stimulus::ReadLog { peer, exchange, after, filter }));
                 outbox.later.push((REPLY_WAIT_MAX, Stimulus::TimedOut { peer, exchange }));
             }
             Action::Pull { after, log_id } => {
-                let exchange = self.begin(now, peer);
+                let exchange = self.begin(peer);
                 let Some(ours) = self.standing(now) else { return };
+                self.tell_standing(peer, &ours);
                 let request = wire::pull_request(after, log_id, self.setup.batch, &ours);
                 outbox.sends.push((peer, exchange, Body::Pull(request)));
                 outbox.later.push((REPLY_WAIT_MAX, Stimulus::TimedOut { peer, exchange }));
@@ -47,15 +51,25 @@ impl Node {
     }
 
     /// Notes a new exchange with a peer.
-    fn begin(&mut self, now: Millis, peer: usize) -> u64 {
+    fn begin(&mut self, peer: usize) -> u64 {
         self.exchanges += 1;
         let number = self.exchanges;
-        let ours = self.standing(now).map(|standing| standing.vector).unwrap_or_default();
-        if let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) {
-            let (after, through) = (Position::START, Position::START);
-            link.under_way = Some(Exchange { number, after, through, ours });
+        if let Some(link) = self.link(peer) {
+            let (after, through, looked) = (Position::START, Position::START, Position::START);
+            link.under_way = Some(Exchange { number, after, through, looked });
         }
         number
+    }
+
+    fn link(&mut self, peer: usize) -> Option<&mut Link> {
+        self.running.as_mut().and_then(|running| running.links.get_mut(&peer))
+    }
+
+    /// Remembers that a peer learns how far we are.
+    fn tell_standing(&mut self, peer: usize, ours: &Standing) {
+        if let Some(link) = self.link(peer) {
+            link.told.merge(&ours.vector);
+        }
     }
 
     /// Ends an exchange, unless it was given up before.
@@ -72,10 +86,10 @@ impl Node {
         }
     }
 
-    fn read(&self, after: Position, known: &Vector, operations: usize) -> Option<Stretch> {
+    fn read(&self, after: Position, filter: &Filter, operations: usize) -> Option<Stretch> {
         let log = self.running.as_ref()?.database.log().expect("a healthy log");
         let limit = ReadLimit { operations, bytes: usize::MAX };
-        Some(log.read(after, known, limit).expect("a healthy log"))
+        Some(log.read_for(after, filter, limit).expect("a healthy log"))
     }
 
     /// Reads the log and sends what the peer lacks.
@@ -85,24 +99,29 @@ impl Node {
         peer: usize,
         exchange: u64,
         after: Position,
-        known: &Vector,
+        mut filter: Filter,
         outbox: &mut Outbox,
     ) {
-        let known = self.setup.sabotage.known(known);
+        if let Some(link) = self.link(peer) {
+            // Read at the last moment: it may have said more since the push was decided.
+            filter.learn(link.session.peer_vector());
+        }
+        let filter = self.setup.sabotage.filter(filter);
         let Some(ours) = self.standing(now) else { return };
-        let Some(stretch) = self.read(after, &known, self.setup.batch) else { return };
+        let Some(stretch) = self.read(after, &filter, self.setup.batch) else { return };
         let Some(mut under_way) = self.end(peer, exchange) else { return };
-        let through = stretch.through;
+        let (through, looked) = (stretch.through, stretch.looked);
         if stretch.operations.is_empty() {
-            let pushed = Event::Pushed { through, has_gap: false, peer: None, is_peer_ahead: false };
+            let pushed = Event::Pushed { through, looked, has_gap: false, peer: None };
             self.handle(now, peer, pushed, outbox);
             return;
         }
         let request = wire::push_request(&stretch, after, &ours);
-        under_way = Exchange { after, through, ours: ours.vector, ..under_way };
-        if let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) {
+        under_way = Exchange { after, through, looked, ..under_way };
+        if let Some(link) = self.link(peer) {
             link.under_way = Some(under_way);
         }
+        self.tell_standing(peer, &ours);
         outbox.sends.push((peer, exchange, Body::Push(request)));
     }
 
@@ -114,6 +133,12 @@ impl Node {
             Body::Pull(request) => self.receive_question(now, from, exchange, &request, outbox),
             Body::Pulled(response) => self.receive_answer(from, exchange, response, outbox),
             Body::Hint => self.handle(now, from, Event::Called, outbox),
+            Body::Standing(standing) => match standing.parse() {
+                Ok(Standing { vector, log_id, .. }) => {
+                    self.handle(now, from, Event::Heard { vector, log_id: Some(log_id) }, outbox);
+                }
+                Err(refusal) => outbox.findings.push(format!("a standing of n{from} was refused: {refusal}")),
+            },
         }
     }
 
@@ -121,7 +146,8 @@ impl Node {
         let vector = parse_vector(&request.vector);
         match (wire::received_push(request), vector) {
             (Ok(received), Ok(vector)) => {
-                self.handle(now, from, Event::Heard { vector }, outbox);
+                let log_id = Some(received.source_log_id);
+                self.handle(now, from, Event::Heard { vector, log_id }, outbox);
                 self.submit(Request::Receive(received), Caller::Push { from, exchange }, outbox);
             }
             (Err(refusal), _) | (_, Err(refusal)) => {
@@ -142,9 +168,21 @@ impl Node {
         let is_our_log = request.log_id.as_ref().is_none_or(|id| *id == format!("{:016x}", ours.log_id));
         let after = if is_our_log { Position(request.after_log_sequence) } else { Position::START };
         let wanted = request.batch_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1);
-        let Some(stretch) = self.read(after, &known, wanted.min(self.setup.batch)) else { return };
+        let filter = match self.link(from) {
+            Some(link) => link.session.forwarding().clone().for_answer(now, known.clone()),
+            None => Filter::of(known.clone()),
+        };
+        let Some(mut stretch) = self.read(after, &filter, wanted.min(self.setup.batch)) else { return };
+        if stretch.looked > stretch.through {
+            stretch.operations.retain(|logged| logged.position <= stretch.through);
+            stretch.has_more = false;
+        }
         outbox.sends.push((from, exchange, Body::Pulled(wire::pull_response(&stretch, after, &ours))));
-        self.handle(now, from, Event::Heard { vector: known }, outbox);
+        let log_id = request.requesting_log_id.as_deref().and_then(|log_id| parse_hex(log_id).ok());
+        self.handle(now, from, Event::Heard { vector: known, log_id }, outbox);
+        let confirmed = if is_our_log && request.log_id.is_some() { after } else { Position::START };
+        let (has_any, has_more) = (!stretch.operations.is_empty(), stretch.has_more);
+        self.handle(now, from, Event::Answered { after: confirmed, has_any, has_more }, outbox);
     }
 
     fn receive_confirmation(
@@ -167,8 +205,9 @@ impl Node {
             self.handle(now, peer, Event::Failed { random }, outbox);
             return;
         }
-        let is_peer_ahead = !under_way.ours.covers_all(&standing.vector);
-        self.handle(now, peer, Event::Pushed { through, has_gap, peer: Some(standing), is_peer_ahead }, outbox);
+        let is_short = through < under_way.through && !has_gap;
+        let looked = if is_short { through } else { under_way.looked };
+        self.handle(now, peer, Event::Pushed { through, looked, has_gap, peer: Some(standing) }, outbox);
     }
 
     fn receive_answer(&mut self, peer: usize, exchange: u64, response: PullResponse, outbox: &mut Outbox) {
@@ -206,6 +245,7 @@ impl Node {
             }
             (Answer::Receipt(receipt), Caller::Push { from, exchange }) => {
                 let Some(ours) = self.standing(now) else { return };
+                self.tell_standing(from, &ours);
                 outbox.sends.push((from, exchange, Body::Pushed(wire::push_response(&receipt, &ours))));
             }
             (Answer::Receipt(receipt), Caller::Pull { peer, exchange, has_more, standing }) => {
@@ -233,10 +273,19 @@ impl Node {
         self.handle(now, peer, Event::Pulled { through, has_more, has_gap, peer: standing }, outbox);
     }
 
-    /// Tells the sessions that the log has grown, and those who only call us that there is something.
+    /// Tells the sessions that the log has grown, peers what others have brought, and those who only call us that
+    /// there is something.
     pub(super) fn announce(&mut self, now: Millis, newest: Position, outbox: &mut Outbox) {
+        let Some(ours) = self.standing(now) else { return };
         for peer in self.setup.peers.clone() {
-            self.handle(now, peer, Event::Committed { newest }, outbox);
+            let (vector, random) = (ours.vector.clone(), self.seed.next_u64());
+            self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);
+            let Some(link) = self.link(peer) else { continue };
+            let told = &link.told;
+            if !ours.vector.iter().all(|(origin, seen)| *origin == ours.origin || told.get(origin) >= seen) {
+                link.told.merge(&ours.vector);
+                outbox.sends.push((peer, 0, Body::Standing(StandingRecord::from(&ours))));
+            }
         }
         outbox.sends.extend(self.setup.callers.iter().map(|caller| (*caller, 0, Body::Hint)));
     }

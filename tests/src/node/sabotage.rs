@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::record::operation::Logged;
 use holdfast_storage::request::{Received, Request};
@@ -60,8 +61,8 @@ impl Sabotage {
     }
 
     /// What a peer knows, as a push sees it.
-    pub(super) fn known(self, known: &Vector) -> Vector {
-        if self == Self::ForgetsWhatPeersKnow { Vector::new() } else { known.clone() }
+    pub(super) fn filter(self, filter: Filter) -> Filter {
+        if self == Self::ForgetsWhatPeersKnow { Filter::of(Vector::new()) } else { filter }
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Body {
     Pulled(PullResponse),
     /// There is something new.
     Hint,
+    /// What the sender knows.
+    Standing(StandingRecord),
 }
 
 impl Body {
@@ -45,7 +47,7 @@ impl Body {
         match self {
             Self::Push(request) => &request.operations,
             Self::Pulled(response) => &response.operations,
-            Self::Pushed(_) | Self::Pull(_) | Self::Hint => &[],
+            Self::Pushed(_) | Self::Pull(_) | Self::Hint | Self::Standing(_) => &[],
         }
     }
 
@@ -66,6 +68,7 @@ impl Body {
                 format!("answers ({after}, {through}] {} operations", answer.operations.len())
             }
             Self::Hint => "hint".to_owned(),
+            Self::Standing(standing) => format!("knows {:?}", standing.vector),
         }
     }
 
@@ -87,7 +90,7 @@ impl Body {
             Self::Pulled(answer) => {
                 Self::Pulled(serde_json::from_str(&text(serde_json::to_string(&answer))).expect(unreadable))
             }
-            Self::Hint => Self::Hint,
+            Self::Hint | Self::Standing(_) => self,
         }
     }
 }
@@ -127,6 +130,7 @@ pub fn pull_request(after: Position, log_id: Option<u64>, batch: usize, ours: &S
         log_id: log_id.map(|log_id| format!("{log_id:016x}")),
         batch_size: i64::try_from(batch).ok(),
         vector: vector_record(&ours.vector),
+        requesting_log_id: Some(format!("{:016x}", ours.log_id)),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything here is untrusted until [`OperationRecord::into_operation`] has accepted it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ use crate::counter::{Amount, Increment};
 use crate::error::Refusal;
 use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName};
 use crate::json::{ID_FIELD, JsonText, is_kept_name};
-use crate::limits::{DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{
+    DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, PEERS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX,
+};
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
 use crate::time::Millis;
@@ -199,6 +201,9 @@ pub struct PullRequest {
     /// What the asker knows already.
     #[serde(alias = "vector", default)]
     pub vector: BTreeMap<String, u64>,
+    /// The asker's own log, hexadecimal: what is known of it counts for that log alone.
+    #[serde(alias = "requestingLogId", default, skip_serializing_if = "Option::is_none")]
+    pub requesting_log_id: Option<String>,
 }
 
 /// A stretch of the answerer's log.
@@ -247,6 +252,9 @@ pub struct StandingRecord {
     /// Its wall clock, in milliseconds since the Unix epoch.
     #[serde(alias = "nowMillis", default)]
     pub now_millis: u64,
+    /// The nodes that it exchanges operations with itself, and that need nobody to pass theirs on to it.
+    #[serde(alias = "neighbours", default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<String>,
 }
 
 /// The same, checked.
@@ -262,6 +270,8 @@ pub struct Standing {
     pub vector: Vector,
     /// Its wall clock.
     pub now: Millis,
+    /// The nodes that it exchanges operations with itself.
+    pub neighbours: BTreeSet<NodeName>,
 }
 
 fn protocol() -> u32 {
@@ -377,12 +387,16 @@ impl GroupRecord {
 impl StandingRecord {
     /// Checks it.
     pub fn parse(&self) -> Result<Standing, Refusal> {
+        if self.neighbours.len() > PEERS_MAX {
+            return Err(Refusal::invalid("invalid-standing", format!("A node has at most {PEERS_MAX} neighbours.")));
+        }
         Ok(Standing {
             origin: Origin { node: NodeName::parse(&self.node_id)?, incarnation: parse_hex(&self.incarnation)? },
             log_id: parse_hex(&self.log_id)?,
             newest: Position(self.newest_log_sequence),
             vector: parse_vector(&self.vector)?,
             now: Millis(self.now_millis),
+            neighbours: self.neighbours.iter().map(|name| NodeName::parse(name)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -396,6 +410,7 @@ impl From<&Standing> for StandingRecord {
             newest_log_sequence: standing.newest.0,
             vector: vector_record(&standing.vector),
             now_millis: standing.now.0,
+            neighbours: standing.neighbours.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -19,4 +19,5 @@
 //! and answers with what to do.
 
 pub mod message;
+pub mod forwarding;
 pub mod session;

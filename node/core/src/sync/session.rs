@@ -11,10 +11,15 @@
 //! ```
 //!
 //! A session asks before it offers: until the peer has answered once in this life, nothing is known of what it has.
+//! What others may be sending to the peer at this moment waits a little, as [`crate::sync::forwarding`] says, and so
+//! does asking for what a peer was seen to have and we lack: most often it is on its way to us. While the peer takes
+//! our log by asking for it, nothing is offered.
 //!
 //! Invariant: `pushed` never passes what the peer has confirmed of our log, and `pulled` never passes what we
 //! have taken of the peer's. Positions are forgotten when the other side's log is not the one they count.
 
+use crate::id::NodeName;
+use crate::sync::forwarding::{Filter, Forwarding};
 use crate::sync::message::Standing;
 use crate::time::Millis;
 use crate::vector::{Origin, Position, Sequence, Vector};
@@ -24,19 +29,39 @@ const BACKOFF_MIN: Millis = Millis(1_000);
 const BACKOFF_MAX: Millis = Millis(30_000);
 /// A random part is added to each wait, below this.
 const JITTER_MAX: u64 = 250;
+/// How long to wait for what the peer has and we lack, before asking for it.
+const COMES_BY_ITSELF: Millis = Millis(150);
+/// How long the peer, having taken something by a question, may take to ask again before it is offered the rest.
+const ASKS_AGAIN_WITHIN: Millis = Millis(1_000);
+/// The same when there was no more to ask for: time for the word of its arrival.
+const ACKNOWLEDGES_WITHIN: Millis = Millis(100);
 
 /// The conversation with one peer about one database.
 #[derive(Debug, Clone)]
 pub struct Session {
+    local: NodeName,
     phase: Phase,
     newest: Position,
+    /// What we know.
+    ours: Vector,
     pushed: Position,
+    /// Everything up to here was sent, or left for later.
+    looked: Position,
     pulled: Position,
     peer_log_id: Option<u64>,
     /// Who the peer is, once it has answered: its own operations are never sent to it.
     peer_origin: Option<Origin>,
     peer_vector: Vector,
+    forwarding: Forwarding,
+    begun: Millis,
+    round_trip: Millis,
     is_pull_wanted: bool,
+    /// When to ask for what the peer has and we lack, if it has not come by then.
+    asks_at: Option<Millis>,
+    /// The peer takes our log by asking; nothing is offered before this.
+    offers_from: Millis,
+    /// The time that was last asked to be woken at.
+    wakes_at: Option<Millis>,
     failures: u32,
     has_lost_place: bool,
 }
@@ -64,6 +89,10 @@ pub enum Event {
     Committed {
         /// Its newest position.
         newest: Position,
+        /// What we know with it.
+        vector: Vector,
+        /// A random number, for jitter.
+        random: u64,
     },
     /// The peer says that it has something, or somebody asks for an exchange. Ends a wait.
     Called,
@@ -75,17 +104,28 @@ pub enum Event {
     Heard {
         /// What it knows.
         vector: Vector,
+        /// The log of the peer that says so, if it is told.
+        log_id: Option<u64>,
     },
-    /// A push came back, or had nothing to send up to `through`.
+    /// The peer has asked for our log and was answered.
+    Answered {
+        /// It says that it has our log up to here.
+        after: Position,
+        /// Whether it got something.
+        has_any: bool,
+        /// Whether it will ask on.
+        has_more: bool,
+    },
+    /// A push came back, or had nothing to send up to `looked`.
     Pushed {
         /// The position up to which the peer has our log.
         through: Position,
+        /// The position up to which our log was looked through; what lies between waits.
+        looked: Position,
         /// Whether the peer misses operations before those that were sent.
         has_gap: bool,
         /// The peer, if it was asked.
         peer: Option<Standing>,
-        /// Whether the peer knows something that we do not.
-        is_peer_ahead: bool,
     },
     /// A pull came back and was taken in.
     Pulled {
@@ -114,8 +154,8 @@ pub enum Action {
     Push {
         /// After this position.
         after: Position,
-        /// What the peer knows.
-        known: Vector,
+        /// What is left out.
+        filter: Filter,
     },
     /// Ask the peer for its log after a position.
     Pull {
@@ -139,20 +179,29 @@ pub enum Action {
 
 impl Session {
     /// Goes on from a checkpoint; from nothing when there is none.
-    pub fn new(checkpoint: Option<(u64, Position, Position)>) -> Self {
+    pub fn new(local: NodeName, checkpoint: Option<(u64, Position, Position)>) -> Self {
         let (peer_log_id, pushed, pulled) = match checkpoint {
             Some((log_id, pushed, pulled)) => (Some(log_id), pushed, pulled),
             None => (None, Position::START, Position::START),
         };
         Self {
+            local,
             phase: Phase::Idle,
             newest: Position::START,
+            ours: Vector::new(),
             pushed,
+            looked: pushed,
             pulled,
             peer_log_id,
             peer_origin: None,
             peer_vector: Vector::new(),
+            forwarding: Forwarding::default(),
+            begun: Millis(0),
+            round_trip: Millis(0),
             is_pull_wanted: true,
+            asks_at: None,
+            offers_from: Millis(0),
+            wakes_at: None,
             failures: 0,
             has_lost_place: false,
         }
@@ -162,21 +211,23 @@ impl Session {
     pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Committed { newest } => self.newest = self.newest.max(newest),
-            Event::Heard { vector } => self.peer_vector.merge(&vector),
+            Event::Committed { newest, vector, random } => self.grow(now, newest, &vector, random),
+            Event::Heard { vector, log_id } => self.hear(&vector, log_id),
+            Event::Answered { after, has_any, has_more } => self.note_answer(now, after, has_any, has_more),
             Event::Called => {
                 self.is_pull_wanted = true;
                 self.end_wait();
             }
             Event::Sweep => self.is_pull_wanted = true,
             Event::Woken => {
+                self.wakes_at = None;
                 if matches!(self.phase, Phase::Waiting { until } if now >= until) {
                     self.phase = Phase::Idle;
                 }
             }
-            Event::Pushed { through, has_gap, peer, is_peer_ahead } => {
+            Event::Pushed { through, looked, has_gap, peer } => {
                 self.phase = Phase::Idle;
-                self.after_push(now, through, has_gap, peer, is_peer_ahead, &mut actions);
+                self.after_push(now, through, looked, has_gap, peer, &mut actions);
             }
             Event::Pulled { through, has_more, has_gap, peer } => {
                 self.phase = Phase::Idle;
@@ -190,7 +241,7 @@ impl Session {
             }
             Event::Failed { random } => self.back_off(now, random),
         }
-        actions.extend(self.next());
+        actions.extend(self.next(now));
         actions
     }
 
@@ -214,25 +265,103 @@ impl Session {
         &self.peer_vector
     }
 
+    /// What the peer is sent now, and what later.
+    pub fn forwarding(&self) -> &Forwarding {
+        &self.forwarding
+    }
+
+    /// Whether the last exchange with the peer did not fail.
+    pub fn is_in_touch(&self) -> bool {
+        self.failures == 0
+    }
+
     /// Failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    fn next(&mut self) -> Option<Action> {
+    fn next(&mut self, now: Millis) -> Option<Action> {
         match self.phase {
             Phase::Pushing | Phase::Pulling => None,
             Phase::Waiting { until } => Some(Action::WakeAt(until)),
-            Phase::Idle if self.newest > self.pushed && self.peer_origin.is_some() => {
-                self.phase = Phase::Pushing;
-                Some(Action::Push { after: self.pushed, known: self.known_to_peer() })
+            Phase::Idle => self.begin(now).or_else(|| self.wait(now)),
+        }
+    }
+
+    /// The next exchange, if one is due.
+    fn begin(&mut self, now: Millis) -> Option<Action> {
+        self.forwarding.settle(now);
+        if self.asks_at.is_some_and(|at| now >= at) {
+            self.asks_at = None;
+            self.is_pull_wanted = self.is_pull_wanted || self.is_peer_ahead();
+        }
+        let has_met = self.peer_origin.is_some();
+        if self.has_offer() && has_met && now >= self.offers_from {
+            self.phase = Phase::Pushing;
+            self.begun = now;
+            if self.is_in_touch() {
+                self.forwarding.offer(now, self.pushed);
             }
-            Phase::Idle if self.is_pull_wanted || self.newest > self.pushed => {
-                self.phase = Phase::Pulling;
-                self.is_pull_wanted = false;
-                Some(Action::Pull { after: self.pulled, log_id: self.peer_log_id })
-            }
-            Phase::Idle => None,
+            return Some(Action::Push { after: self.pushed, filter: self.forwarding.for_push(self.known_to_peer()) });
+        }
+        if self.is_pull_wanted || (self.has_offer() && !has_met) {
+            self.phase = Phase::Pulling;
+            self.begun = now;
+            self.is_pull_wanted = false;
+            return Some(Action::Pull { after: self.pulled, log_id: self.peer_log_id });
+        }
+        None
+    }
+
+    /// The next time at which something may be due, unless that was said before.
+    fn wait(&mut self, now: Millis) -> Option<Action> {
+        let ripens = self.forwarding.ripens_at().filter(|_| self.newest > self.pushed);
+        let offers = (self.has_offer() && now < self.offers_from).then_some(self.offers_from);
+        let at = [ripens, offers, self.asks_at].into_iter().flatten().min()?;
+        if self.wakes_at.is_some_and(|said| said <= at && said > now) {
+            return None;
+        }
+        self.wakes_at = Some(at);
+        Some(Action::WakeAt(at))
+    }
+
+    /// Whether there is something that was not looked at for the peer, or that has ripened since.
+    fn has_offer(&self) -> bool {
+        self.newest > self.looked || self.forwarding.ripe().min(self.newest) > self.pushed
+    }
+
+    fn is_peer_ahead(&self) -> bool {
+        !self.ours.covers_all(&self.peer_vector)
+    }
+
+    fn grow(&mut self, now: Millis, newest: Position, vector: &Vector, random: u64) {
+        let is_first = self.newest == Position::START && self.ours.is_empty();
+        self.newest = self.newest.max(newest);
+        self.ours.merge(vector);
+        self.forwarding.grow(now, newest, self.round_trip, random);
+        if is_first && self.peer_origin.is_none() {
+            // What was there before this life: others have had their time to pass it on.
+            self.forwarding.ripen_all();
+        }
+    }
+
+    fn hear(&mut self, vector: &Vector, log_id: Option<u64>) {
+        // Word of another log than the one that we count is older or newer than what we know of the peer.
+        if log_id.is_none() || self.peer_log_id.is_none() || log_id == self.peer_log_id {
+            self.peer_vector.merge(vector);
+        }
+    }
+
+    /// The peer takes our log by asking for it: what it says that it has is as good as a confirmation.
+    fn note_answer(&mut self, now: Millis, after: Position, has_any: bool, has_more: bool) {
+        if self.peer_origin.is_some() && !self.has_lost_place {
+            self.pushed = self.pushed.max(after.min(self.newest));
+            self.looked = self.looked.max(self.pushed);
+        }
+        if has_more {
+            self.offers_from = now + ASKS_AGAIN_WITHIN;
+        } else {
+            self.offers_from = if has_any { now + ACKNOWLEDGES_WITHIN } else { now };
         }
     }
 
@@ -249,18 +378,29 @@ impl Session {
         &mut self,
         now: Millis,
         through: Position,
+        looked: Position,
         has_gap: bool,
         peer: Option<Standing>,
-        is_peer_ahead: bool,
         actions: &mut Vec<Action>,
     ) {
         let Some(peer) = peer else {
             // Nothing had to be sent: the peer is known to have it all.
             self.pushed = self.pushed.max(through);
+            self.looked = self.looked.max(looked);
             return;
         };
-        let is_same_log = self.meet(&peer);
-        self.is_pull_wanted = self.is_pull_wanted || is_peer_ahead;
+        let is_same_log = self.meet(now, &peer);
+        if has_gap {
+            self.forwarding.withdraw_offer();
+        } else {
+            self.forwarding.offer(now, self.pushed);
+        }
+        if has_gap && looked > through {
+            // The peer lacks something that was left for later: it gets it now.
+            self.forwarding.ripen_all();
+            self.looked = self.pushed;
+            return;
+        }
         if has_gap {
             self.lose_place(now);
             return;
@@ -268,6 +408,7 @@ impl Session {
         self.succeed();
         if is_same_log {
             self.pushed = self.pushed.max(through);
+            self.looked = self.looked.max(looked);
         }
         actions.push(self.checkpoint(peer.log_id));
     }
@@ -281,7 +422,7 @@ impl Session {
         peer: &Standing,
         actions: &mut Vec<Action>,
     ) {
-        let is_same_log = self.meet(peer);
+        let is_same_log = self.meet(now, peer);
         if has_gap {
             self.pulled = Position::START;
             self.is_pull_wanted = true;
@@ -295,11 +436,13 @@ impl Session {
     }
 
     /// Learns who answered. Answers whether it is the log that our positions count.
-    fn meet(&mut self, peer: &Standing) -> bool {
+    fn meet(&mut self, now: Millis, peer: &Standing) -> bool {
+        self.round_trip = now.since(self.begun);
         let is_same_log = self.peer_log_id.is_none_or(|log_id| log_id == peer.log_id);
         if !is_same_log {
             // The peer was restored or began anew: what it confirmed is void, and so is what we know of it.
             self.pushed = Position::START;
+            self.looked = Position::START;
             self.pulled = Position::START;
             self.peer_vector = Vector::new();
             self.is_pull_wanted = true;
@@ -307,6 +450,10 @@ impl Session {
         self.peer_log_id = Some(peer.log_id);
         self.peer_origin = Some(peer.origin.clone());
         self.peer_vector.merge(&peer.vector);
+        self.forwarding.meet(&peer.neighbours, &self.local);
+        if self.is_peer_ahead() {
+            self.asks_at.get_or_insert(now + COMES_BY_ITSELF);
+        }
         is_same_log
     }
 
@@ -314,6 +461,8 @@ impl Session {
     /// what is known. If that happens again before a success, wait as after a failure.
     fn lose_place(&mut self, now: Millis) {
         self.pushed = Position::START;
+        self.looked = Position::START;
+        self.forwarding.ripen_all();
         if self.has_lost_place {
             self.back_off(now, 0);
         }
@@ -339,6 +488,7 @@ impl Session {
         let doubled = BACKOFF_MIN.0.saturating_mul(1 << self.failures.min(16));
         let wait = Millis(doubled.min(BACKOFF_MAX.0) + random % JITTER_MAX);
         self.failures = self.failures.saturating_add(1);
+        self.forwarding.withdraw_offer();
         self.is_pull_wanted = true;
         self.phase = Phase::Waiting { until: now + wait };
     }
@@ -347,8 +497,9 @@ impl Session {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::id::NodeName;
 
     fn peer(log_id: u64) -> Standing {
         Standing {
@@ -357,11 +508,26 @@ mod tests {
             newest: Position(0),
             vector: Vector::new(),
             now: Millis(0),
+            neighbours: BTreeSet::new(),
+        }
+    }
+
+    fn session(checkpoint: Option<(u64, Position, Position)>) -> Session {
+        Session::new(NodeName::parse("a").unwrap(), checkpoint)
+    }
+
+    fn committed(newest: u64) -> Event {
+        let own = Origin { node: NodeName::parse("a").unwrap(), incarnation: 1 };
+        Event::Committed {
+            newest: Position(newest),
+            vector: [(own, Sequence(newest))].into_iter().collect(),
+            random: 0,
         }
     }
 
     fn pushed(through: u64, log_id: u64) -> Event {
-        Event::Pushed { through: Position(through), has_gap: false, peer: Some(peer(log_id)), is_peer_ahead: false }
+        let through = Position(through);
+        Event::Pushed { through, looked: through, has_gap: false, peer: Some(peer(log_id)) }
     }
 
     fn is_push(actions: &[Action], after: u64) -> bool {
@@ -378,9 +544,9 @@ mod tests {
 
     #[test]
     fn it_asks_first_and_then_pushes_until_the_peer_has_everything() {
-        let mut session = Session::new(None);
-        assert!(is_pull(&session.handle(Millis(0), Event::Committed { newest: Position(5) })));
-        assert!(session.handle(Millis(1), Event::Committed { newest: Position(9) }).is_empty(), "one at a time");
+        let mut session = session(None);
+        assert!(is_pull(&session.handle(Millis(0), committed(5))));
+        assert!(session.handle(Millis(1), committed(9)).is_empty(), "one at a time");
         assert!(is_push(&session.handle(Millis(2), pulled(1)), 0));
         assert!(is_push(&session.handle(Millis(3), pushed(5, 1)), 5));
         let actions = session.handle(Millis(4), pushed(9, 1));
@@ -389,25 +555,26 @@ mod tests {
 
     #[test]
     fn what_the_peer_wrote_is_not_sent_to_it_even_when_it_has_not_said_that_it_knows() {
-        let mut session = Session::new(None);
-        session.handle(Millis(0), Event::Committed { newest: Position(1) });
+        let mut session = session(None);
+        session.handle(Millis(0), committed(1));
         let actions = session.handle(Millis(1), pulled(1));
-        let Some(Action::Push { known, .. }) = actions.last() else { panic!("{actions:?}") };
+        let Some(Action::Push { filter, .. }) = actions.last() else { panic!("{actions:?}") };
         let (own, other) = (peer(1).origin, Origin { incarnation: 2, ..peer(1).origin });
+        let known = filter.known();
         assert_eq!((known.get(&own), known.get(&other)), (Sequence(u64::MAX), Sequence(0)));
     }
 
     #[test]
     fn a_failure_waits_longer_each_time_and_a_call_ends_the_wait() {
-        let mut session = Session::new(None);
-        session.handle(Millis(0), Event::Committed { newest: Position(1) });
+        let mut session = session(None);
+        session.handle(Millis(0), committed(1));
         let mut waits = Vec::new();
         let mut now = Millis(0);
         for _ in 0..7 {
             session.handle(now, Event::Failed { random: 0 });
             let Phase::Waiting { until } = session.phase() else { panic!() };
             waits.push(until.since(now).0);
-            assert_eq!(session.handle(now, Event::Committed { newest: Position(2) }), [Action::WakeAt(until)]);
+            assert_eq!(session.handle(now, committed(2)), [Action::WakeAt(until)]);
             now = until;
             assert!(is_pull(&session.handle(now, Event::Woken)));
         }
@@ -418,8 +585,8 @@ mod tests {
 
     #[test]
     fn a_peer_with_another_log_gets_everything_again() {
-        let mut session = Session::new(Some((1, Position(50), Position(40))));
-        session.handle(Millis(0), Event::Committed { newest: Position(51) });
+        let mut session = session(Some((1, Position(50), Position(40))));
+        session.handle(Millis(0), committed(51));
         session.handle(Millis(1), pulled(1));
         let actions = session.handle(Millis(2), pushed(51, 2));
         assert!(is_push(&actions, 0), "{actions:?}");
@@ -428,7 +595,7 @@ mod tests {
 
     #[test]
     fn a_position_beyond_the_peers_log_is_forgotten() {
-        let mut session = Session::new(Some((1, Position(3), Position(u64::MAX))));
+        let mut session = session(Some((1, Position(3), Position(u64::MAX))));
         let pull = |after| Action::Pull { after, log_id: Some(1) };
         assert_eq!(session.handle(Millis(0), Event::Sweep), [pull(Position(u64::MAX))]);
         assert_eq!(session.handle(Millis(1), Event::LostPlace), [pull(Position::START)]);
@@ -438,9 +605,10 @@ mod tests {
 
     #[test]
     fn a_gap_starts_over_at_once_and_a_second_one_waits() {
-        let mut session = Session::new(Some((1, Position(50), Position(40))));
-        let gap = || Event::Pushed { through: Position(50), has_gap: true, peer: Some(peer(1)), is_peer_ahead: false };
-        session.handle(Millis(0), Event::Committed { newest: Position(51) });
+        let mut session = session(Some((1, Position(50), Position(40))));
+        let (through, looked) = (Position(50), Position(50));
+        let gap = || Event::Pushed { through, looked, has_gap: true, peer: Some(peer(1)) };
+        session.handle(Millis(0), committed(51));
         session.handle(Millis(0), pulled(1));
         assert!(is_push(&session.handle(Millis(1), gap()), 0));
         session.handle(Millis(2), gap());

@@ -8,12 +8,15 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use holdfast_core::id::NodeName;
 use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
 };
+use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use holdfast_storage::request::{Answer, Request};
 
+use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
 use crate::http::error::ApiError;
@@ -58,12 +61,16 @@ pub(crate) async fn push(
     let vector = parse_vector(&vector)?;
     let database = database_for_peer(&sync, &headers).await?;
     // Before it is applied, so that nothing of it goes back to where it comes from.
-    if let Some(session) = sync.session(&source, database.name()) {
-        session.heard(vector);
+    let session = sync.session(&source, database.name());
+    if let Some(session) = &session {
+        session.mailbox().heard(&vector, Some(received.source_log_id));
     }
     let answer = database.submit(Request::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
-    let standing = exchange::standing(&database).map_err(|error| storage_failed(&error))?;
+    let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
+    if let Some(session) = &session {
+        session.mailbox().told(&standing.vector);
+    }
     Ok(Json(PushResponse {
         protocol: PROTOCOL,
         processed_count: receipt.processed,
@@ -92,11 +99,13 @@ pub(crate) async fn pull(
     let known = parse_vector(&request.vector)?;
     let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
     let database = database_for_peer(&sync, &headers).await?;
-    if let Some(session) = sync.session(&source, database.name()) {
-        session.heard(known.clone());
+    let asker_log = request.requesting_log_id.as_deref().map(parse_hex).transpose()?;
+    let session = sync.session(&source, database.name());
+    if let Some(session) = &session {
+        session.mailbox().heard(&known, asker_log);
     }
     // The standing is read first: it must not promise more than the stretch can hold.
-    let standing = exchange::standing(&database).map_err(|error| storage_failed(&error))?;
+    let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
     let is_ours = asked_log.is_none_or(|log_id| log_id == standing.log_id);
     let after = if is_ours { Position(request.after_log_sequence) } else { Position::START };
     if after > standing.newest {
@@ -105,8 +114,16 @@ pub(crate) async fn pull(
             format!("AfterLogSequence is {after}, but this log ends at {}. Start from 0.", standing.newest),
         ));
     }
-    let stretch = tokio::task::block_in_place(|| exchange::read(&database, after, &known, batch));
-    let stretch = stretch.map_err(|error| storage_failed(&error))?;
+    let filter = match &session {
+        Some(session) => session.mailbox().filter_for_answer(Millis(clock::now_millis()), known),
+        None => Filter::of(known),
+    };
+    let stretch = tokio::task::block_in_place(|| exchange::read(&database, after, &filter, batch));
+    let stretch = exchange::without_early(stretch.map_err(|error| storage_failed(&error))?);
+    if let Some(session) = &session {
+        let confirmed = if is_ours && asked_log.is_some() { after } else { Position::START };
+        session.mailbox().answered(confirmed, !stretch.operations.is_empty(), stretch.has_more);
+    }
     Ok(Json(exchange::pull_response(&stretch, after, &standing)))
 }
 

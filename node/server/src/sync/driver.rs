@@ -1,28 +1,28 @@
 //! Carries out what a session says: one task per peer and database.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, Standing, vector_record};
 use holdfast_core::sync::session::{Action, Event, Phase, Session};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Request};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use crate::databases::OpenDatabase;
 use crate::sync::exchange;
+use crate::sync::mailbox::Mailbox;
 use crate::sync::peer_client::{POSITION_BEYOND_LOG, PeerError};
 use crate::sync::registry::Peer;
 use crate::sync::{Sync, Tempo};
 use crate::{clock, entropy};
-
-/// Calls that may wait for a session. More say nothing new.
-const CALLS_MAX: usize = 16;
 
 /// What is known of a session, for status.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,8 @@ pub struct SessionStatus {
     pub peer_newest: Position,
     /// What the peer is known to know.
     pub peer_vector: Vector,
+    /// Whether the last exchange with the peer did not fail.
+    pub is_in_touch: bool,
     /// When an exchange last succeeded.
     pub last_success: Option<Millis>,
     /// When the last exchange failed, and why.
@@ -59,22 +61,21 @@ pub struct SessionStatus {
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
     base_url: String,
-    events: mpsc::Sender<Event>,
+    mailbox: Arc<Mailbox>,
     status: Arc<Mutex<SessionStatus>>,
+    has_ended: Arc<AtomicBool>,
     _stop: Arc<DropGuard>,
 }
 
 impl SessionHandle {
     /// Makes it look at the peer at once.
     pub fn call(&self) {
-        // A full queue already holds a call.
-        drop(self.events.try_send(Event::Called));
+        self.mailbox.call();
     }
 
-    /// Tells it what the peer is known to know, so that nothing of it is sent there.
-    pub fn heard(&self, vector: Vector) {
-        // Only saves bandwidth: a lost one costs a repetition.
-        drop(self.events.try_send(Event::Heard { vector }));
+    /// What the rest of the node has to say to it.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     /// Where the peer is.
@@ -84,7 +85,12 @@ impl SessionHandle {
 
     /// Whether its task is alive.
     pub fn is_running(&self) -> bool {
-        !self.events.is_closed()
+        !self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last exchange with the peer did not fail.
+    pub fn is_in_touch(&self) -> bool {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).is_in_touch
     }
 
     /// What is known of it.
@@ -99,40 +105,56 @@ pub struct Driver {
     peer: Peer,
     database: Arc<OpenDatabase>,
     tempo: Tempo,
+    mailbox: Arc<Mailbox>,
     status: Arc<Mutex<SessionStatus>>,
     session: Session,
+    peer_log_id: Option<u64>,
 }
 
 impl Driver {
     /// Starts the session of a peer and a database.
     pub fn start(sync: &Arc<Sync>, peer: &Peer, database: Arc<OpenDatabase>) -> SessionHandle {
-        let (events, inbox) = mpsc::channel(CALLS_MAX);
         let stop = sync.stop().child_token();
-        let status = Arc::new(Mutex::new(SessionStatus::default()));
+        let (mailbox, status) = (
+            Arc::new(Mailbox::default()),
+            Arc::new(Mutex::new(SessionStatus { is_in_touch: true, ..SessionStatus::default() })),
+        );
+        let checkpoint = checkpoint(&database, peer);
         let driver = Self {
             sync: Arc::clone(sync),
             peer: peer.clone(),
             tempo: sync.tempo(),
+            mailbox: Arc::clone(&mailbox),
             status: Arc::clone(&status),
-            session: Session::new(checkpoint(&database, peer)),
+            session: Session::new(sync.origin().node.clone(), checkpoint),
+            peer_log_id: checkpoint.map(|(log_id, _, _)| log_id),
             database,
         };
-        let stopped = stop.clone();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (stopped, ended) = (stop.clone(), Arc::clone(&has_ended));
         sync.tasks.spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                () = driver.run(inbox) => {}
+                () = driver.run() => {}
             }
+            ended.store(true, Ordering::Relaxed);
         });
-        SessionHandle { base_url: peer.base_url.clone(), events, status, _stop: Arc::new(stop.drop_guard()) }
+        SessionHandle {
+            base_url: peer.base_url.clone(),
+            mailbox,
+            status,
+            has_ended,
+            _stop: Arc::new(stop.drop_guard()),
+        }
     }
 
-    async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
+    async fn run(mut self) {
         let mut newest = self.database.newest();
         let mut sweep = tokio::time::interval(self.tempo.sweep);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut wake_at: Option<Millis> = None;
-        let first = Event::Committed { newest: *newest.borrow_and_update() };
+        let mailbox = Arc::clone(&self.mailbox);
+        let first = self.committed(&mut newest);
         let mut actions: VecDeque<Action> = self.handle(first).into();
         loop {
             while let Some(action) = actions.pop_front() {
@@ -145,32 +167,44 @@ impl Driver {
             let wake = wake_at.map(|then| then.since(Millis(clock::now_millis())));
             let wake = Instant::from_std(clock::monotonic())
                 + wake.map_or(Duration::from_secs(3_600), |wait| Duration::from_millis(wait.0));
-            let event = tokio::select! {
+            let events = tokio::select! {
                 changed = newest.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    Event::Committed { newest: *newest.borrow_and_update() }
+                    vec![self.committed(&mut newest)]
                 }
-                event = inbox.recv() => match event {
-                    Some(event) => event,
-                    None => return,
-                },
-                _ = sweep.tick() => Event::Sweep,
+                () = mailbox.arrived() => Vec::new(),
+                _ = sweep.tick() => vec![Event::Sweep],
                 () = tokio::time::sleep_until(wake) => {
                     wake_at = None;
-                    Event::Woken
+                    vec![Event::Woken]
                 }
             };
-            actions.extend(self.handle(event));
+            for event in mailbox.take().into_iter().chain(events) {
+                actions.extend(self.handle(event));
+            }
         }
+    }
+
+    /// How far our log reaches now.
+    fn committed(&self, newest: &mut watch::Receiver<Position>) -> Event {
+        let announced = *newest.borrow_and_update();
+        let state = self.database.view().and_then(|view| view.state());
+        let (newest, vector) = match state {
+            Ok(state) => (announced.max(state.position), state.vector),
+            Err(_) => (announced, Vector::new()),
+        };
+        Event::Committed { newest, vector, random: entropy::random_u64() }
     }
 
     fn handle(&mut self, event: Event) -> Vec<Action> {
         let actions = self.session.handle(Millis(clock::now_millis()), event);
+        self.mailbox.show(self.session.forwarding());
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
+        status.is_in_touch = self.session.is_in_touch();
         status.peer_vector.clone_from(self.session.peer_vector());
         status.failures = self.session.failures();
         status.waiting_until = match self.session.phase() {
@@ -180,12 +214,13 @@ impl Driver {
         actions
     }
 
-    async fn perform(&self, action: Action) -> Option<Event> {
+    async fn perform(&mut self, action: Action) -> Option<Event> {
         let outcome = match action {
-            Action::Push { after, known } => self.push(after, &known).await,
+            Action::Push { after, filter } => self.push(after, filter).await,
             Action::Pull { after, log_id } => self.pull(after, log_id).await,
             Action::SaveCheckpoint { peer_log_id, pushed, pulled } => {
                 let updated = Millis(clock::now_millis());
+                self.peer_log_id = Some(peer_log_id);
                 let checkpoint = Checkpoint { peer_log_id, pushed, pulled, updated };
                 // Losing it costs a repetition: the vectors tell what is known.
                 drop(self.database.submit(Request::Checkpoint { peer: self.peer.node.clone(), checkpoint }).await);
@@ -199,18 +234,21 @@ impl Driver {
         }))
     }
 
-    async fn push(&self, after: Position, known: &Vector) -> Result<Event, String> {
+    async fn push(&self, after: Position, mut filter: Filter) -> Result<Event, String> {
+        self.mailbox.refresh(&mut filter, self.peer_log_id);
         let (stretch, ours) = {
-            let ours = exchange::standing(&self.database).map_err(|error| error.to_string())?;
-            let read = exchange::read(&self.database, after, known, self.tempo.batch_operations);
+            let ours = self.sync.standing(&self.database).map_err(|error| error.to_string())?;
+            let read = exchange::read(&self.database, after, &filter, self.tempo.batch_operations);
             (read.map_err(|error| error.to_string())?, ours)
         };
+        let looked = stretch.looked;
         if stretch.operations.is_empty() {
-            return Ok(Event::Pushed { through: stretch.through, has_gap: false, peer: None, is_peer_ahead: false });
+            return Ok(Event::Pushed { through: stretch.through, looked, has_gap: false, peer: None });
         }
         let request = exchange::push_request(&stretch, after, &ours);
         let sent = clock::monotonic();
         let client = &self.sync.client;
+        self.mailbox.told(&ours.vector);
         let response = client.push(&self.peer.base_url, self.database.name(), &request).await;
         let response = response.map_err(|error| error.to_string())?;
         let peer = self.meet(&response.standing, sent.elapsed())?;
@@ -219,16 +257,14 @@ impl Driver {
         if through < stretch.through && through <= after && response.gap.is_none() {
             return Err("confirmed nothing of what was sent".to_owned());
         }
-        Ok(Event::Pushed {
-            through,
-            has_gap: response.gap.is_some(),
-            is_peer_ahead: !ours.vector.covers_all(&peer.vector),
-            peer: Some(peer),
-        })
+        // What it did not take up to the end is not looked at either, but for what came early.
+        let looked = if through < stretch.through && response.gap.is_none() { through } else { looked };
+        Ok(Event::Pushed { through, looked, has_gap: response.gap.is_some(), peer: Some(peer) })
     }
 
     async fn pull(&self, after: Position, log_id: Option<u64>) -> Result<Event, String> {
-        let ours = exchange::standing(&self.database).map_err(|error| error.to_string())?;
+        let ours = self.sync.standing(&self.database).map_err(|error| error.to_string())?;
+        self.mailbox.told(&ours.vector);
         let request = PullRequest {
             protocol: PROTOCOL,
             requesting_node_id: ours.origin.node.to_string(),
@@ -236,6 +272,7 @@ impl Driver {
             log_id: log_id.map(|log_id| format!("{log_id:016x}")),
             batch_size: i64::try_from(self.tempo.batch_operations).ok(),
             vector: vector_record(&ours.vector),
+            requesting_log_id: Some(format!("{:016x}", ours.log_id)),
         };
         let sent = clock::monotonic();
         let response = self.sync.client.pull(&self.peer.base_url, self.database.name(), &request).await;

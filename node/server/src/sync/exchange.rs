@@ -1,16 +1,17 @@
 //! Between the log and the wire: stretches become messages, messages become requests to the writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
 use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
+use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullResponse, PushRequest, Standing, StandingRecord, parse_hex, vector_record,
 };
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::{ReadLimit, Stretch};
 use holdfast_storage::request::Received;
@@ -27,19 +28,29 @@ pub fn standing(database: &OpenDatabase) -> Result<Standing, StorageError> {
         newest: state.position,
         vector: state.vector,
         now: Millis(clock::now_millis()),
+        neighbours: BTreeSet::new(),
     })
 }
 
-/// Reads what a peer that knows `known` lacks, after a position.
+/// Reads what goes to a peer now, after a position.
 pub fn read(
     database: &OpenDatabase,
     after: Position,
-    known: &Vector,
+    filter: &Filter,
     operations_max: usize,
 ) -> Result<Stretch, StorageError> {
     let limit =
         ReadLimit { operations: operations_max.clamp(1, EXCHANGE_OPERATIONS_MAX), bytes: EXCHANGE_BYTES_TARGET };
-    database.log()?.read(after, known, limit)
+    database.log()?.read_for(after, filter, limit)
+}
+
+/// A stretch up to the first operation that waits: what comes early is for offers alone.
+pub fn without_early(mut stretch: Stretch) -> Stretch {
+    if stretch.looked > stretch.through {
+        stretch.operations.retain(|logged| logged.position <= stretch.through);
+        stretch.has_more = false;
+    }
+    stretch
 }
 
 /// The offer of a stretch.
@@ -99,7 +110,8 @@ fn records(stretch: &Stretch, local: &Origin) -> Vec<OperationRecord> {
     stretch.operations.iter().map(record).collect()
 }
 
-/// Operations of a batch, each checked, their positions rising within the range that the batch states.
+/// Operations of a batch, each checked, their positions rising. Those beyond the range that the batch states are
+/// early: others before them come later.
 fn operations(records: Vec<OperationRecord>, after: u64, through: u64) -> Result<Vec<(Position, Operation)>, Refusal> {
     let refuse = |reason: &str| Refusal::invalid("invalid-batch", reason.to_owned());
     if records.len() > EXCHANGE_OPERATIONS_MAX * 2 {
@@ -112,8 +124,8 @@ fn operations(records: Vec<OperationRecord>, after: u64, through: u64) -> Result
     let mut operations = Vec::with_capacity(records.len());
     for record in records {
         let (position, operation) = record.into_operation()?;
-        if position.0 <= last || position.0 > through {
-            return Err(refuse("LogSequence must rise from operation to operation, within the range of the batch."));
+        if position.0 <= last {
+            return Err(refuse("LogSequence must rise from operation to operation, from the begin of the batch."));
         }
         last = position.0;
         operations.push((position, operation));

@@ -6,24 +6,33 @@
 //! ```text
 //!   {"type":"health-check","sourceNodeId":"node-1","timestampUtc":"…"}
 //!   {"type":"sync-request","sourceNodeId":"node-1","database":"orders","reason":"…","timestampUtc":"…"}
-//!   {"accepted":true,"error":null}                    the acknowledgement of either
+//!   {"type":"standing","sourceNodeId":"node-1","database":"orders","logId":"…","vector":{"node-2@…":7}}
+//!   {"accepted":true,"error":null}                    the acknowledgement of any
 //! ```
+//!
+//! A standing says what a node has learnt from others, so that nobody passes that on to it a second time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::limits::HINT_BYTES_MAX;
+use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Position, Vector};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::databases::OpenDatabase;
 use crate::sync::Sync;
 
 /// Hints that may be on their way unacknowledged on one connection.
 const UNACKNOWLEDGED_MAX: usize = 8;
 
-/// A frame of either kind, or an acknowledgement; told apart by its fields.
+/// What an entry of a vector takes in a frame besides its origin, at most.
+const VECTOR_ENTRY_BYTES: usize = 26;
+
+/// A frame of any kind, or an acknowledgement; told apart by its fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Frame {
@@ -42,6 +51,12 @@ pub struct Frame {
     /// When, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_utc: Option<String>,
+    /// The sender's log of that database, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
+    /// What the sender knows there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<BTreeMap<String, u64>>,
     /// In an acknowledgement: whether the frame was understood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<bool>,
@@ -58,9 +73,22 @@ impl Frame {
             database: None,
             reason: None,
             timestamp_utc: Some(Millis(clock::now_millis()).to_utc_text()),
+            log_id: None,
+            vector: None,
             accepted: None,
             error: None,
         }
+    }
+
+    /// Says how far the sender is, unless that makes the frame too large.
+    fn with_standing(mut self, database: &OpenDatabase, vector: &Vector) -> Self {
+        let words = vector_record(vector);
+        let bytes: usize = words.keys().map(|origin| origin.len() + VECTOR_ENTRY_BYTES).sum();
+        if bytes <= HINT_BYTES_MAX / 2 {
+            self.log_id = database.log_id().ok().map(|log_id| format!("{log_id:016x}"));
+            self.vector = Some(words);
+        }
+        self
     }
 
     fn to_text(&self) -> String {
@@ -120,9 +148,12 @@ impl Conversation {
         }
         let accepted = match frame.kind.as_deref() {
             Some("health-check") => true,
-            Some("sync-request") => match frame.database.as_deref().map(DatabaseName::parse) {
+            Some(kind @ ("sync-request" | "standing")) => match frame.database.as_deref().map(DatabaseName::parse) {
                 Some(Ok(database)) => {
-                    self.sync.called(&source, &database);
+                    let is_news = self.hear(&source, &database, &frame);
+                    if kind == "sync-request" && is_news {
+                        self.sync.called(&source, &database);
+                    }
                     true
                 }
                 _ => false,
@@ -144,6 +175,9 @@ impl Conversation {
         for (database, newest) in newest_positions(&self.sync) {
             if self.told.get(&database).is_none_or(|told| *told < newest) {
                 let mut frame = Frame::new("sync-request", &self.sync.origin().node);
+                if let Some((open, vector)) = known_here(&self.sync, &database) {
+                    frame = frame.with_standing(&open, &vector);
+                }
                 frame.database = Some(database.to_string());
                 frame.reason = Some(format!("log-sequence:{newest}"));
                 hints.push(frame.to_text());
@@ -154,9 +188,44 @@ impl Conversation {
         hints
     }
 
+    /// What the other end has to know, so that it does not send us what others have sent already.
+    pub fn standings(&self) -> Vec<String> {
+        let Some(remote) = &self.remote else { return Vec::new() };
+        let mut frames = Vec::new();
+        for (database, _) in newest_positions(&self.sync) {
+            let Some(session) = self.sync.session(remote, &database) else { continue };
+            let Some((open, vector)) = known_here(&self.sync, &database) else { continue };
+            if session.mailbox().was_told(&vector, self.sync.origin()) {
+                continue;
+            }
+            session.mailbox().told(&vector);
+            let mut frame = Frame::new("standing", &self.sync.origin().node).with_standing(&open, &vector);
+            frame.database = Some(database.to_string());
+            frames.push(frame.to_text());
+        }
+        frames
+    }
+
+    /// Takes in what the sender knows. Answers whether we lack any of it, or cannot tell.
+    fn hear(&self, source: &NodeName, database: &DatabaseName, frame: &Frame) -> bool {
+        let Some(Ok(vector)) = frame.vector.as_ref().map(parse_vector) else { return true };
+        let Ok(log_id) = frame.log_id.as_deref().map(parse_hex).transpose() else { return true };
+        if let Some(session) = self.sync.session(source, database) {
+            session.mailbox().heard(&vector, log_id);
+        }
+        known_here(&self.sync, database).is_none_or(|(_, ours)| !ours.covers_all(&vector))
+    }
+
     fn note_newest(&mut self) {
         self.told = newest_positions(&self.sync).into_iter().collect();
     }
+}
+
+/// A database and what this node knows of it.
+fn known_here(sync: &Sync, database: &DatabaseName) -> Option<(Arc<OpenDatabase>, Vector)> {
+    let open = sync.databases().get(database).ok()?;
+    let vector = open.view().and_then(|view| view.state()).ok()?.vector;
+    Some((open, vector))
 }
 
 fn newest_positions(sync: &Sync) -> Vec<(DatabaseName, Position)> {

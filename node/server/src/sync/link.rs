@@ -9,6 +9,7 @@ use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::HINT_BYTES_MAX;
 use holdfast_core::time::Millis;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -22,6 +23,8 @@ use crate::{clock, entropy};
 
 /// How often a quiet connection is tried.
 const HEALTH_CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long news of what others have sent us may wait for more of it.
+const TELL_WITHIN: Duration = Duration::from_millis(15);
 /// First and longest wait before a lost connection is made again.
 const RECONNECT_MIN: Duration = Duration::from_secs(1);
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
@@ -155,6 +158,8 @@ impl LinkTask {
         send(&mut socket, health_check(local)).await?;
         // The peer may have written while there was no connection to say so.
         self.look.notify_one();
+        let mut activity = self.sync.databases().activity();
+        let mut tell_at: Option<Instant> = None;
         let mut heard = clock::monotonic();
         let mut health = tokio::time::interval(HEALTH_CHECK_EVERY);
         loop {
@@ -171,6 +176,15 @@ impl LinkTask {
                         }
                         Some(Ok(Message::Close(_))) => return Ok(()),
                         Some(Ok(_)) => {}
+                    }
+                }
+                Ok(()) = activity.changed(), if tell_at.is_none() => {
+                    tell_at = Some(Instant::from_std(clock::monotonic() + TELL_WITHIN));
+                }
+                () = sleep_until(tell_at), if tell_at.is_some() => {
+                    tell_at = None;
+                    for frame in conversation.standings() {
+                        send(&mut socket, frame).await?;
                     }
                 }
                 _ = health.tick() => {
@@ -202,6 +216,14 @@ impl LinkTask {
 }
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// Waits until then, if there is a then.
+async fn sleep_until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}
 
 async fn send(socket: &mut Socket, text: String) -> Result<(), String> {
     socket.send(Message::text(text)).await.map_err(|error| cause(&error))

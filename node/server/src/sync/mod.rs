@@ -12,12 +12,13 @@
 pub mod exchange;
 pub mod peer_client;
 pub mod registry;
+pub mod mailbox;
 pub mod driver;
 pub mod hints;
 pub mod link;
 pub mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use holdfast_core::vector::Origin;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::databases::{Databases, Standing};
+use crate::databases::{Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::hints::Hub;
@@ -123,6 +124,23 @@ impl Sync {
     pub fn session(&self, peer: &NodeName, database: &DatabaseName) -> Option<SessionHandle> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.get(&(peer.clone(), database.clone())).cloned()
+    }
+
+    /// How far a database's log reaches, and with whom it is exchanged, for peers.
+    pub fn standing(
+        &self,
+        database: &OpenDatabase,
+    ) -> Result<holdfast_core::sync::message::Standing, holdfast_storage::error::StorageError> {
+        let mut standing = exchange::standing(database)?;
+        standing.neighbours = self.neighbours(database.name());
+        Ok(standing)
+    }
+
+    /// The nodes that exchange the operations of a database with this one, so that nobody needs to pass theirs on.
+    fn neighbours(&self, database: &DatabaseName) -> BTreeSet<NodeName> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let met = sessions.iter().filter(|((_, of), session)| of == database && session.is_in_touch());
+        met.map(|((peer, _), _)| peer.clone()).chain(self.hub.nodes()).collect()
     }
 
     /// How the connection to a peer is doing.

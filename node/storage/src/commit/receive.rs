@@ -38,7 +38,8 @@ impl Writer {
                 receipt.suspect_stamps += u64::from(self.clock.observe(now, operation.stamp));
                 receipt.conflicts += u64::from(self.take(batch, &mut touched, operation)?);
             }
-            receipt.through = position;
+            // What lies beyond the stretch came early: it says nothing of what lies before it.
+            receipt.through = position.min(received.through);
         }
         if receipt.gap.is_none() && is_whole {
             receipt.through = received.through;

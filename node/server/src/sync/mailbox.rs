@@ -1,0 +1,102 @@
+//! What others have to say to a session while it is busy: kept in one place, so that nothing of it is lost or piles up.
+//!
+//! What the peer is known to know is read from here at the last moment before something is sent.
+
+use std::sync::{Mutex, PoisonError};
+
+use holdfast_core::sync::forwarding::{Filter, Forwarding};
+use holdfast_core::sync::session::Event;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Position, Vector};
+use tokio::sync::Notify;
+
+/// Between a session's task and the rest of the node.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    letters: Mutex<Letters>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    is_called: bool,
+    heard: Option<(Option<u64>, Vector)>,
+    answered: Option<Event>,
+    /// What the session says of itself: what the peer is to be sent now, and what later.
+    forwarding: Forwarding,
+    /// What the peer was told that we know.
+    told: Vector,
+}
+
+impl Mailbox {
+    /// The peer has something, or somebody wants an exchange.
+    pub fn call(&self) {
+        self.letters(|letters| letters.is_called = true);
+        self.arrived.notify_one();
+    }
+
+    /// The peer is known to know this. Wakes nobody: it only spares sending.
+    pub fn heard(&self, vector: &Vector, log_id: Option<u64>) {
+        self.letters(|letters| match &mut letters.heard {
+            Some((of, known)) if *of == log_id => known.merge(vector),
+            other => *other = Some((log_id, vector.clone())),
+        });
+    }
+
+    /// The peer has asked for our log after a position and was answered.
+    pub fn answered(&self, after: Position, has_any: bool, has_more: bool) {
+        self.letters(|letters| letters.answered = Some(Event::Answered { after, has_any, has_more }));
+        self.arrived.notify_one();
+    }
+
+    /// The peer was told that we know this.
+    pub fn told(&self, vector: &Vector) {
+        self.letters(|letters| letters.told.merge(vector));
+    }
+
+    /// Whether the peer was told everything of this, our own operations aside: those it gets from us.
+    pub fn was_told(&self, vector: &Vector, local: &holdfast_core::vector::Origin) -> bool {
+        self.letters(|letters| {
+            vector.iter().all(|(origin, sequence)| origin == local || letters.told.get(origin) >= sequence)
+        })
+    }
+
+    /// Waits until there is something to take.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Everything that has arrived, in the order in which it is best handled.
+    pub fn take(&self) -> Vec<Event> {
+        self.letters(|letters| {
+            let heard = letters.heard.take().map(|(log_id, vector)| Event::Heard { vector, log_id });
+            let called = std::mem::take(&mut letters.is_called).then_some(Event::Called);
+            heard.into_iter().chain(letters.answered.take()).chain(called).collect()
+        })
+    }
+
+    /// Lets a filter know what has been heard since it was made.
+    pub fn refresh(&self, filter: &mut Filter, peer_log_id: Option<u64>) {
+        self.letters(|letters| {
+            if let Some((log_id, vector)) = &letters.heard
+                && (log_id.is_none() || *log_id == peer_log_id)
+            {
+                filter.learn(vector);
+            }
+        });
+    }
+
+    /// Keeps what the session says of itself.
+    pub fn show(&self, forwarding: &Forwarding) {
+        self.letters(|letters| letters.forwarding.clone_from(forwarding));
+    }
+
+    /// What is left out of an answer to the peer.
+    pub fn filter_for_answer(&self, now: Millis, known: Vector) -> Filter {
+        self.letters(|letters| letters.forwarding.clone()).for_answer(now, known)
+    }
+
+    fn letters<T>(&self, look: impl FnOnce(&mut Letters) -> T) -> T {
+        look(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
