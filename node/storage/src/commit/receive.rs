@@ -1,9 +1,11 @@
 //! What peers bring: operations that were minted elsewhere.
 
+use std::collections::BTreeSet;
+
 use holdfast_core::id::NodeName;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 
 use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
@@ -23,13 +25,14 @@ impl Writer {
         let mut receipt = Receipt { through: received.after, ..Receipt::default() };
         let whole_groups = complete_prefix(&received.operations);
         let is_whole = whole_groups == received.operations.len();
-        for (position, operation) in received.operations.into_iter().take(whole_groups) {
+        let unready = self.unready_groups(&received.operations);
+        for (index, (position, operation)) in received.operations.into_iter().take(whole_groups).enumerate() {
             receipt.processed += 1;
             let known = self.state.vector.get(&operation.dot.origin);
             // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
             // would cover operations that are yet to be written, and make them void.
-            let is_ahead = !self.state.vector.covers_all(&operation.context);
-            if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_ahead) {
+            let is_unready = unready.contains(&index) || self.is_ahead(&operation);
+            if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_unready) {
                 receipt.gap = Some(operation.dot);
                 break;
             }
@@ -47,6 +50,41 @@ impl Writer {
         self.flush(batch, touched)?;
         self.note_received(&received.source, received.source_log_id, received.after, receipt.through, now);
         Ok(receipt)
+    }
+
+    /// Whether an operation has seen others that are not here, besides those of its own origin before it.
+    fn is_ahead(&self, operation: &Operation) -> bool {
+        let Dot { origin, sequence } = &operation.dot;
+        operation.context.iter().any(
+            |(of, seen)| {
+                if of == origin { seen >= *sequence } else { seen > self.state.vector.get(of) }
+            },
+        )
+    }
+
+    /// The first members of transactions of which any member has seen what neither is here nor comes before them in
+    /// the batch: a transaction is taken whole or not at all.
+    fn unready_groups(&self, operations: &[(Position, Operation)]) -> BTreeSet<usize> {
+        let mut unready = BTreeSet::new();
+        let mut arriving = Vector::new();
+        let mut first = 0;
+        for (index, (_, operation)) in operations.iter().enumerate() {
+            let Dot { origin, .. } = &operation.dot;
+            match operation.group {
+                Some(group) if group.index == 0 => first = index,
+                Some(_) => {
+                    let is_here = |(of, seen): (&Origin, Sequence)| {
+                        of == origin || seen <= self.state.vector.get(of).max(arriving.get(of))
+                    };
+                    if !operation.context.iter().all(is_here) {
+                        unready.insert(first);
+                    }
+                }
+                None => {}
+            }
+            arriving.observe(origin, operation.dot.sequence);
+        }
+        unready
     }
 
     /// Applies and logs one operation that was minted elsewhere. Answers whether it met a conflict.
