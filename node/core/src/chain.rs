@@ -57,6 +57,11 @@ impl Chains {
         }
     }
 
+    /// Forgets an origin's chain: what is known of the origin has grown without its operations.
+    pub fn forget(&mut self, origin: &Origin) {
+        self.0.remove(origin);
+    }
+
     /// Whether an operation with this chain before it continues what is known of its origin.
     pub fn fits(&self, origin: &Origin, before: Option<Chain>) -> bool {
         match (self.get(origin), before) {

@@ -188,6 +188,17 @@ impl Database {
         if state.position > newest {
             return Err(StorageError::LogBehindData { log: newest.0, data: state.position.0 });
         }
+        if state.position < newest && log.oldest()? > state.position.next() {
+            return Err(StorageError::damaged(
+                "the data file",
+                format!(
+                    "it reflects the log up to {}, and the log was pruned up to {}: restore both files from a backup, or \
+                     remove both and let a peer bring the database back",
+                    state.position,
+                    log.oldest()?
+                ),
+            ));
+        }
         let replayed = newest.0 - state.position.0;
         while state.position < newest {
             let after = state.position;

@@ -26,6 +26,7 @@ pub mod commit;
 mod mend;
 mod upgrade;
 pub mod database;
+pub mod transfer;
 pub mod integrity;
 pub mod compaction;
 pub mod layout;

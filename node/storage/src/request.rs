@@ -8,7 +8,7 @@ use holdfast_core::json::JsonText;
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Origin, Position};
+use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
 use crate::record::note::Adoption;
@@ -149,6 +149,8 @@ pub struct Received {
     pub after: Position,
     /// … and is complete up to this one, what was left out on purpose included.
     pub through: Position,
+    /// What the sender said that it knows.
+    pub source_vector: Vector,
     /// The operations with their positions there, ascending. Some may lie beyond the stretch, ahead of others that
     /// come later.
     pub operations: Vec<(Position, Operation)>,
@@ -218,6 +220,9 @@ pub struct Receipt {
     /// The first operation that could not be taken because operations before it are missing: earlier ones of its
     /// origin, or ones that its writer had seen.
     pub gap: Option<Dot>,
+    /// The first operation that was refused because it does not fit what is here: it is of another branch of its
+    /// origin, or its sender has not seen what was forgotten here. The nodes must look at each other's states.
+    pub stranger: Option<Dot>,
     /// Operations that stood beside others that had not seen them.
     pub conflicts: u64,
     /// Operations whose stamp was too far ahead of our clock.

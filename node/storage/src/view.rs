@@ -54,6 +54,10 @@ impl ReadView {
         Ok(Self { transaction, documents, origins })
     }
 
+    pub(crate) fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
     pub(crate) fn transaction(&self) -> &ReadTransaction {
         &self.transaction
     }

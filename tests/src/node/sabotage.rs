@@ -118,7 +118,9 @@ fn cut(batch: Vec<(Request, Caller)>) -> Vec<Vec<(Request, Caller)>> {
 
 fn received_range(received: &Received) -> Received {
     let (source, source_log_id) = (received.source.clone(), received.source_log_id);
-    Received { source, source_log_id, after: received.after, through: received.through, operations: Vec::new() }
+    let source_vector = received.source_vector.clone();
+    let (after, through) = (received.after, received.through);
+    Received { source, source_log_id, after, through, source_vector, operations: Vec::new() }
 }
 
 fn never_written(origin: &Origin) -> Logged {

@@ -5,7 +5,7 @@ use holdfast_core::id::NodeName;
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
-    parse_hex, vector_record,
+    parse_hex, parse_vector, vector_record,
 };
 use holdfast_core::vector::Position;
 use holdfast_storage::log::Stretch;
@@ -153,6 +153,7 @@ pub fn received_push(request: PushRequest) -> Result<Received, Refusal> {
         source_log_id: parse_hex(&request.log_id)?,
         after: Position(request.after_log_sequence),
         through: Position(request.through_log_sequence),
+        source_vector: parse_vector(&request.vector)?,
         operations: operations(request.operations)?,
     })
 }
@@ -164,6 +165,7 @@ pub fn received_pull(response: PullResponse, peer: &Standing) -> Result<Received
         source_log_id: peer.log_id,
         after: Position(response.after_log_sequence),
         through: Position(response.through_log_sequence),
+        source_vector: peer.vector.clone(),
         operations: operations(response.operations)?,
     })
 }

@@ -18,6 +18,7 @@
 //! Deliberately absent: sockets, clocks and retries by themselves. A session is told what happened and when,
 //! and answers with what to do.
 
+pub mod admission;
 pub mod message;
 pub mod forwarding;
 pub mod session;

@@ -8,7 +8,8 @@ use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
-    OperationRecord, PROTOCOL, PullResponse, PushRequest, Standing, StandingRecord, parse_hex, vector_record,
+    OperationRecord, PROTOCOL, PullResponse, PushRequest, Standing, StandingRecord, parse_hex, parse_vector,
+    vector_record,
 };
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position};
@@ -87,6 +88,7 @@ pub fn received_push(request: PushRequest) -> Result<(Received, BTreeMap<String,
         source_log_id: parse_hex(&request.log_id)?,
         after: Position(request.after_log_sequence),
         through: Position(request.through_log_sequence),
+        source_vector: parse_vector(&request.vector)?,
         operations: operations(request.operations, request.after_log_sequence, request.through_log_sequence)?,
     };
     Ok((received, request.vector))
@@ -99,6 +101,7 @@ pub fn received_pull(response: PullResponse, peer: &Standing) -> Result<Received
         source_log_id: peer.log_id,
         after: Position(response.after_log_sequence),
         through: Position(response.through_log_sequence),
+        source_vector: peer.vector.clone(),
         operations: operations(response.operations, response.after_log_sequence, response.through_log_sequence)?,
     })
 }

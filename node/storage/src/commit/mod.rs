@@ -14,6 +14,7 @@ mod local;
 mod notes;
 mod prune;
 mod receive;
+mod reissue;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ use crate::request::{Answer, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
 pub use crate::commit::prune::Pruned;
+pub use crate::commit::reissue::{Reissue, Surplus};
 pub(crate) use crate::commit::replay::Replay;
 pub(crate) use crate::commit::touched::is_unsettled;
 
@@ -201,16 +203,28 @@ impl Writer {
     }
 
     fn commit_batch(&mut self, moment: &mut Moment<'_>, requests: Vec<Request>) -> Result<Vec<Answer>, CommitError> {
+        self.commit_filled(moment, |writer, batch, moment| {
+            batch.encoded.reserve(requests.iter().map(Request::weight).sum());
+            requests.into_iter().map(|request| writer.perform(batch, moment, request)).collect()
+        })
+    }
+
+    /// Commits what `fill` makes of the batch: the log first, then the data.
+    fn commit_filled<T>(
+        &mut self,
+        moment: &mut Moment<'_>,
+        fill: impl FnOnce(&mut Self, &mut Batch<'_>, &mut Moment<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, CommitError> {
         self.now = moment.now;
         let first = self.state.position.next();
         let shared = Arc::clone(&self.shared);
         let mut transaction = shared.data.begin_write().map_err(|error| CommitError::NotWritten(error.into()))?;
-        let filled = self.fill(&transaction, moment, requests);
-        let (answers, encoded) = filled.map_err(CommitError::NotWritten)?;
+        let filled = self.fill(&transaction, moment, fill);
+        let (filled, encoded) = filled.map_err(CommitError::NotWritten)?;
         if encoded.is_empty() {
             // Nothing changed; progress notes wait for the next commit or a quiet moment.
             transaction.abort().map_err(|error| CommitError::NotWritten(error.into()))?;
-            return Ok(answers);
+            return Ok(filled);
         }
         self.commit_log(&encoded, first, false).map_err(CommitError::Unknown)?;
         // From here on the batch is a success, whatever becomes of the data file: opening replays it.
@@ -225,25 +239,19 @@ impl Writer {
         self.undurable.operations += encoded.len();
         self.undurable.bytes += encoded.iter().map(Vec::len).sum::<usize>();
         self.undurable.since.get_or_insert(moment.now);
-        Ok(answers)
+        Ok(filled)
     }
 
-    /// Works through the requests on the data transaction. Gives the answers and the operations to log.
-    fn fill(
+    /// Fills the data transaction. Gives what `fill` gives, and the entries to log.
+    fn fill<T>(
         &mut self,
         transaction: &redb::WriteTransaction,
         moment: &mut Moment<'_>,
-        requests: Vec<Request>,
-    ) -> Result<(Vec<Answer>, Vec<Vec<u8>>), StorageError> {
-        let mut batch = Batch {
-            tables: DataTables::open(transaction)?,
-            encoded: Vec::with_capacity(requests.iter().map(Request::weight).sum()),
-            changed_collections: Vec::new(),
-        };
-        let answers = requests
-            .into_iter()
-            .map(|request| self.perform(&mut batch, moment, request))
-            .collect::<Result<Vec<_>, _>>()?;
+        fill: impl FnOnce(&mut Self, &mut Batch<'_>, &mut Moment<'_>) -> Result<T, StorageError>,
+    ) -> Result<(T, Vec<Vec<u8>>), StorageError> {
+        let mut batch =
+            Batch { tables: DataTables::open(transaction)?, encoded: Vec::new(), changed_collections: Vec::new() };
+        let filled = fill(self, &mut batch, moment)?;
         if !batch.encoded.is_empty() {
             self.state.clock = self.clock.latest();
             transaction
@@ -255,7 +263,7 @@ impl Writer {
                 table.insert(name.as_str(), encode_collection(&state).as_slice())?;
             }
         }
-        Ok((answers, batch.encoded))
+        Ok((filled, batch.encoded))
     }
 
     fn perform(

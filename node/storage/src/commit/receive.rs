@@ -26,12 +26,19 @@ impl Writer {
         let whole_groups = complete_prefix(&received.operations);
         let is_whole = whole_groups == received.operations.len();
         let unready = self.unready_groups(&received.operations);
+        let is_endangered = !received.source_vector.covers_all(&self.state.graves);
         for (index, (position, operation)) in received.operations.into_iter().take(whole_groups).enumerate() {
             receipt.processed += 1;
             let known = self.state.vector.get(&operation.dot.origin);
             // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
             // would cover operations that are yet to be written, and make them void.
             let is_unready = unready.contains(&index) || self.is_ahead(&operation);
+            if operation.dot.sequence > known
+                && (is_endangered || self.is_of_another_branch(&received.source, &operation))
+            {
+                receipt.stranger = Some(operation.dot);
+                break;
+            }
             if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_unready) {
                 receipt.gap = Some(operation.dot);
                 break;
@@ -44,12 +51,21 @@ impl Writer {
             // What lies beyond the stretch came early: it says nothing of what lies before it.
             receipt.through = position.min(received.through);
         }
-        if receipt.gap.is_none() && is_whole {
+        if receipt.gap.is_none() && receipt.stranger.is_none() && is_whole {
             receipt.through = received.through;
         }
         self.flush(batch, touched)?;
         self.note_received(&received.source, received.source_log_id, received.after, receipt.through, now);
         Ok(receipt)
+    }
+
+    /// Whether an operation continues another branch of its origin than the one that is known here; or is of our own
+    /// origin, and not known here: then this node has forgotten it.
+    fn is_of_another_branch(&self, source: &NodeName, operation: &Operation) -> bool {
+        let Dot { origin, sequence } = &operation.dot;
+        let comes_next = *sequence == self.state.vector.get(origin).next();
+        (*origin == self.origin && *source != self.origin.node)
+            || (comes_next && !self.state.chains.fits(origin, operation.chain))
     }
 
     /// Whether an operation has seen others that are not here, besides those of its own origin before it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::operation::Operation;
 use holdfast_core::vector::{Origin, Position};
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -118,6 +119,13 @@ impl Touched {
                 });
                 Ok(entry.insert(TouchedDocument { state, position, before }))
             }
+        }
+    }
+
+    /// Applies an operation to a document that was loaded before.
+    pub(crate) fn apply(&mut self, operation: &Operation, id: &DocumentId) {
+        if let Some(document) = self.documents.get_mut(&(operation.collection.clone(), id.clone())) {
+            document.state.apply(operation);
         }
     }
 

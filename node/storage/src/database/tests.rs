@@ -72,6 +72,7 @@ impl Node {
             source_log_id: self.database.log_id(),
             after: Position::START,
             through: stretch.through,
+            source_vector: Vector::new(),
             operations: stretch.operations.into_iter().map(|logged| (logged.position, logged.operation)).collect(),
         };
         match other.commit(vec![Request::Receive(received)]).pop() {
@@ -189,6 +190,7 @@ fn a_gap_and_a_cut_transaction_are_not_taken() {
             source_log_id: 7,
             after: Position::START,
             through: Position(99),
+            source_vector: Vector::new(),
             operations: operations.to_vec(),
         };
         match b.commit(vec![Request::Receive(received)]).pop() {
@@ -216,6 +218,7 @@ fn a_context_that_claims_the_future_is_not_taken() {
         source_log_id: 7,
         after: Position::START,
         through: Position(1),
+        source_vector: Vector::new(),
         operations: vec![(Position(1), operation)],
     };
     let Some(Answer::Receipt(receipt)) = b.commit(vec![Request::Receive(received)]).pop() else { panic!() };

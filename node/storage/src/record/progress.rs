@@ -45,9 +45,10 @@ impl DataState {
 
     /// Takes over what a peer knew, once all of its states are here.
     pub(crate) fn adopt(&mut self, adoption: &Adoption) {
-        for (origin, chain) in adoption.chains.iter() {
-            if adoption.vector.get(origin) > self.vector.get(origin) {
-                self.chains.set(origin, chain);
+        for (origin, _) in adoption.vector.iter().filter(|(origin, known)| *known > self.vector.get(origin)) {
+            match adoption.chains.get(origin) {
+                Some(chain) => self.chains.set(origin, chain),
+                None => self.chains.forget(origin),
             }
         }
         self.vector.merge(&adoption.vector);

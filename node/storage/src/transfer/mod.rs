@@ -1,0 +1,303 @@
+//! State transfer: a database made anew from a peer's states, beside the one that goes on serving.
+//!
+//! ```text
+//!   pages of states ─► files beside the database, a log of their own; progress is a checkpoint in there
+//!   last page       ─► the peer's vector is adopted
+//!   then            ─► what we hold beyond it is carried over: under its own name (merge),
+//!                      or written again under a new incarnation (rebase)
+//!   then            ─► the files take the place of the old ones, in one step
+//! ```
+//!
+//! Must stay true: until that last step the old database is untouched and serves; whatever cuts a transfer short costs
+//! at most the work. After it, nothing that the old database held and the peer did not is missing.
+
+pub mod page;
+
+use holdfast_core::chain::Chains;
+use holdfast_core::id::NodeName;
+use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::sync::admission;
+use holdfast_core::vector::{Dot, Origin, Position, Vector};
+use redb::StorageBackend;
+
+use crate::commit::{CommitError, Moment, Reissue, Surplus, Writer};
+use crate::database::{Database, Opened, Options};
+use crate::error::StorageError;
+use crate::log::ReadLimit;
+use crate::record::note::Adoption;
+use crate::record::progress::Checkpoint;
+use crate::request::{Answer, Received, Request, StatesFrom};
+use crate::transfer::page::{StateAt, StatePage};
+use crate::view::ReadView;
+
+/// Operations carried over in one commit.
+const CARRY_OPERATIONS: usize = 2_000;
+/// Bytes carried over in one commit.
+const CARRY_BYTES: usize = 8 * 1024 * 1024;
+
+/// A database on its way from a peer.
+#[derive(Debug)]
+pub struct Transfer {
+    opened: Opened,
+    source: NodeName,
+    source_log_id: u64,
+}
+
+/// What was carried over into a new database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Carried {
+    /// Operations that kept their own name.
+    pub kept: u64,
+    /// Operations that were written again.
+    pub reissued: u64,
+}
+
+impl Transfer {
+    /// Begins on two empty files, or goes on where an earlier attempt with the same peer and log stopped. `None` when
+    /// the files belong to another attempt: they must be removed first.
+    pub fn open(
+        name: &str,
+        (log, data): (impl StorageBackend, impl StorageBackend),
+        origin: Origin,
+        fresh_log_id: u64,
+        options: Options,
+        (source, source_log_id): (&NodeName, u64),
+    ) -> Result<Option<Self>, StorageError> {
+        let opened = Database::open(name, log, data, origin, fresh_log_id, options)?;
+        let transfer = Self { opened, source: source.clone(), source_log_id };
+        let is_ours = match transfer.opened.writer.checkpoint(source) {
+            Some(checkpoint) => checkpoint.peer_log_id == source_log_id,
+            None => transfer.opened.writer.state().position == Position::START,
+        };
+        Ok(is_ours.then_some(transfer))
+    }
+
+    /// Everything up to here is in: the next page begins after it.
+    pub fn cursor(&self) -> Position {
+        self.opened.writer.checkpoint(&self.source).map_or(Position::START, |checkpoint| checkpoint.pulled)
+    }
+
+    /// Takes a page in. A page that does not follow what is here is left out.
+    pub fn take(&mut self, moment: &mut Moment<'_>, page: StatePage) -> Result<(), CommitError> {
+        if page.after > self.cursor() {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint {
+            peer_log_id: self.source_log_id,
+            pushed: Position::START,
+            pulled: page.through,
+            updated: moment.now,
+        };
+        let states = page.states.into_iter().map(|one| (one.collection, one.document, one.state)).collect();
+        let progress = Request::Checkpoint { peer: self.source.clone(), checkpoint };
+        let states = Request::States { states, from: StatesFrom::Peer };
+        self.opened.writer.commit(moment, vec![progress, states])?;
+        if self.opened.writer.is_durable_commit_due(moment.now) {
+            self.opened.writer.make_data_durable().map_err(CommitError::Unknown)?;
+        }
+        Ok(())
+    }
+
+    /// All pages are in: what the peer knew is known here. Then carries over what `old` holds beyond it.
+    ///
+    /// `branches` are the first operations of ours that differ from the peer's of the same origin.
+    pub fn finish(
+        mut self,
+        moment: &mut Moment<'_>,
+        adoption: Adoption,
+        old: &Database,
+        kind: admission::Transfer,
+        branches: Vec<Dot>,
+    ) -> Result<(Opened, Carried), CommitError> {
+        let not_written = CommitError::NotWritten;
+        let theirs = adoption.vector.clone();
+        let writer = &mut self.opened.writer;
+        writer.commit(moment, vec![Request::Adopt(adoption)])?;
+        let old_view = old.view().map_err(not_written)?;
+        let old_state = old_view.state().map_err(not_written)?;
+        let old_floor = old.log().and_then(|log| log.floor()).map_err(not_written)?;
+        let mut carried = Carried::default();
+        let is_merge = kind == admission::Transfer::Merge;
+        let mut reissue = Reissue::new(branches.clone());
+        if !theirs.covers_all(&old_floor) {
+            // What our log no longer holds as operations, and the peer lacks, is there as states.
+            let run = if is_merge { None } else { Some(&mut reissue) };
+            carry_states(writer, moment, &old_view, &theirs, &old_floor, run)?;
+        }
+        if is_merge {
+            let adoption = Adoption {
+                vector: old_floor.clone(),
+                chains: Chains::new(),
+                members: old_state.members.clone(),
+                graves: old_state.graves.clone(),
+                collections: Vec::new(),
+            };
+            writer.commit(moment, vec![Request::Adopt(adoption)])?;
+        }
+        let known = writer.state().vector.clone();
+        let mut position = Position::START;
+        loop {
+            let limit = ReadLimit { operations: CARRY_OPERATIONS.min(COMMIT_OPERATIONS_MAX), bytes: CARRY_BYTES };
+            let stretch = old.log().and_then(|log| log.read(position, &Vector::new(), limit)).map_err(not_written)?;
+            position = stretch.through;
+            let (mut keep, mut again) = (Vec::new(), Vec::new());
+            for logged in stretch.operations {
+                let operation = logged.operation;
+                let is_branched = branches.iter().any(|fork| is_after(&operation.dot, fork));
+                let is_carried = old_floor.covers(&operation.dot) && !theirs.covers(&operation.dot);
+                if (known.covers(&operation.dot) && !is_branched) || is_carried {
+                    continue;
+                }
+                if is_merge {
+                    keep.push((logged.position, operation));
+                } else {
+                    again.push(operation);
+                }
+            }
+            carried.kept += keep_as_they_are(writer, moment, keep, &known)?;
+            let again = again.into_iter().map(|operation| surplus(&old_view, operation));
+            let again = again.collect::<Result<Vec<_>, _>>().map_err(not_written)?;
+            if !again.is_empty() {
+                writer.reissue(moment, &mut reissue, again)?;
+            }
+            if !stretch.has_more {
+                break;
+            }
+        }
+        carried.reissued = reissue.written;
+        writer.settle().map_err(CommitError::Unknown)?;
+        Ok((self.opened, carried))
+    }
+}
+
+/// Whether a dot is of a branch that begins with `fork`.
+fn is_after(dot: &Dot, fork: &Dot) -> bool {
+    dot.origin == fork.origin && dot.sequence >= fork.sequence
+}
+
+fn surplus(old: &ReadView, operation: Operation) -> Result<Surplus, StorageError> {
+    let is_of_document = operation.kind.is_of_document() == Some(true);
+    let shown = match operation.document.as_ref().filter(|_| is_of_document) {
+        Some(id) => old.state_of(&operation.collection, id)?.and_then(|(state, _)| Some(state.shown()?.into_owned())),
+        None => None,
+    };
+    Ok(Surplus { operation, shown })
+}
+
+/// Takes operations over under their own names.
+fn keep_as_they_are(
+    writer: &mut Writer,
+    moment: &mut Moment<'_>,
+    operations: Vec<(Position, Operation)>,
+    known: &Vector,
+) -> Result<u64, CommitError> {
+    let Some(through) = operations.last().map(|(position, _)| *position) else { return Ok(0) };
+    let mut source_vector = known.clone();
+    source_vector.merge(&writer.state().graves);
+    let received = Received {
+        source: writer.origin().node.clone(),
+        source_log_id: 0,
+        after: Position::START,
+        through,
+        source_vector,
+        operations,
+    };
+    let answers = writer.commit(moment, vec![Request::Receive(received)])?;
+    match answers.first() {
+        Some(Answer::Receipt(receipt)) if receipt.gap.is_none() && receipt.stranger.is_none() => Ok(receipt.accepted),
+        other => Err(CommitError::NotWritten(StorageError::damaged(
+            "what is carried over from the old log",
+            format!("it does not follow: {other:?}"),
+        ))),
+    }
+}
+
+/// Takes over what `old` knows as states only and the peer does not: as states again, or written again in a run.
+fn carry_states(
+    writer: &mut Writer,
+    moment: &mut Moment<'_>,
+    old: &ReadView,
+    theirs: &Vector,
+    old_floor: &Vector,
+    mut run: Option<&mut Reissue>,
+) -> Result<(), CommitError> {
+    let mut after = Position::START;
+    loop {
+        let limit = ReadLimit { operations: CARRY_OPERATIONS, bytes: CARRY_BYTES };
+        let page = old.states_after(after, limit).map_err(CommitError::NotWritten)?;
+        after = page.through;
+        let is_new = |dot: &Dot| !theirs.covers(dot) && old_floor.covers(dot);
+        let has_new = |one: &StateAt| {
+            one.state.versions.iter().any(|version| is_new(&version.dot))
+                || one.state.increments.iter().any(|applied| is_new(&applied.dot))
+        };
+        let states = page.states.into_iter().filter(has_new);
+        match &mut run {
+            None => {
+                let states: Vec<_> = states.map(|one| (one.collection, one.document, one.state)).collect();
+                if !states.is_empty() {
+                    writer.commit(moment, vec![Request::States { states, from: StatesFrom::Peer }])?;
+                }
+            }
+            Some(run) => {
+                let surplus: Vec<Surplus> = states.flat_map(|one| as_operations(&one, theirs, &is_new)).collect();
+                if !surplus.is_empty() {
+                    writer.reissue(moment, run, surplus)?;
+                }
+            }
+        }
+        if !page.has_more {
+            return Ok(());
+        }
+    }
+}
+
+/// What a state consists of, as the operations that it came from.
+fn as_operations(one: &StateAt, theirs: &Vector, is_new: &dyn Fn(&Dot) -> bool) -> Vec<Surplus> {
+    let shown = one.state.shown().map(std::borrow::Cow::into_owned);
+    let operation = |id, dot: &Dot, stamp, kind| Surplus {
+        operation: Operation {
+            id,
+            dot: dot.clone(),
+            stamp,
+            collection: one.collection.clone(),
+            document: Some(one.document.clone()),
+            context: one.state.vector.meet(theirs),
+            group: None,
+            chain: None,
+            replaces: None,
+            kind,
+        },
+        shown: shown.clone(),
+    };
+    let mut operations = Vec::new();
+    for version in one.state.versions.iter().filter(|version| is_new(&version.dot)) {
+        let kind = match &version.body {
+            Some(body) => OperationKind::Put { body: body.clone(), created: false },
+            None => OperationKind::Delete,
+        };
+        operations.push(operation(version.id, &version.dot, version.stamp, kind));
+    }
+    for applied in one.state.increments.iter().filter(|applied| is_new(&applied.dot)) {
+        let kind = OperationKind::Increment(applied.increment.clone());
+        operations.push(operation(applied.replaces.unwrap_or(applied.id), &applied.dot, applied.stamp, kind));
+    }
+    operations
+}
+
+/// What a node tells about itself at the end of its states.
+pub fn adoption_of(view: &ReadView) -> Result<Adoption, StorageError> {
+    let state = view.state()?;
+    let collections = view.collections()?.into_iter().map(|(name, _)| name).collect();
+    Ok(Adoption {
+        vector: state.vector,
+        chains: state.chains,
+        members: state.members,
+        graves: state.graves,
+        collections,
+    })
+}
+
+#[cfg(test)]
+mod tests;
