@@ -172,7 +172,7 @@ fn verify_by_itself(
         if changes.get(position.0)?.is_none_or(|indexed| indexed.value() != key.value()) {
             report.find(format!("document {collection}/{id} is not found by its last change, {position}"));
         }
-        if position >= oldest && !is_last_change(&log.at(position)?, &collection, &id, &state) {
+        if position >= oldest && !is_last_change(log.at(position)?.as_ref(), &collection, &id, &state) {
             report.find(format!("document {collection}/{id} does not have what the log says at {position}"));
         }
     }
@@ -199,7 +199,7 @@ fn verify_by_itself(
 }
 
 /// Whether what the log has at a document's last change is in the document's state.
-fn is_last_change(entry: &Option<Entry>, collection: &CollectionName, id: &DocumentId, state: &DocumentState) -> bool {
+fn is_last_change(entry: Option<&Entry>, collection: &CollectionName, id: &DocumentId, state: &DocumentState) -> bool {
     match entry {
         Some(Entry::Operation(logged)) => {
             let operation = &logged.operation;

@@ -56,7 +56,9 @@ impl Node {
         let id = DocumentId::parse(id).unwrap();
         let change = Change { collection: orders(), id, action, expect: Expect::Any };
         let Answer::Each(results) = self.commit(Request::Each(vec![change])) else { panic!() };
-        results.into_iter().for_each(|result| drop(result.unwrap()));
+        for result in results {
+            result.unwrap();
+        }
     }
 
     fn put(&mut self, id: &str, n: u64) {
@@ -109,7 +111,7 @@ impl Node {
     }
 
     /// This node made anew from another's states.
-    fn from_states_of(self, other: &Self, kind: Kind, branches: Vec<Dot>) -> (Self, Carried) {
+    fn made_anew_from(self, other: &Self, kind: Kind, branches: Vec<Dot>) -> (Self, Carried) {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
@@ -161,7 +163,7 @@ fn a_new_node_begins_from_a_pruned_log() {
     a.add("o-4", 5);
     a.prune();
     assert!(!Vector::new().covers_all(&a.opened.database.log().unwrap().floor().unwrap()));
-    let (mut b, carried) = open("b", 2).from_states_of(&a, Kind::Merge, Vec::new());
+    let (mut b, carried) = open("b", 2).made_anew_from(&a, Kind::Merge, Vec::new());
     assert_eq!(carried, Carried::default());
     assert_equal(&a, &b);
     assert_eq!((b.shown("o-3"), b.shown("o-4")), (None, Some(json!(9))));
@@ -185,7 +187,7 @@ fn what_a_late_member_wrote_meanwhile_keeps_its_name() {
     (0..5).for_each(|n| a.put(&format!("o-{n}"), n));
     a.prune();
     let before = b.vector();
-    let (b, carried) = b.from_states_of(&a, Kind::Merge, Vec::new());
+    let (b, carried) = b.made_anew_from(&a, Kind::Merge, Vec::new());
     assert_eq!((carried.kept, carried.reissued), (3, 0));
     assert!(b.vector().covers_all(&before));
     b.push_to(&mut a);
@@ -207,7 +209,7 @@ fn a_returned_node_does_not_bring_back_what_was_deleted_and_loses_nothing_it_wro
     let receipt = b.push_to(&mut a);
     assert_eq!(receipt.accepted, 0, "it has not seen what was forgotten");
     assert!(receipt.stranger.is_some());
-    let (b, carried) = b.from_states_of(&a, Kind::Rebase, Vec::new());
+    let (b, carried) = b.made_anew_from(&a, Kind::Rebase, Vec::new());
     assert_eq!((carried.kept, carried.reissued), (0, 3));
     let receipt = b.push_to(&mut a);
     assert_eq!(receipt.stranger, None);
@@ -226,8 +228,8 @@ fn an_operation_written_again_by_two_nodes_counts_once() {
     b.push_to(&mut c);
     a.change("gone", Action::Delete);
     a.give_up();
-    let (b, _) = b.from_states_of(&a, Kind::Rebase, Vec::new());
-    let (c, _) = c.from_states_of(&a, Kind::Rebase, Vec::new());
+    let (b, _) = b.made_anew_from(&a, Kind::Rebase, Vec::new());
+    let (c, _) = c.made_anew_from(&a, Kind::Rebase, Vec::new());
     b.push_to(&mut a);
     c.push_to(&mut a);
     assert_eq!(a.shown("x"), Some(json!(11)));
@@ -252,7 +254,7 @@ fn a_second_branch_of_an_origin_shows_and_is_written_again() {
     assert_eq!((receipt.accepted, receipt.gap), (0, None));
     let stranger = receipt.stranger.unwrap();
     let fork = Dot { sequence: holdfast_core::vector::Sequence(2), ..stranger };
-    let (restored, carried) = restored.from_states_of(&shop, Kind::Rebase, vec![fork]);
+    let (restored, carried) = restored.made_anew_from(&shop, Kind::Rebase, vec![fork]);
     assert_eq!(carried.reissued, 4);
     restored.push_to(&mut shop);
     assert_equal(&shop, &restored);
