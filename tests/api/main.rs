@@ -9,6 +9,7 @@ mod node;
 mod bad_input;
 mod bulk;
 mod changes;
+mod consistency;
 mod documents;
 mod keys;
 mod node_routes;

@@ -49,6 +49,8 @@ pub const PAGE_DOCUMENTS_DEFAULT: usize = 100;
 pub const PAGE_BYTES_TARGET: usize = 32 * 1024 * 1024;
 /// Longest that a change feed or another long poll waits, in milliseconds.
 pub const LONG_POLL_MILLIS_MAX: u64 = 60_000;
+/// How long a read waits for the write that its token names when nothing else is asked, in milliseconds.
+pub const TOKEN_WAIT_MILLIS_DEFAULT: u64 = 5_000;
 /// Largest WebSocket text frame between peers, in bytes.
 pub const HINT_BYTES_MAX: usize = 16 * 1024;
 

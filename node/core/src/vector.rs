@@ -110,6 +110,19 @@ impl fmt::Debug for Dot {
     }
 }
 
+impl FromStr for Dot {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let refuse =
+            || Refusal::invalid("invalid-token", "Expected origin:sequence, as in node-1@0123456789abcdef:17.");
+        let (origin, digits) = text.rsplit_once(':').ok_or_else(refuse)?;
+        let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+        let sequence = digits.parse().ok().filter(|sequence| is_number && *sequence > 0).ok_or_else(refuse)?;
+        Ok(Self { origin: origin.parse().map_err(|_| refuse())?, sequence: Sequence(sequence) })
+    }
+}
+
 /// What somebody knows: per origin, the highest sequence, and with it every lower one.
 #[derive(Clone, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
 pub struct Vector(BTreeMap<Origin, Sequence>);

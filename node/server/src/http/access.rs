@@ -266,6 +266,10 @@ permission! {
     MayRead needs ReadDocument
 }
 permission! {
+    /// May read or write documents of the database, in any way.
+    MayUse needs ReadDocument | WriteDocument | UpdateDocument | DeleteDocument
+}
+permission! {
     /// May store documents, be they new or known. A handler that can tell new from known asks
     /// [`Access::holds`] or [`Access::require`] for the very role.
     MayWrite needs WriteDocument | UpdateDocument

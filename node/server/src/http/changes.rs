@@ -25,7 +25,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use holdfast_core::access::role::Role;
 use holdfast_core::id::{CollectionName, DatabaseName};
-use holdfast_core::limits::LONG_POLL_MILLIS_MAX;
 use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
@@ -39,8 +38,9 @@ use crate::clock;
 use crate::databases::OpenDatabase;
 use crate::http::access::{Caller, MayRead};
 use crate::http::app::App;
+use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::wire::{self, OperationRecord};
 
 /// Changes in an answer when nothing is asked, and at most.
@@ -79,6 +79,11 @@ pub struct ChangesParameters {
     collection: Option<String>,
     /// Whether to tell the documents; true if absent.
     include_documents: Option<bool>,
+    /// A write's token: wait until this node has it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// A stretch of what happened.
@@ -102,14 +107,17 @@ pub struct ChangePage {
 #[utoipa::path(get, path = "/api/changes", tag = "Changes", params(ChangesParameters,
         ("Last-Event-ID" = Option<u64>, Header, description = "For a feed: the id of the last event that was seen")),
     responses((status = 200, body = ChangePage, description = "What happened, as JSON or as a feed"),
-        (status = 410, description = "The log no longer holds what follows `since`: read the documents anew")))]
+        (status = 410, description = "The log no longer holds what follows `since`: read the documents anew"),
+        (status = 503)))]
 pub async fn changes(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<ChangesParameters>,
     headers: HeaderMap,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let mut newest = database.newest();
     let is_feed = wants_feed(&headers);
     let last_seen = if is_feed { headers.get(LAST_EVENT_ID).map(position_of_event).transpose()? } else { None };
@@ -140,7 +148,7 @@ pub async fn changes(
         return Ok(feed.into_response());
     }
     let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(CHANGES_DEFAULT).min(CHANGES_MAX);
-    let deadline = clock::monotonic() + wait(parameters.wait.as_deref())?;
+    let deadline = clock::monotonic() + parameters::wait("wait", parameters.wait.as_deref())?.unwrap_or_default();
     let stretch = wait_for(&app, &database, &mut newest, after, &filter, limit, deadline).await?;
     Ok(wire::json(&ChangePage {
         changes: stretch.changes,
@@ -277,26 +285,6 @@ fn since(text: Option<&str>) -> Result<Begin, ApiError> {
     }
 }
 
-/// Reads `1500`, `1500ms`, `30s` or `1m`.
-fn wait(text: Option<&str>) -> Result<Duration, ApiError> {
-    let Some(text) = text else { return Ok(Duration::ZERO) };
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    let millis = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
-    let millis = millis.ok_or_else(|| {
-        ApiError::bad_request(
-            "invalid-parameter",
-            "The parameter 'wait' must be milliseconds such as 1500, or 30s, or 1m.",
-        )
-    })?;
-    Ok(Duration::from_millis(millis.min(LONG_POLL_MILLIS_MAX)))
-}
-
 fn wants_feed(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted
@@ -387,18 +375,6 @@ fn event(record: &OperationRecord) -> Option<Event> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn waits_are_read_with_and_without_a_unit_and_bounded() {
-        for (text, millis) in
-            [("0", 0), ("1500", 1_500), ("250ms", 250), ("30s", 30_000), ("1m", 60_000), ("9m", 60_000)]
-        {
-            assert_eq!(wait(Some(text)).unwrap(), Duration::from_millis(millis), "{text}");
-        }
-        for bad in ["s", "-1", "1h", "1.5s", "18446744073709551615s"] {
-            assert_eq!(wait(Some(bad)).unwrap_err().code(), "invalid-parameter", "{bad}");
-        }
-    }
 
     #[test]
     fn a_feed_is_what_asks_for_one() {

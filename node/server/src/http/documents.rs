@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::http::access::MayRead;
 use crate::http::app::App;
+use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::parameters::{self, Parameters};
 use crate::http::place::{CollectionPath, DocumentPath};
@@ -45,6 +46,11 @@ pub fn routes() -> OpenApiRouter<App> {
 pub struct NamesParameters {
     /// Whether to name `cache` too.
     include_system_collections: Option<bool>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// Parameters of [`read`].
@@ -54,6 +60,11 @@ pub struct NamesParameters {
 pub struct ReadParameters {
     /// Whether to add `_id`, `_sys_version` and the other fields that the node keeps.
     include_reserved_fields: Option<bool>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// Parameters of [`list`].
@@ -73,6 +84,11 @@ pub struct ListParameters {
     limit: Option<i64>,
     /// Whether to add `_id`, `_sys_version` and the other fields that the node keeps.
     include_reserved_fields: Option<bool>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// Names the collections of a database.
@@ -82,8 +98,10 @@ pub async fn names(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<NamesParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let collections = app.scan(move || database.view()?.collections()).await?;
     let with_cache = parameters.include_system_collections.unwrap_or(false);
     let mut names: Vec<String> = collections
@@ -103,15 +121,17 @@ pub async fn names(
         ("collection" = String, Path, description = "The collection"),
         ("id" = String, Path, description = "The document's id, percent-encoded"),
         ReadParameters),
-    responses((status = 200, description = "The document", body = Object), (status = 304), (status = 404)))]
+    responses((status = 200, description = "The document", body = Object), (status = 304), (status = 404), (status = 503)))]
 pub async fn read(
     State(app): State<App>,
     caller: MayRead,
     DocumentPath { collection, id }: DocumentPath,
     Parameters(parameters): Parameters<ReadParameters>,
     Conditions(headers): Conditions,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let view = app.existing(&caller.database)?.view().map_err(|error| storage_failed(&error))?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let view = wanted.database(&app, &caller.database).await?.view().map_err(|error| storage_failed(&error))?;
     let found = view.document(&collection, &id).map_err(|error| storage_failed(&error))?;
     let Some((document, text)) = found.and_then(|mut document| document.text.take().map(|text| (document, text)))
     else {
@@ -137,12 +157,14 @@ pub async fn read(
 /// `{"Documents": [...], "Next": "id"}`; ask again with `after` = `Next` until `Next` is null.
 #[utoipa::path(get, path = "/api/documents/{collection}", tag = "Documents", params(
         ("collection" = String, Path, description = "The collection"), ListParameters),
-    responses((status = 200, description = "Documents; none for a collection that is not known", body = Vec<Object>)))]
+    responses((status = 200, description = "Documents; none for a collection that is not known", body = Vec<Object>),
+        (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     caller: MayRead,
     CollectionPath(collection): CollectionPath,
     Parameters(parameters): Parameters<ListParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
     let by_key = parameters.after.is_some() || parameters.limit.is_some();
     let by_place = parameters.skip.is_some() || parameters.take.is_some();
@@ -152,7 +174,8 @@ pub async fn list(
             "Page either by 'after' and 'limit' or by 'skip' and 'take', not by both.",
         ));
     }
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let with_reserved = parameters.include_reserved_fields.unwrap_or(false);
     if by_key {
         let after = parameters.after.as_deref().filter(|after| !after.is_empty()).map(DocumentId::parse).transpose()?;

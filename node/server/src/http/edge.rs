@@ -28,7 +28,7 @@ use crate::telemetry::metrics::{Metrics, RouteClass};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const EXPOSED: HeaderValue =
-    HeaderValue::from_static("ETag, Last-Modified, Retry-After, X-Request-Id, WWW-Authenticate");
+    HeaderValue::from_static("ETag, Last-Modified, Retry-After, Consistency-Token, X-Request-Id, WWW-Authenticate");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Puts [`EdgeService`] around a service.

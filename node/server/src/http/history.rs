@@ -16,8 +16,9 @@ use utoipa_axum::routes;
 use crate::databases::OpenDatabase;
 use crate::http::access::MayRead;
 use crate::http::app::App;
+use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::place::DocumentPath;
 use crate::http::refusal::document_not_found;
 use crate::http::wire::{self, OperationRecord};
@@ -40,6 +41,11 @@ pub struct HistoryParameters {
     limit: Option<usize>,
     /// `Next` of the answer before: continue with this operation.
     from: Option<u64>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// The operations on one document.
@@ -62,14 +68,17 @@ pub struct History {
 #[utoipa::path(get, path = "/api/documents/{collection}/{id}/history", tag = "Documents", params(
         ("collection" = String, Path, description = "The collection"),
         ("id" = String, Path, description = "The document's id, percent-encoded"), HistoryParameters),
-    responses((status = 200, body = History), (status = 404, description = "Nothing was ever written under this id")))]
+    responses((status = 200, body = History), (status = 404, description = "Nothing was ever written under this id"),
+        (status = 503)))]
 pub async fn history(
     State(app): State<App>,
     caller: MayRead,
     DocumentPath { collection, id }: DocumentPath,
     Parameters(parameters): Parameters<HistoryParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(OPERATIONS_DEFAULT).min(OPERATIONS_MAX);
     let place = DocumentPath { collection: collection.clone(), id: id.clone() };
     let read = app.scan(move || read(&database, &place, parameters.from.map(Position), limit)).await?;

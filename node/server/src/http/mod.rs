@@ -20,6 +20,7 @@ pub mod request_id;
 pub mod edge;
 pub mod refusal;
 pub mod app;
+pub mod consistency;
 pub mod place;
 pub mod preconditions;
 pub mod wire;
@@ -63,6 +64,7 @@ pub fn routes(app: App) -> Router {
         .merge(databases::routes())
         .merge(health::routes())
         .merge(metrics::routes())
+        .merge(consistency::routes())
         .split_for_parts();
     openapi::complete(&mut description);
     let edge = EdgeLayer::new(

@@ -14,9 +14,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use holdfast_core::limits::LONG_POLL_MILLIS_MAX;
 use percent_encoding::percent_decode_str;
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -70,6 +72,22 @@ pub fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 /// Reads a text that counts as given even when it is empty, for `#[serde(default, deserialize_with)]`.
 pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
+}
+
+/// Reads how long to wait: `1500`, `1500ms`, `30s` or `1m`, cut to [`LONG_POLL_MILLIS_MAX`].
+pub fn wait(name: &str, text: Option<&str>) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let millis = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    let millis = millis
+        .ok_or_else(|| refused(format!("The parameter '{name}' must be milliseconds such as 1500, or 30s, or 1m.")))?;
+    Ok(Some(Duration::from_millis(millis.min(LONG_POLL_MILLIS_MAX))))
 }
 
 fn decoded<'a>(text: &'a str, name: &str) -> Result<Cow<'a, str>, ApiError> {
@@ -355,6 +373,18 @@ mod tests {
         ] {
             let detail = refusal(query);
             assert!(detail.contains(name) && detail.contains(expected), "{query}: {detail}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_with_and_without_a_unit_and_bounded() {
+        for (text, millis) in
+            [("0", 0), ("1500", 1_500), ("250ms", 250), ("30s", 30_000), ("1m", 60_000), ("9m", 60_000)]
+        {
+            assert_eq!(wait("wait", Some(text)).unwrap(), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["s", "-1", "1h", "1.5s", "18446744073709551615s"] {
+            assert_eq!(wait("wait", Some(bad)).unwrap_err().code(), "invalid-parameter", "{bad}");
         }
     }
 

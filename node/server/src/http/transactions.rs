@@ -143,7 +143,7 @@ pub async fn transact(
             operation_type: one.operation.operation_type,
         });
     }
-    Ok(wire::json(&result))
+    Ok(wire::with_token(wire::json(&result), &result.token))
 }
 
 /// An error with the place of the change that it is about.

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use holdfast_core::counter::Increment;
 use holdfast_core::id::{CollectionName, DocumentId};
@@ -19,6 +19,9 @@ use holdfast_storage::request::Written;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
+
+/// The header that carries a write's token: in its answer, and in a read that must not be older.
+pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
 
 /// What became of a write.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -194,6 +197,15 @@ pub fn json_text(text: Vec<u8>) -> Response {
 pub fn with_etag(mut response: Response, version: &str) -> Response {
     if let Some(tag) = etag(version) {
         response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// An answer to a write with the token that names it, for reading it elsewhere.
+#[must_use]
+pub fn with_token(mut response: Response, token: &str) -> Response {
+    if let Ok(value) = HeaderValue::try_from(token) {
+        response.headers_mut().insert(CONSISTENCY_TOKEN, value);
     }
     response
 }

@@ -13,6 +13,7 @@ use holdfast_core::counter::Increment;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::json::{ID_FIELD, JsonText, parse_object, with_id};
+use holdfast_core::vector::Dot;
 use holdfast_storage::request::{Action, Answer, Change, Request, Written};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -30,7 +31,7 @@ use crate::http::extract;
 use crate::http::parameters::{self, Parameters};
 use crate::http::place::{CollectionPath, DocumentPath};
 use crate::http::preconditions::{Conditions, Guard, expected, needs_document};
-use crate::http::refusal::not_submitted;
+use crate::http::refusal::{not_submitted, storage_failed};
 use crate::http::wire::{self, WriteResult};
 
 /// The operator of a patch that adds to numbers.
@@ -165,10 +166,14 @@ pub async fn register(
     State(app): State<App>,
     caller: MayCreate,
     CollectionPath(collection): CollectionPath,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     let database = app.for_write(&caller).await?;
     database.submit(Request::Register(collection)).await.map_err(not_submitted)?;
-    Ok(StatusCode::OK)
+    // Whoever has all that this node wrote so far has this too.
+    let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
+    let origin = database.origin().clone();
+    let token = Dot { sequence: state.vector.get(&origin), origin };
+    Ok(wire::with_token(StatusCode::OK.into_response(), &token.to_string()))
 }
 
 /// Which document a write is about.
@@ -309,7 +314,7 @@ async fn submit(database: &Arc<OpenDatabase>, change: Change) -> Result<Result<W
 
 fn answer(written: Written, database: &OpenDatabase, parent_version: Option<String>) -> Response {
     match WriteResult::of(written, database.origin(), parent_version) {
-        Some(result) => wire::with_etag(wire::json(&result), &result.version),
+        Some(result) => wire::with_token(wire::with_etag(wire::json(&result), &result.version), &result.token),
         None => ApiError::internal().into_response(),
     }
 }

@@ -205,12 +205,19 @@ impl Driver {
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
         status.is_in_touch = self.session.is_in_touch();
-        status.peer_vector.clone_from(self.session.peer_vector());
+        let has_learned = status.peer_vector != *self.session.peer_vector();
+        if has_learned {
+            status.peer_vector.clone_from(self.session.peer_vector());
+        }
         status.failures = self.session.failures();
         status.waiting_until = match self.session.phase() {
             Phase::Waiting { until } => Some(until),
             Phase::Idle | Phase::Pushing | Phase::Pulling => None,
         };
+        drop(status);
+        if has_learned {
+            self.sync.learned.send_modify(|count| *count += 1);
+        }
         actions
     }
 

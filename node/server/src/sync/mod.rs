@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::id::{DatabaseName, NodeName};
-use holdfast_core::vector::Origin;
+use holdfast_core::vector::{Origin, Vector};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +57,8 @@ pub struct Sync {
     tempo: Tempo,
     sessions: Mutex<BTreeMap<(NodeName, DatabaseName), SessionHandle>>,
     links: Mutex<BTreeMap<NodeName, Link>>,
+    /// Counts up when more becomes known of what a peer knows.
+    learned: watch::Sender<u64>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -82,6 +85,7 @@ impl Sync {
             tempo,
             sessions: Mutex::default(),
             links: Mutex::default(),
+            learned: watch::Sender::default(),
             stop,
             tasks: TaskTracker::new(),
         });
@@ -141,6 +145,18 @@ impl Sync {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let met = sessions.iter().filter(|((_, of), session)| of == database && session.is_in_touch());
         met.map(|((peer, _), _)| peer.clone()).chain(self.hub.nodes()).collect()
+    }
+
+    /// What each peer is known to know of a database.
+    pub fn peer_vectors(&self, database: &DatabaseName) -> BTreeMap<NodeName, Vector> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_database = sessions.iter().filter(|((_, name), _)| name == database);
+        of_database.map(|((peer, _), session)| (peer.clone(), session.status().peer_vector)).collect()
+    }
+
+    /// Changes whenever more becomes known of what a peer knows, in any database.
+    pub fn learned(&self) -> watch::Receiver<u64> {
+        self.learned.subscribe()
     }
 
     /// How the connection to a peer is doing.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use axum::response::Response;
 use holdfast_core::id::DocumentId;
+use holdfast_core::vector::Dot;
 use holdfast_storage::request::Written;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,6 +40,8 @@ pub struct BulkResult {
     failed: u64,
     /// Whether results were left out because there were too many; the counts are right all the same.
     results_truncated: bool,
+    /// Names the last write for those who want to read it elsewhere; null when nothing was written.
+    token: Option<String>,
     /// What became of the items, in their order.
     results: Vec<ItemResult>,
 }
@@ -71,16 +74,20 @@ pub(super) struct Results {
     succeeded: u64,
     failed: u64,
     is_truncated: bool,
+    token: Option<Dot>,
     text: String,
 }
 
 impl Results {
     pub(super) fn new(told: Told) -> Self {
-        Self { told, succeeded: 0, failed: 0, is_truncated: false, text: String::new() }
+        Self { told, succeeded: 0, failed: 0, is_truncated: false, token: None, text: String::new() }
     }
 
     pub(super) fn succeeded(&mut self, item: &Item, written: &Written) {
         self.succeeded += 1;
+        if let Some(last) = written.operations.last() {
+            self.token = Some(last.operation.dot.clone());
+        }
         if self.told == Told::Errors {
             return;
         }
@@ -118,14 +125,20 @@ impl Results {
 
     pub(super) fn into_response(self) -> Response {
         let (succeeded, failed) = (self.succeeded, self.failed);
+        let token = self.token.map(|dot| dot.to_string());
         let mut text = format!(
-            "{{\"Total\":{},\"Succeeded\":{succeeded},\"Failed\":{failed},\"ResultsTruncated\":{},\"Results\":[",
+            "{{\"Total\":{},\"Succeeded\":{succeeded},\"Failed\":{failed},\"ResultsTruncated\":{},\"Token\":{},\"Results\":[",
             succeeded + failed,
-            self.is_truncated
+            self.is_truncated,
+            json(&token)
         );
         text.push_str(&self.text);
         text.push_str("]}");
-        wire::json_text(text.into_bytes())
+        let response = wire::json_text(text.into_bytes());
+        match token {
+            Some(token) => wire::with_token(response, &token),
+            None => response,
+        }
     }
 
     /// Adds how far the request came to the error that ended it.
