@@ -3,12 +3,15 @@
 use holdfast_core::vector::Origin;
 use holdfast_storage::database::{Database, Options};
 use holdfast_tests::checkers::{
-    self, Ending, NodeEnding, convergence, counters, durability, exactly_once, groups, replay, resurrection, transfers,
+    self, Ending, NodeEnding, causality, convergence, counters, digests, durability, exactly_once, groups, replay,
+    resurrection, sameness, transfers,
 };
 use holdfast_tests::disk::Disk;
+use holdfast_tests::faults::FaultOptions;
 use holdfast_tests::node::Sabotage;
 use holdfast_tests::seed::Seed;
 use holdfast_tests::world::{self, Scenario};
+use redb::ReadableTable;
 
 /// A calm world of three in which the last node is wrong.
 fn wrong(sabotage: Sabotage, seed: u64) -> Ending {
@@ -66,6 +69,46 @@ fn a_transaction_that_is_taken_in_parts_is_noticed() {
 }
 
 #[test]
+fn a_node_that_shows_something_else_than_others_who_know_the_same_is_noticed() {
+    catches(Sabotage::LogsWithoutApplying("put"), sameness::check);
+}
+
+#[test]
+fn a_log_that_tells_a_story_backwards_is_noticed() {
+    // Whoever comes late gets everything in one batch.
+    let late = |sabotage| {
+        let faults = FaultOptions { newcomers: 1, ..FaultOptions::calm() };
+        let scenario =
+            Scenario { nodes: 3, writes: 60, is_spaced: false, batch: 1_000, faults, ..Scenario::calm_pair() };
+        let end = world::play(&Scenario { sabotage, ..scenario }, Seed::new(5));
+        causality::check(&end.unwrap_or_else(|failure| panic!("{failure}")))
+    };
+    assert_eq!(late(Sabotage::None), Ok(()));
+    assert!(late(Sabotage::TakesOutOfOrder).is_err());
+}
+
+#[test]
+fn a_digest_that_is_not_that_of_the_documents_is_noticed() {
+    let mut end = wrong(Sabotage::None, 2);
+    assert_eq!(digests::check(&end), Ok(()));
+    let disk = Disk::from_image(&end.images[0]);
+    {
+        // The store's own tables, written past the product: the counts of one collection under the name of another.
+        let table = redb::TableDefinition::<&str, &[u8]>::new("collections");
+        let data = redb::Builder::new().create_with_backend(disk.file("data")).unwrap();
+        let transaction = data.begin_write().unwrap();
+        {
+            let mut collections = transaction.open_table(table).unwrap();
+            let counters = collections.get("counters").unwrap().unwrap().value().to_vec();
+            collections.insert("pairs", counters.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+    end.nodes[0] = reopened(&disk, end.nodes[0].origin.clone());
+    assert!(digests::check(&end).is_err());
+}
+
+#[test]
 fn a_world_in_which_operations_are_dropped_never_rests_or_is_noticed() {
     let scenario = Scenario { sabotage: Sabotage::Drops, ..Scenario::calm_pair() };
     let Ok(end) = world::play(&scenario, Seed::new(1)) else { return };
@@ -76,12 +119,14 @@ fn a_world_in_which_operations_are_dropped_never_rests_or_is_noticed() {
 fn with_mixed_files(mut end: Ending) -> Ending {
     let mut mixed = end.images[0].clone();
     mixed.put("data", &end.images[1].bytes_of("data").unwrap());
-    let disk = Disk::from_image(&mixed);
-    let origin: Origin = end.nodes[0].origin.clone();
+    end.nodes[0] = reopened(&Disk::from_image(&mixed), end.nodes[0].origin.clone());
+    end
+}
+
+fn reopened(disk: &Disk, origin: Origin) -> NodeEnding {
     let (log, data) = (disk.file("log"), disk.file("data"));
     let opened = Database::open("shop", log, data, origin.clone(), 1, Options::default()).unwrap();
-    end.nodes[0] = NodeEnding::read(&opened.database, origin);
-    end
+    NodeEnding::read(&opened.database, origin)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //!   regressions.txt ─► seeds that once failed, first
 //!   peers           ─► thousands of worlds, each checked when it has come to rest
+//!   matrix          ─► every kind of write by one and by all, in every topology, under every kind of clock
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
 //! ```
 //!
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod caught;
+mod matrix;
 mod peers;
 
 /// As in the node itself: worlds are small pieces of memory that come and go.

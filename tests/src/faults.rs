@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   FaultOptions   how often each kind of trouble happens; zero for most of them in many worlds
-//!   Plan           when the larger ones happen: cuts, clogs, crashes, clock jumps
+//!   plan           when the larger ones happen: cuts, clogs, crashes, clock jumps, full and rotting disks, slow nodes,
+//!                  and what operators do: partings of peers, filters, nodes that join
 //! ```
 //!
 //! A world with every fault on rarely gets far enough to show a subtle mistake, so each kind is off in half of the
@@ -35,6 +36,22 @@ pub struct FaultOptions {
     pub clock_skew_max: Millis,
     /// Times that some node's clock jumps.
     pub clock_jumps: u64,
+    /// Messages that arrive broken, in percent.
+    pub garbled_percent: u64,
+    /// Messages that arrive once more when everybody has forgotten them, in percent.
+    pub relic_percent: u64,
+    /// Nodes that do everything slowly for a while.
+    pub slow_nodes: u64,
+    /// Disks that fill up for a while.
+    pub full_disks: u64,
+    /// Data files that rot: the machine stops, bits are turned over, and it starts again.
+    pub rots: u64,
+    /// Peers that are taken out of each other's settings for a while.
+    pub partings: u64,
+    /// Times that a node's selection of what goes to or comes from a peer is off for a while.
+    pub filters: u64,
+    /// Nodes that join with an empty disk while the others work, of those that there are.
+    pub newcomers: u64,
 }
 
 impl FaultOptions {
@@ -59,6 +76,23 @@ impl FaultOptions {
             torn_commit_percent: draw(1..100),
             clock_skew_max: Millis(draw(1..300_000)),
             clock_jumps: draw(1..4),
+            ..Self::rare(&mut seed.fork())
+        }
+    }
+
+    /// The faults that most worlds do without.
+    fn rare(seed: &mut Seed) -> Self {
+        let mut draw = |range: Range<u64>| if seed.chance(20) { seed.range(range) } else { 0 };
+        Self {
+            garbled_percent: draw(1..15),
+            relic_percent: draw(1..10),
+            slow_nodes: draw(1..3),
+            full_disks: draw(1..3),
+            rots: draw(1..3),
+            partings: draw(1..4),
+            filters: draw(1..4),
+            newcomers: draw(1..3),
+            ..Self::default()
         }
     }
 }
@@ -105,6 +139,57 @@ pub enum Fault {
         /// Ahead when positive, in milliseconds.
         skew: i64,
     },
+    /// A node takes up to so much longer for everything from now on.
+    Slow {
+        /// Which.
+        node: usize,
+        /// Nothing when it is quick again.
+        by: Millis,
+    },
+    /// A node's disk takes so many bytes more from now on.
+    Fill {
+        /// Which.
+        node: usize,
+        /// How much still fits on it.
+        room: u64,
+    },
+    /// There is room on a node's disk again.
+    MakeRoom {
+        /// Which.
+        node: usize,
+    },
+    /// A machine stops, bits of its data file turn over, and it starts again.
+    Rot {
+        /// Which.
+        node: usize,
+        /// How many bits.
+        bits: u64,
+    },
+    /// One node takes another out of its settings.
+    Part {
+        /// Who.
+        node: usize,
+        /// Whom.
+        peer: usize,
+    },
+    /// One node has another in its settings again, or for the first time.
+    Meet {
+        /// Who.
+        node: usize,
+        /// Whom.
+        peer: usize,
+    },
+    /// A node selects what goes to a peer and what is taken from it.
+    Select {
+        /// Who.
+        node: usize,
+        /// The peer.
+        peer: usize,
+        /// Whether the database goes out to it.
+        goes_out: bool,
+        /// Whether the database comes in from it.
+        comes_in: bool,
+    },
 }
 
 /// The larger faults of one world with their times, within its active part.
@@ -140,7 +225,56 @@ pub fn plan(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut See
             faults.push((at, Fault::SetClock { node, skew }));
         }
     }
+    faults.extend(machines(options, nodes, active, seed));
+    faults.extend(operators(options, nodes, active, seed));
     faults
+}
+
+/// Machines that are slow, full or rotting.
+fn machines(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Seed) -> Vec<(Millis, Fault)> {
+    let mut faults = Vec::new();
+    for _ in 0..options.slow_nodes {
+        let ((start, end), node) = (span(active, seed), seed.index(nodes));
+        faults.push((start, Fault::Slow { node, by: Millis(seed.range(50..15_000)) }));
+        faults.push((end, Fault::Slow { node, by: Millis(0) }));
+    }
+    for _ in 0..options.full_disks {
+        let ((start, end), node) = (span(active, seed), seed.index(nodes));
+        faults.push((start, Fault::Fill { node, room: seed.range(0..64 * 1024) }));
+        faults.push((end, Fault::MakeRoom { node }));
+    }
+    for _ in 0..options.rots {
+        let (start, _) = span(active, seed);
+        faults.push((start, Fault::Rot { node: seed.index(nodes), bits: seed.range(1..40) }));
+    }
+    faults
+}
+
+/// What people do to a cluster that runs.
+fn operators(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Seed) -> Vec<(Millis, Fault)> {
+    let mut faults = Vec::new();
+    for _ in 0..options.partings {
+        let ((start, end), (node, peer)) = (span(active, seed), two_of(nodes, seed));
+        faults.push((start, Fault::Part { node, peer }));
+        faults.push((end, Fault::Meet { node, peer }));
+        if seed.chance(50) {
+            faults.push((start, Fault::Part { node: peer, peer: node }));
+            faults.push((end, Fault::Meet { node: peer, peer: node }));
+        }
+    }
+    for _ in 0..options.filters {
+        let ((start, end), (node, peer)) = (span(active, seed), two_of(nodes, seed));
+        let (goes_out, comes_in) = *seed.pick(&[(false, false), (true, false), (false, true)]);
+        faults.push((start, Fault::Select { node, peer, goes_out, comes_in }));
+        faults.push((end, Fault::Select { node, peer, goes_out: true, comes_in: true }));
+    }
+    faults
+}
+
+/// When the newcomers among the nodes join; all others are there from the start.
+pub fn newcomers(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Seed) -> Vec<(usize, Millis)> {
+    let count = usize::try_from(options.newcomers).unwrap_or(0).min(nodes - 1);
+    (nodes - count..nodes).map(|node| (node, Millis(seed.range(1..active.0)))).collect()
 }
 
 fn two_of(nodes: usize, seed: &mut Seed) -> (usize, usize) {

@@ -1,19 +1,24 @@
-//! The network between the nodes: it delays, loses, doubles, reorders, cuts and clogs.
+//! The network between the nodes: it delays, loses, doubles, reorders, garbles, cuts and clogs.
 //!
 //! ```text
 //!   send ─► cut or lost? ─► nothing arrives
-//!        └► a random time under way ─► clogged? wait for its end ─► arrives, now and then a second time
+//!        └► a random time under way ─► clogged? wait for its end ─► arrives, now and then broken, a second time,
+//!                                                                   or once more when nobody waits for it
 //! ```
 //!
 //! Messages overtake each other because each is under way for a time of its own. A reply is a message like any other:
 //! a request can arrive and be acted on while its sender never learns of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use holdfast_core::time::Millis;
 
 use crate::faults::{Fault, FaultOptions};
 use crate::seed::Seed;
+
+/// When a relic arrives, in milliseconds: long after its exchange was given up.
+const RELIC_AFTER: Range<u64> = 15_000..90_000;
 
 /// The ways between all nodes.
 #[derive(Debug)]
@@ -32,17 +37,23 @@ impl Network {
         Self { options, cuts: BTreeMap::new(), clogged: BTreeMap::new(), seed, is_healed: false }
     }
 
-    /// When a message sent now arrives: never, once or twice.
-    pub fn arrivals(&mut self, now: Millis, from: usize, to: usize) -> Vec<Millis> {
+    /// When a message sent now arrives: never, once or more often; and for a message that arrives
+    /// broken, the number that decides how.
+    pub fn arrivals(&mut self, now: Millis, from: usize, to: usize) -> Vec<(Millis, Option<u64>)> {
         let is_lost = self.draw(self.options.loss_percent);
         let copies = 1 + usize::from(self.draw(self.options.duplication_percent));
         // Drawn in any case, so that a cut does not change what happens to later messages.
-        let delays: Vec<u64> = (0..copies).map(|_| self.seed.range(1..self.options.delay_max.0 + 2)).collect();
+        let mut delays: Vec<u64> = (0..copies).map(|_| self.seed.range(1..self.options.delay_max.0 + 2)).collect();
+        if self.draw(self.options.relic_percent) {
+            delays.push(self.seed.range(RELIC_AFTER));
+        }
+        let is_garbled = self.draw(self.options.garbled_percent);
+        let garbled = is_garbled.then(|| self.seed.next_u64());
         if is_lost || self.is_cut(from, to) {
             return Vec::new();
         }
         let free = self.clogged.get(&(from, to)).copied().unwrap_or_default().max(now);
-        delays.into_iter().map(|delay| free + Millis(delay)).collect()
+        delays.into_iter().map(|delay| (free + Millis(delay), garbled)).collect()
     }
 
     /// Whether nothing gets through now.
@@ -61,7 +72,7 @@ impl Network {
             Fault::Clog { from, to, until } => {
                 self.clogged.insert((from, to), until);
             }
-            Fault::Crash { .. } | Fault::SetClock { .. } => {}
+            _ => {}
         }
     }
 

@@ -12,12 +12,15 @@
 //! was begun in an earlier life, is ignored.
 
 mod driver;
+pub mod garble;
+mod hardship;
 mod sabotage;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use holdfast_core::digest::Digest;
 use holdfast_core::id::NodeName;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
@@ -29,9 +32,10 @@ use holdfast_storage::database::{Database, Opened, Options};
 use holdfast_storage::record::operation::Logged;
 use holdfast_storage::request::Request;
 
+use self::hardship::Hardship;
 pub use self::sabotage::Sabotage;
 use self::wire::Body;
-use crate::checkers::groups;
+use crate::checkers::{Finding, groups};
 use crate::disk::{Disk, DiskImage, Survival, SyncLoss};
 use crate::seed::Seed;
 
@@ -95,7 +99,9 @@ pub struct Outbox {
     /// Operations whose writers were answered with success.
     pub acknowledged: Vec<Logged>,
     /// What should never be seen.
-    pub findings: Vec<String>,
+    pub findings: Vec<Finding>,
+    /// What the node knows and shows, if that has changed.
+    pub shows: Option<(Vector, Digest)>,
     /// Lines for the trace.
     pub lines: Vec<String>,
     /// Whether the log has grown.
@@ -132,6 +138,7 @@ pub struct Node {
     skew: i64,
     exchanges: u64,
     is_torn_next: bool,
+    hardship: Hardship,
 }
 
 #[derive(Debug)]
@@ -192,29 +199,55 @@ impl Node {
     pub fn new(index: usize, setup: Setup, mut seed: Seed) -> Self {
         let origin = Origin { node: name_of(index), incarnation: seed.next_u64() };
         let disk = Disk::from_image(empty_image());
-        Self { index, setup, origin, disk, seed, running: None, life: 0, skew: 0, exchanges: 0, is_torn_next: false }
+        Self {
+            index,
+            setup,
+            origin,
+            disk,
+            seed,
+            running: None,
+            life: 0,
+            skew: 0,
+            exchanges: 0,
+            is_torn_next: false,
+            hardship: Hardship::default(),
+        }
     }
 
     /// Opens the database and begins a session with every peer.
     pub fn start(&mut self, now: Millis, outbox: &mut Outbox) {
-        let opened = self.open().expect("a crashed database opens again");
+        let opened = match self.open() {
+            Ok(opened) => opened,
+            // A full disk may not even have room for opening; it is tried again.
+            Err(_) if self.hardship.is_disk_limited() => {
+                outbox.lines.push("finds no room to start".to_owned());
+                outbox.has_failed = true;
+                return;
+            }
+            Err(error) => panic!("a crashed database opens again: {error}"),
+        };
         outbox.lines.push(format!("starts at position {}, {} replayed", position(&opened.writer), opened.replayed));
         self.life += 1;
-        let (newest, index) = (position(&opened.writer), self.index);
-        let known = opened.writer.state().vector.clone();
-        let link = |peer: usize| {
-            let saved = opened.writer.checkpoint(&name_of(peer));
-            let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
-            (peer, Link { session: Session::new(name_of(index), saved), under_way: None, told: Vector::new() })
-        };
-        let links = self.setup.peers.iter().copied().map(link).collect();
-        self.running = Some(Running { database: opened.database, writer: opened.writer, links, inbox: Vec::new() });
+        let (links, inbox) = (BTreeMap::new(), Vec::new());
+        self.running = Some(Running { database: opened.database, writer: opened.writer, links, inbox });
         for peer in self.setup.peers.clone() {
-            let (vector, random) = (known.clone(), self.seed.next_u64());
-            self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);
+            self.open_link(now, peer, outbox);
         }
+        outbox.shows = self.shows();
         outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
         outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
+    }
+
+    /// Begins a session with a peer, where the last one has left off.
+    fn open_link(&mut self, now: Millis, peer: usize, outbox: &mut Outbox) {
+        let (local, random) = (name_of(self.index), self.seed.next_u64());
+        let Some(running) = &mut self.running else { return };
+        let saved = running.writer.checkpoint(&name_of(peer));
+        let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
+        let link = Link { session: Session::new(local, saved), under_way: None, told: Vector::new() };
+        running.links.insert(peer, link);
+        let (newest, vector) = (position(&running.writer), running.writer.state().vector.clone());
+        self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);
     }
 
     fn open(&mut self) -> Result<Opened, holdfast_storage::error::StorageError> {
@@ -245,6 +278,7 @@ impl Node {
         self.is_torn_next = false;
         let image = self.disk.crash_with(survival, &mut self.seed.fork());
         self.disk = Disk::from_image(&image);
+        self.apply_room();
         true
     }
 
@@ -310,20 +344,29 @@ impl Node {
                 outbox.later.push((self.setup.sweep, Stimulus::Sweep));
             }
             Stimulus::Settle => {
-                self.settle(now);
+                outbox.has_failed = !self.settle(now);
                 outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
             }
         }
     }
 
-    fn settle(&mut self, now: Millis) {
+    /// Makes the data durable if that is due. Answers whether the disk took it.
+    fn settle(&mut self, now: Millis) -> bool {
         let (wall, is_thorough) = (self.wall(now), self.seed.chance(30));
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = &mut self.running else { return true };
         if is_thorough {
-            running.writer.settle().expect("a healthy disk");
+            running.writer.settle().is_ok()
         } else if running.writer.is_durable_commit_due(wall) {
-            running.writer.make_data_durable().expect("a healthy disk");
+            running.writer.make_data_durable().is_ok()
+        } else {
+            true
         }
+    }
+
+    /// What it knows and shows.
+    fn shows(&self) -> Option<(Vector, Digest)> {
+        let view = self.running.as_ref()?.database.view().expect("a healthy database");
+        Some((view.state().expect("a healthy database").vector, view.digest().expect("a healthy database")))
     }
 
     /// The node's own clock.
@@ -344,7 +387,7 @@ impl Node {
     }
 
     fn submit(&mut self, request: Request, caller: Caller, outbox: &mut Outbox) {
-        let delay = Millis(self.seed.range(0..8));
+        let delay = self.delay(8);
         let Some(running) = &mut self.running else { return };
         if running.inbox.is_empty() {
             outbox.later.push((delay, Stimulus::Commit));
@@ -383,6 +426,7 @@ impl Node {
             }
             if newest > before {
                 outbox.has_grown = true;
+                outbox.shows = self.shows();
                 self.announce(now, newest, outbox);
             }
         }

@@ -10,6 +10,10 @@
 //! What must stay true: the same seed gives the same world, event for event (its trace has the same hash), so that a
 //! failure can be run again. Nothing here reads a clock or asks for randomness.
 
+mod scenario;
+mod stage;
+mod operators;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,13 +22,16 @@ use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Dot;
 
-use crate::checkers::{self, Ending, NodeEnding, Times};
-use crate::faults::{self, Fault, FaultOptions};
-use crate::network::{Network, Topology};
+use crate::checkers::sameness::Sameness;
+use crate::checkers::{self, Ending, Finding, Times};
+use crate::faults::{self, Fault};
+use crate::network::Network;
 use crate::node::wire::{Body, Message};
-use crate::node::{Node, Outbox, Sabotage, Setup, Stimulus};
+use crate::node::{Node, Outbox, Sabotage, Setup, Stimulus, garble};
 use crate::seed::Seed;
 use crate::workload::Workload;
+
+pub use self::scenario::Scenario;
 
 /// Events that a failure shows.
 const RECENT_MAX: usize = 60;
@@ -32,70 +39,6 @@ const RECENT_MAX: usize = 60;
 const REST_WITHIN: Millis = Millis(30 * 60 * 1_000);
 /// Beyond one sweep, in which every node asks every peer: time for the answers to come in.
 const QUIET_MARGIN: Millis = Millis(2_000);
-
-/// What kind of world it is.
-#[derive(Debug, Clone)]
-pub struct Scenario {
-    /// Number of nodes.
-    pub nodes: usize,
-    /// Who knows whom.
-    pub topology: Topology,
-    /// What goes wrong.
-    pub faults: FaultOptions,
-    /// How long clients write and faults strike.
-    pub active: Millis,
-    /// How many requests clients make.
-    pub writes: u64,
-    /// Whether writes leave each other time to travel, instead of coming at any moment.
-    pub is_spaced: bool,
-    /// Most operations in one message.
-    pub batch: usize,
-    /// How often nodes look at their peers unasked.
-    pub sweep: Millis,
-    /// Whether messages cross the network as JSON text.
-    pub as_text: bool,
-    /// What the last node does wrong on purpose.
-    pub sabotage: Sabotage,
-}
-
-impl Scenario {
-    /// As the seed wants it.
-    pub fn drawn_from(seed: &mut Seed) -> Self {
-        Self {
-            nodes: *seed.pick(&[2, 2, 3, 3, 3, 4, 5]),
-            topology: *seed.pick(&Topology::ALL),
-            faults: FaultOptions::drawn_from(seed),
-            active: Millis(seed.range(2_000..40_000)),
-            writes: seed.range(5..60),
-            is_spaced: seed.chance(10),
-            batch: usize::try_from(*seed.pick(&[1, 3, 10, 1_000])).unwrap_or(1),
-            sweep: Millis(seed.range(2_000..20_000)),
-            as_text: seed.chance(30),
-            sabotage: Sabotage::None,
-        }
-    }
-
-    /// Two nodes, no trouble, writes one after another.
-    pub fn calm_pair() -> Self {
-        Self {
-            nodes: 2,
-            topology: Topology::Mesh,
-            faults: FaultOptions::calm(),
-            active: Millis(30_000),
-            writes: 30,
-            is_spaced: true,
-            batch: 10,
-            sweep: Millis(5_000),
-            as_text: false,
-            sabotage: Sabotage::None,
-        }
-    }
-
-    /// The same with every node a peer of every other.
-    pub fn calm_mesh(nodes: usize) -> Self {
-        Self { nodes, ..Self::calm_pair() }
-    }
-}
 
 /// Why a world has failed, with what happened before.
 #[derive(Debug)]
@@ -148,7 +91,9 @@ enum Occurrence {
     Starts { node: usize },
 }
 
-struct World {
+/// Nodes, clients and a network under one clock.
+#[derive(Debug)]
+pub struct World {
     scenario: Scenario,
     now: Millis,
     /// Events by time; those of one moment in the order in which they were planned.
@@ -160,12 +105,13 @@ struct World {
     workload: Workload,
     acknowledged: Vec<holdfast_storage::record::operation::Logged>,
     transfers: BTreeMap<(Dot, usize), Times>,
-    findings: Vec<String>,
+    findings: Vec<Finding>,
+    sameness: Sameness,
     last_growth: Millis,
     trace: Trace,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Trace {
     hasher: DefaultHasher,
     recent: VecDeque<String>,
@@ -182,7 +128,8 @@ impl Trace {
 }
 
 impl World {
-    fn new(scenario: Scenario, mut seed: Seed) -> Self {
+    /// A world in which everything is about to begin.
+    pub fn new(scenario: Scenario, mut seed: Seed) -> Self {
         let peers = |node| scenario.topology.peers_of(node, scenario.nodes);
         let mut nodes = Vec::with_capacity(scenario.nodes);
         for index in 0..scenario.nodes {
@@ -208,6 +155,7 @@ impl World {
             acknowledged: Vec::new(),
             transfers: BTreeMap::new(),
             findings: Vec::new(),
+            sameness: Sameness::default(),
             last_growth: Millis(0),
             trace: Trace::default(),
             scenario,
@@ -218,8 +166,10 @@ impl World {
 
     fn plan(&mut self, seed: &mut Seed) {
         let Scenario { nodes, writes, active, is_spaced, .. } = self.scenario;
+        let late = faults::newcomers(&self.scenario.faults, nodes, active, seed);
         for node in 0..nodes {
-            self.at(Millis(0), Occurrence::Starts { node });
+            let at = late.iter().find(|(newcomer, _)| *newcomer == node).map_or(Millis(0), |(_, at)| *at);
+            self.at(at, Occurrence::Starts { node });
         }
         for number in 0..writes {
             let anywhen = seed.range(0..active.0);
@@ -258,15 +208,6 @@ impl World {
         self.now = self.now.max(end);
     }
 
-    /// Everything works again: the network, and every node that is down.
-    fn heal(&mut self) {
-        self.trace.add(format!("{} all is healed", self.now));
-        self.network.heal();
-        for node in 0..self.nodes.len() {
-            self.start(node);
-        }
-    }
-
     /// Runs until nothing happens any more except that nodes look at each other and find nothing.
     fn rest(&mut self) -> Result<(), Failure> {
         let patience = self.scenario.sweep + QUIET_MARGIN;
@@ -284,12 +225,9 @@ impl World {
         }
     }
 
-    fn end(mut self) -> Result<Ending, Failure> {
-        let mut nodes = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            let Some(database) = node.database() else { return Err(self.fail("a node stays down".to_owned())) };
-            nodes.push(NodeEnding::read(database, node.origin().clone()));
-        }
+    /// What it holds, at the end.
+    pub fn end(mut self) -> Result<Ending, Failure> {
+        let nodes = self.look()?;
         for node in &nodes {
             self.trace.add(format!("{} ends with {:?} and {}", node.origin, node.vector, node.digest));
         }
@@ -326,11 +264,7 @@ impl World {
                     self.tell(node, stimulus);
                 }
             }
-            Occurrence::Arrives(Message { from, to, exchange, body }) => {
-                self.under_way -= 1;
-                self.trace.add(format!("{} n{from} ─► n{to} #{exchange} {}", self.now, body.line()));
-                self.tell(to, Stimulus::Arrived { from, exchange, body });
-            }
+            Occurrence::Arrives(message) => self.deliver(message),
             Occurrence::Client { node } => {
                 let request = self.workload.draw();
                 self.tell(node, Stimulus::Client(request));
@@ -340,22 +274,24 @@ impl World {
         }
     }
 
-    fn suffer(&mut self, fault: Fault) {
-        self.trace.add(format!("{} {fault:?}", self.now));
-        match fault {
-            Fault::Crash { node, is_torn, away } => {
-                let has_crashed = self.nodes.get_mut(node).is_some_and(|node| node.crash(is_torn));
-                if has_crashed {
-                    self.at(self.now + away, Occurrence::Starts { node });
-                }
-            }
-            Fault::SetClock { node, skew } => {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.set_clock(skew);
-                }
-            }
-            Fault::Cut { .. } | Fault::Mend { .. } | Fault::Clog { .. } => self.network.suffer(fault),
+    fn deliver(&mut self, Message { from, to, exchange, body, garbled }: Message) {
+        self.under_way -= 1;
+        let way = format!("{} n{from} ─► n{to} #{exchange}", self.now);
+        let Some(number) = garbled else {
+            self.trace.add(format!("{way} {}", body.line()));
+            return self.tell(to, Stimulus::Arrived { from, exchange, body });
+        };
+        self.trace.add(format!("{way} garbled: {}", body.line()));
+        if let Some(broken) = garble::broken(&body, number)
+            && garble::is_taken(broken)
+        {
+            self.find("garbled", format!("n{to} took a broken message from n{from}: {}", body.line()));
         }
+    }
+
+    fn find(&mut self, checker: &'static str, what: String) {
+        self.trace.add(format!("{} {what}", self.now));
+        self.findings.push(Finding { checker, what: format!("{} {what}", self.now) });
     }
 
     fn start(&mut self, index: usize) {
@@ -378,9 +314,13 @@ impl World {
         for line in outbox.lines {
             self.trace.add(format!("{} n{index} {line}", self.now));
         }
-        for finding in outbox.findings {
-            self.trace.add(format!("{} n{index} {finding}", self.now));
-            self.findings.push(format!("{} n{index}: {finding}", self.now));
+        for Finding { checker, what } in outbox.findings {
+            self.find(checker, format!("n{index}: {what}"));
+        }
+        if let Some((knows, shows)) = outbox.shows
+            && let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), knows, shows)
+        {
+            self.find(checker, what);
         }
         if outbox.has_grown {
             self.last_growth = self.now;
@@ -400,8 +340,8 @@ impl World {
                 }
             }
             let body = if self.scenario.as_text { body.through_text() } else { body };
-            for arrival in self.network.arrivals(self.now, index, to) {
-                let message = Message { from: index, to, exchange, body: body.clone() };
+            for (arrival, garbled) in self.network.arrivals(self.now, index, to) {
+                let message = Message { from: index, to, exchange, body: body.clone(), garbled };
                 self.at(arrival, Occurrence::Arrives(message));
             }
         }

@@ -5,12 +5,15 @@ use holdfast_storage::database::Database;
 use holdfast_storage::record::operation::Entry;
 use serde_json::Value;
 
-use crate::checkers::Ending;
+use crate::checkers::{Ending, Finding};
 use crate::workload::{PAIRS, document, pairs};
 
+const NAME: &str = "groups";
+
 /// A look at one node right after a commit: what is seen there is what any reader could see.
-pub fn look(database: &Database) -> Vec<String> {
+pub fn look(database: &Database) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut find = |what| findings.push(Finding { checker: NAME, what });
     let view = database.view().expect("healthy data");
     let value = |id: &str| {
         let text = view.document(&pairs(), &document(id)).expect("healthy data")?.text?;
@@ -19,17 +22,14 @@ pub fn look(database: &Database) -> Vec<String> {
     };
     for (left, right) in PAIRS {
         if value(left) != value(right) {
-            findings.push(format!("{left} shows {:?} and {right} shows {:?}", value(left), value(right)));
+            find(format!("{left} shows {:?} and {right} shows {:?}", value(left), value(right)));
         }
     }
     let log = database.log().expect("a healthy log");
     let newest = log.newest().and_then(|newest| log.at(newest)).expect("a healthy log");
-    if let Some(group) = newest
-        .and_then(Entry::into_operation)
-        .and_then(|logged| logged.operation.group)
-        .filter(|group| !is_last(*group))
-    {
-        findings.push(format!("the log ends inside transaction {}: {} of {}", group.id, group.index, group.count));
+    let newest = newest.and_then(Entry::into_operation);
+    if let Some(group) = newest.and_then(|logged| logged.operation.group).filter(|group| !is_last(*group)) {
+        find(format!("the log ends inside transaction {}: {} of {}", group.id, group.index, group.count));
     }
     findings
 }
@@ -40,9 +40,7 @@ fn is_last(group: Group) -> bool {
 
 /// Looks for a transaction that does not lie in one piece, in any log, and reports what was seen on the way.
 pub fn check(end: &Ending) -> Result<(), String> {
-    if let Some(finding) = end.findings.first() {
-        return Err(finding.clone());
-    }
+    end.found_by(NAME)?;
     for node in &end.nodes {
         let mut expected: Option<Group> = None;
         for logged in &node.log {

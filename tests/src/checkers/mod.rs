@@ -10,17 +10,24 @@
 //! | `replay` | the data is what the log makes of it |
 //! | `transfers` | nothing is sent to the one who wrote it |
 //! | `groups` | nobody ever sees a part of a transaction |
+//! | `causality` | what an operation had seen of its document is before it in every log |
+//! | `digests` | digests and counts are those of the documents that are there |
+//! | `sameness` | whoever knows the same shows the same, at every moment |
+//! | `findings` | nothing else was seen that should never be seen |
 //!
 //! The checkers look at an [`Ending`]: plain data, read from the nodes' own databases. They do their own sums with
 //! operations and contexts and use nothing of the code that they check.
 
+pub mod causality;
 pub mod convergence;
 pub mod counters;
+pub mod digests;
 pub mod durability;
 pub mod exactly_once;
 pub mod groups;
 pub mod replay;
 pub mod resurrection;
+pub mod sameness;
 pub mod transfers;
 
 use std::collections::BTreeMap;
@@ -54,7 +61,7 @@ pub struct Ending {
     /// How often each operation was sent to each node.
     pub transfers: BTreeMap<(Dot, usize), Times>,
     /// What was seen on the way that should never be seen.
-    pub findings: Vec<String>,
+    pub findings: Vec<Finding>,
     /// The hash of everything that happened, for comparing two runs.
     pub trace: u64,
     /// The last events, oldest first.
@@ -63,6 +70,22 @@ pub struct Ending {
     pub virtual_time: Millis,
     /// What is on the disk of each node.
     pub images: Vec<DiskImage>,
+}
+
+/// Something that should never be seen, and was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The checker that looks for it.
+    pub checker: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl Finding {
+    /// A message between sound nodes that was refused.
+    pub fn refusal(what: String) -> Self {
+        Self { checker: "refusal", what }
+    }
 }
 
 /// How often an operation was sent to one node.
@@ -106,7 +129,8 @@ pub struct Shown {
 pub type Checker = (&'static str, fn(&Ending) -> Result<(), String>);
 
 /// All of them, the plainest first.
-pub const ALL: [Checker; 8] = [
+pub const ALL: [Checker; 12] = [
+    ("findings", findings),
     ("groups", groups::check),
     ("exactly_once", exactly_once::check),
     ("durability", durability::check),
@@ -115,7 +139,15 @@ pub const ALL: [Checker; 8] = [
     ("resurrection", resurrection::check),
     ("replay", replay::check),
     ("transfers", transfers::check),
+    ("causality", causality::check),
+    ("digests", digests::check),
+    ("sameness", sameness::check),
 ];
+
+/// Reports the first thing that was seen on the way, whoever looks for it.
+pub fn findings(end: &Ending) -> Result<(), String> {
+    end.findings.first().map_or(Ok(()), |finding| Err(format!("{}: {}", finding.checker, finding.what)))
+}
 
 impl NodeEnding {
     /// Reads everything from a node's database.
@@ -152,6 +184,19 @@ impl NodeEnding {
 }
 
 impl Ending {
+    /// Reports what was seen on the way by one checker.
+    pub fn found_by(&self, checker: &str) -> Result<(), String> {
+        let found = self.findings.iter().find(|finding| finding.checker == checker);
+        found.map_or(Ok(()), |finding| Err(finding.what.clone()))
+    }
+
+    /// An operation as its author wrote it, if that is known.
+    pub fn as_written(&self, dot: &Dot) -> Option<&Operation> {
+        let author = self.nodes.iter().find(|node| node.origin == dot.origin);
+        let logged = self.acknowledged.iter().chain(author.into_iter().flat_map(|author| &author.log));
+        logged.map(|logged| &logged.operation).find(|operation| operation.dot == *dot)
+    }
+
     /// Every operation that any node holds, or whose writer was answered, by document; each once.
     pub fn operations(&self) -> BTreeMap<Place, BTreeMap<Dot, &Operation>> {
         let logged = self.nodes.iter().flat_map(|node| &node.log).chain(&self.acknowledged);

@@ -11,6 +11,7 @@ use holdfast_storage::log::{ReadLimit, Stretch};
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Receipt, Request};
 
+use crate::checkers::Finding;
 use crate::node::wire::{self, Body};
 use crate::node::{Caller, Exchange, Link, Node, Outbox, Stimulus, name_of};
 
@@ -27,10 +28,20 @@ impl Node {
     }
 
     fn perform(&mut self, now: Millis, peer: usize, action: Action, outbox: &mut Outbox) {
+        let is_selected = match action {
+            Action::Push { .. } => self.hardship.goes_out(peer),
+            Action::Pull { .. } => self.hardship.comes_in(peer),
+            _ => true,
+        };
+        if !is_selected {
+            let exchange = self.begin(peer);
+            outbox.later.push((Millis(1), Stimulus::TimedOut { peer, exchange }));
+            return;
+        }
         match action {
             Action::Push { after, filter } => {
                 let exchange = self.begin(peer);
-                let delay = Millis(self.seed.range(0..4));
+                let delay = self.delay(4);
                 outbox.later.push((delay, Stimulus::ReadLog { peer, exchange, after, filter }));
                 outbox.later.push((REPLY_WAIT_MAX, Stimulus::TimedOut { peer, exchange }));
             }
@@ -127,6 +138,14 @@ impl Node {
 
     /// Takes a message in.
     pub(super) fn receive(&mut self, now: Millis, from: usize, exchange: u64, body: Body, outbox: &mut Outbox) {
+        let is_wanted = match &body {
+            Body::Push(_) => self.hardship.comes_in(from),
+            Body::Pull(_) => self.hardship.goes_out(from),
+            _ => true,
+        };
+        if !is_wanted {
+            return;
+        }
         match body {
             Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
             Body::Pushed(response) => self.receive_confirmation(now, from, exchange, &response, outbox),
@@ -137,7 +156,9 @@ impl Node {
                 Ok(Standing { vector, log_id, .. }) => {
                     self.handle(now, from, Event::Heard { vector, log_id: Some(log_id) }, outbox);
                 }
-                Err(refusal) => outbox.findings.push(format!("a standing of n{from} was refused: {refusal}")),
+                Err(refusal) => {
+                    outbox.findings.push(Finding::refusal(format!("a standing of n{from} was refused: {refusal}")));
+                }
             },
         }
     }
@@ -151,7 +172,7 @@ impl Node {
                 self.submit(Request::Receive(received), Caller::Push { from, exchange }, outbox);
             }
             (Err(refusal), _) | (_, Err(refusal)) => {
-                outbox.findings.push(format!("a push from n{from} was refused: {refusal}"));
+                outbox.findings.push(Finding::refusal(format!("a push from n{from} was refused: {refusal}")));
             }
         }
     }
@@ -195,7 +216,7 @@ impl Node {
     ) {
         let Some(under_way) = self.end(peer, exchange) else { return };
         let Ok(standing) = response.standing.parse() else {
-            outbox.findings.push(format!("a standing of n{peer} was refused"));
+            outbox.findings.push(Finding::refusal(format!("a standing of n{peer} was refused")));
             return;
         };
         let through = Position(response.last_processed_log_sequence).min(under_way.through);
@@ -229,7 +250,9 @@ impl Node {
                 let caller = Caller::Pull { peer, exchange, has_more, standing };
                 self.submit(Request::Receive(received), caller, outbox);
             }
-            Err(refusal) => outbox.findings.push(format!("an answer from n{peer} was refused: {refusal}")),
+            Err(refusal) => {
+                outbox.findings.push(Finding::refusal(format!("an answer from n{peer} was refused: {refusal}")));
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Sabotage {
     ForgetsWhatPeersKnow,
     /// It takes the operations of a transaction in one by one.
     CutsTransactions,
+    /// It sorts what arrives by its writers, and forgets what they had seen, so that nothing seems to be missing.
+    TakesOutOfOrder,
     /// It drops operations from others and says that it has them.
     Drops,
 }
@@ -55,6 +57,7 @@ impl Sabotage {
                 })]
             }
             Self::TakesTwice => vec![changed(batch, &double)],
+            Self::TakesOutOfOrder => vec![changed(batch, &shuffle)],
             Self::Drops => vec![changed(batch, &|received| received.operations.clear())],
             Self::CutsTransactions => cut(batch),
         }
@@ -93,6 +96,17 @@ fn double(received: &mut Received) {
         .map(|(position, operation)| (*position, copy(operation)))
         .collect();
     received.operations.extend(copies);
+}
+
+/// The last writer's operations first; the positions stay where they were, so that they rise.
+fn shuffle(received: &mut Received) {
+    let (positions, mut operations): (Vec<Position>, Vec<Operation>) = received.operations.drain(..).unzip();
+    operations.sort_by(|left, right| right.dot.origin.cmp(&left.dot.origin));
+    for operation in &mut operations {
+        operation.context = Vector::new();
+        operation.group = None;
+    }
+    received.operations = positions.into_iter().zip(operations).collect();
 }
 
 /// Every operation from others comes alone, and nobody knows any more that it belongs to others.

@@ -22,6 +22,8 @@ pub struct Message {
     pub exchange: u64,
     /// What it says.
     pub body: Body,
+    /// For a message that arrives broken, the number that decides how.
+    pub garbled: Option<u64>,
 }
 
 /// What a message says.

@@ -1,0 +1,79 @@
+//! What kind of world it is: how many nodes, who knows whom, what goes wrong, what clients do.
+
+use holdfast_core::time::Millis;
+
+use crate::faults::FaultOptions;
+use crate::network::Topology;
+use crate::node::Sabotage;
+use crate::seed::Seed;
+
+/// What kind of world it is.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Who knows whom.
+    pub topology: Topology,
+    /// What goes wrong.
+    pub faults: FaultOptions,
+    /// How long clients write and faults strike.
+    pub active: Millis,
+    /// How many requests clients make.
+    pub writes: u64,
+    /// Whether writes leave each other time to travel, instead of coming at any moment.
+    pub is_spaced: bool,
+    /// Most operations in one message.
+    pub batch: usize,
+    /// How often nodes look at their peers unasked.
+    pub sweep: Millis,
+    /// Whether messages cross the network as JSON text.
+    pub as_text: bool,
+    /// What the last node does wrong on purpose.
+    pub sabotage: Sabotage,
+}
+
+impl Scenario {
+    /// As the seed wants it.
+    pub fn drawn_from(seed: &mut Seed) -> Self {
+        let is_small = seed.chance(50);
+        let (active, writes) = if is_small { (1_000..8_000, 3..20) } else { (2_000..40_000, 5..60) };
+        Self {
+            nodes: *seed.pick(&[2, 2, 3, 3, 3, 4, 5]),
+            topology: *seed.pick(&Topology::ALL),
+            faults: FaultOptions::drawn_from(seed),
+            active: Millis(seed.range(active)),
+            writes: seed.range(writes),
+            is_spaced: seed.chance(10),
+            batch: usize::try_from(*seed.pick(&[1, 3, 10, 1_000])).unwrap_or(1),
+            sweep: Millis(seed.range(2_000..20_000)),
+            as_text: seed.chance(30),
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// Two nodes, no trouble, writes one after another.
+    pub fn calm_pair() -> Self {
+        Self {
+            nodes: 2,
+            topology: Topology::Mesh,
+            faults: FaultOptions::calm(),
+            active: Millis(30_000),
+            writes: 30,
+            is_spaced: true,
+            batch: 10,
+            sweep: Millis(5_000),
+            as_text: false,
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// The same with every node a peer of every other.
+    pub fn calm_mesh(nodes: usize) -> Self {
+        Self { nodes, ..Self::calm_pair() }
+    }
+
+    /// Nodes that do nothing but what they are told, by [`crate::world::World::write`].
+    pub fn stage(nodes: usize, topology: Topology) -> Self {
+        Self { nodes, topology, writes: 0, active: Millis(0), ..Self::calm_pair() }
+    }
+}
