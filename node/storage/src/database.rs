@@ -17,11 +17,12 @@ use crate::mend::{clear_unmade, write_again};
 use crate::origins::Origins;
 use crate::record::operation::Entry;
 use crate::record::progress::{
-    Checkpoint, CollectionState, DataState, decode_checkpoint, decode_collection, decode_meta, decode_origin,
-    decode_state, encode_meta,
+    Checkpoint, CollectionState, DataState, decode_checkpoint, decode_collection, decode_life, decode_meta,
+    decode_origin, decode_state, encode_meta,
 };
 use crate::tables::{
-    BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, META, ORIGINS, STATE, STATE_KEY, UNSETTLED,
+    BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY, META, ORIGINS, STATE, STATE_KEY,
+    UNSETTLED,
 };
 use crate::upgrade::upgrade;
 use crate::view::ReadView;
@@ -131,6 +132,7 @@ impl Database {
         let log = log.map_err(|_| StorageError::damaged("the log file", "opening it failed beyond repair"))??;
         let data = data?;
         let log_id = create_log_tables(&log, name, fresh_log_id)?;
+        let origin = origin_of_database(&log, origin)?;
         create_data_tables(&data)?;
         let origins = Origins::new(load_origins(&log)?);
         let checkpoints = load_checkpoints(&log)?;
@@ -261,6 +263,15 @@ fn create_log_tables(log: &redb::Database, name: &str, fresh_log_id: u64) -> Res
     transaction.open_table(META)?.insert(DESCRIPTION_KEY, encode_meta(fresh_log_id, name).as_slice())?;
     transaction.commit()?;
     Ok(fresh_log_id)
+}
+
+/// Under which incarnation a database goes on: its node's, unless it has one of its own beside that.
+fn origin_of_database(log: &redb::Database, of_node: Origin) -> Result<Origin, StorageError> {
+    let transaction = log.begin_read()?;
+    let table = transaction.open_table(META)?;
+    let Some(bytes) = table.get(LIFE_KEY)? else { return Ok(of_node) };
+    let (beside, own) = decode_life(bytes.value())?;
+    Ok(if beside == of_node.incarnation { Origin { incarnation: own, ..of_node } } else { of_node })
 }
 
 /// Creates the tables of a new data file.

@@ -38,5 +38,7 @@ pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 pub(crate) const STATE_KEY: &str = "state";
 /// Where [`META`] says what the file is.
 pub(crate) const DESCRIPTION_KEY: &str = "log";
+/// Where [`META`] has the incarnation of this database, if it differs from its node's.
+pub(crate) const LIFE_KEY: &str = "life";
 /// Where [`META`] has the floor of the log.
 pub(crate) const FLOOR_KEY: &str = "floor";

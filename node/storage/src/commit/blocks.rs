@@ -7,8 +7,8 @@ use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::operation::encode_block;
-use crate::record::progress::{encode_checkpoint, encode_origin, encode_vector};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, ORIGINS};
+use crate::record::progress::{encode_checkpoint, encode_life, encode_origin, encode_vector};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS};
 
 /// Bytes after which a block is closed and another begun: large values cost the store contiguous pages.
 const BLOCK_BYTES_TARGET: usize = 128 * 1024;
@@ -36,6 +36,10 @@ impl Writer {
                 let record = encode_vector(&self.floor, &self.shared.origins);
                 transaction.open_table(META)?.insert(FLOOR_KEY, record.as_slice())?;
             }
+            if let Some(of_node) = self.unsaved_life_beside {
+                let record = encode_life(of_node, self.origin.incarnation);
+                transaction.open_table(META)?.insert(LIFE_KEY, record.as_slice())?;
+            }
             if !self.unsaved_checkpoints.is_empty() {
                 let mut table = transaction.open_table(CHECKPOINTS)?;
                 for peer in &self.unsaved_checkpoints {
@@ -48,6 +52,7 @@ impl Writer {
         transaction.commit()?;
         self.unsaved_checkpoints.clear();
         self.is_floor_unsaved = false;
+        self.unsaved_life_beside = None;
         self.undurable.log_needs_scan = !is_quick_to_open;
         Ok(())
     }

@@ -86,6 +86,8 @@ pub struct Writer {
     /// The log holds every operation above this.
     floor: Vector,
     is_floor_unsaved: bool,
+    /// The incarnation of the node, while this database goes on under its own, unsaved one.
+    unsaved_life_beside: Option<u64>,
     /// How far the documents that may have something to give up were looked at.
     unsettled_cursor: Position,
     /// The wall clock of the batch under way.
@@ -132,6 +134,7 @@ impl Writer {
             unsaved_checkpoints: Vec::new(),
             floor,
             is_floor_unsaved: false,
+            unsaved_life_beside: None,
             unsettled_cursor: Position::START,
             now: Millis(0),
             has_stopped: false,
@@ -163,6 +166,13 @@ impl Writer {
         &self.origin
     }
 
+    /// Goes on under another incarnation from the next write on: what was written under the present one may be known
+    /// elsewhere, and not here. `of_node` is the node's own; when that changes, it holds again.
+    pub fn renew(&mut self, incarnation: u64, of_node: u64) {
+        self.origin.incarnation = incarnation;
+        self.unsaved_life_beside = Some(of_node);
+    }
+
     /// Whether the data file should be synced now, because much or old is unsynced.
     pub fn is_durable_commit_due(&self, now: Millis) -> bool {
         let undurable = &self.undurable;
@@ -173,7 +183,10 @@ impl Writer {
 
     /// Whether [`Self::settle`] has something to do.
     pub fn is_unsettled(&self) -> bool {
-        self.undurable.operations > 0 || self.undurable.log_needs_scan || !self.unsaved_checkpoints.is_empty()
+        self.undurable.operations > 0
+            || self.undurable.log_needs_scan
+            || self.unsaved_life_beside.is_some()
+            || !self.unsaved_checkpoints.is_empty()
     }
 
     /// Syncs the data file, with what a quick opening needs. The log keeps what is not yet synced, so this is
@@ -194,7 +207,7 @@ impl Writer {
         if self.undurable.operations > 0 {
             self.make_data_durable()?;
         }
-        if self.undurable.log_needs_scan || !self.unsaved_checkpoints.is_empty() {
+        if self.is_unsettled() {
             let result = self.commit_log(&[], Position::START, true);
             self.has_stopped = self.has_stopped || result.is_err();
             result?;

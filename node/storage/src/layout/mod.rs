@@ -4,10 +4,13 @@
 //!   node.json                     this node's name and incarnation
 //!   peers.json                    the peers that were registered (the server's business)
 //!   holdfast.lock, holdfast.pid   held while a process uses the directory, and which
+//!   holdfast.life                 how old the directory is and how far its databases have got
 //!   {db}.db                       documents
 //!   {db}.db.metadata              operation log; a database exists when this file does
 //!   {db}.db.metadata.creating     a creation that was cut short: removed at the next start
 //!   {db}.db.metadata.dropped      a drop that was cut short: finished at the next start
+//!   {db}.db[.metadata].transfer   a database on its way from a peer
+//!   {db}.transferred              that one is whole: finished at the next start
 //!   {db}.dropped                  the name was dropped here; sync does not bring it back
 //!   {db}.verifying                room for a verification; removed at the next start
 //!   {db}.db.damaged-{millis}      a data file that was set aside when it was made again from the log
@@ -15,7 +18,9 @@
 //!
 //! The directory is the catalog: there is no list that could disagree with it.
 
+mod life;
 mod platform;
+mod transfer;
 mod upkeep;
 
 use std::fs::{self, File, TryLockError};
@@ -23,13 +28,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use holdfast_core::id::{DatabaseName, NodeName};
-use holdfast_core::vector::Origin;
+use holdfast_core::vector::{Origin, Position};
 use redb::backends::FileBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Database, Opened, Options};
 use crate::error::StorageError;
+use crate::layout::life::Life;
 use crate::layout::platform::sync_directory;
+use crate::layout::transfer::TRANSFERRED_SUFFIX;
 
 pub use crate::layout::upkeep::{DatabaseFile, FileSizes};
 
@@ -51,6 +58,8 @@ const IDENTITY_FORMAT: u32 = 1;
 pub struct DataDirectory {
     path: PathBuf,
     origin: Origin,
+    life: Life,
+    is_reborn: bool,
     // Held for as long as the directory is in use; the operating system lets go when the process ends.
     _lock: File,
 }
@@ -70,6 +79,9 @@ struct Identity {
     format: u32,
     node_id: String,
     incarnation: String,
+    /// When `holdfast.life` was born: a copy of the directory has another.
+    #[serde(default)]
+    birth: Option<String>,
 }
 
 impl DataDirectory {
@@ -80,8 +92,9 @@ impl DataDirectory {
     pub fn open(path: &Path, node: &NodeName, arrival: Arrival<'_>) -> Result<Self, StorageError> {
         fs::create_dir_all(path).map_err(|source| file_error("could not create", path, source))?;
         let lock = take_lock(path, arrival.holder)?;
-        let origin = identity(path, node, arrival.incarnation)?;
-        let directory = Self { path: path.to_owned(), origin, _lock: lock };
+        let (origin, is_reborn) = identity(path, node, arrival.incarnation)?;
+        let life = Life::read(path);
+        let directory = Self { path: path.to_owned(), origin, life, is_reborn, _lock: lock };
         directory.clear_leftovers()?;
         Ok(directory)
     }
@@ -122,6 +135,21 @@ impl DataDirectory {
     /// Who writes here.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Whether the directory was found to be a copy or a restored backup, and goes on under a new incarnation.
+    pub fn is_reborn(&self) -> bool {
+        self.is_reborn
+    }
+
+    /// Notes how far a database has got, so that an older copy of its files is noticed.
+    pub fn mark(&self, name: &DatabaseName, log_id: u64, position: Position) {
+        self.life.mark(name, log_id, position);
+    }
+
+    /// Whether the files of a database are older than what this directory has seen of it: they come from a backup.
+    pub fn is_older_than_marked(&self, name: &DatabaseName, log_id: u64, position: Position) -> bool {
+        self.life.was_further(name, log_id, position)
     }
 
     /// The databases that exist, by name.
@@ -166,6 +194,7 @@ impl DataDirectory {
             remove_if_there(&self.data_path(name))?;
             remove_if_there(&creating)?;
         }
+        self.life.forget(name);
         drop(self.open_files(name, &creating, fresh_log_id, options)?);
         let log = self.log_path(name);
         fs::rename(&creating, &log).map_err(|source| file_error("could not rename to", &log, source))?;
@@ -176,6 +205,7 @@ impl DataDirectory {
 
     /// Removes a closed database for good and leaves a note that sync does not bring it back.
     pub fn drop_database(&self, name: &DatabaseName) -> Result<(), StorageError> {
+        self.life.forget(name);
         self.write_file(&format!("{name}{DROPPED_SUFFIX}"), b"{\"Format\":1}\n")?;
         let (log, dropped) = (self.log_path(name), self.path.join(format!("{name}{DROPPED_LOG_SUFFIX}")));
         fs::rename(&log, &dropped).map_err(|source| file_error("could not rename", &log, source))?;
@@ -225,6 +255,8 @@ impl DataDirectory {
             } else if let Some(name) = database_of(&file, DROPPED_LOG_SUFFIX) {
                 remove_if_there(&self.data_path(&name))?;
                 remove_if_there(&self.path.join(&file))?;
+            } else if let Some(name) = database_of(&file, TRANSFERRED_SUFFIX) {
+                self.finish_transfer(&name)?;
             } else if database_of(&file, VERIFYING_SUFFIX).is_some() {
                 remove_if_there(&self.path.join(&file))?;
             }
@@ -277,23 +309,38 @@ fn take_lock(directory: &Path, holder: &str) -> Result<File, StorageError> {
     }
 }
 
-/// The origin that the directory belongs to; minted when it is new or the node was renamed.
-fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<Origin, StorageError> {
+/// The origin that the directory belongs to; minted when it is new, the node was renamed, or the directory is a copy.
+/// Answers also whether it is a copy.
+fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<(Origin, bool), StorageError> {
     let path = directory.join(IDENTITY_FILE);
+    let had_life = life::is_there(directory);
+    let birth = life::birth(directory);
+    let mut is_copy = false;
+    let mut incarnation = fresh;
     if let Some(identity) = read_identity(&path)? {
-        if identity.node_id == node.as_str() {
-            let incarnation = u64::from_str_radix(&identity.incarnation, 16)
+        // A directory from before births were recorded gets one now.
+        is_copy = identity.birth.is_some() && (!had_life || (birth.is_some() && identity.birth != birth));
+        if identity.node_id != node.as_str() {
+            tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
+        } else if is_copy {
+            tracing::warn!(
+                node = %node, was = identity.incarnation, now = format!("{fresh:016x}"),
+                "the data directory was copied or restored from a backup: a new incarnation begins"
+            );
+        } else {
+            incarnation = u64::from_str_radix(&identity.incarnation, 16)
                 .map_err(|_| StorageError::damaged(path.display().to_string(), "its incarnation is not hexadecimal"))?;
-            return Ok(Origin { node: node.clone(), incarnation });
+            if identity.birth == birth {
+                return Ok((Origin { node: node.clone(), incarnation }, false));
+            }
         }
-        tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
     }
-    let identity =
-        Identity { format: IDENTITY_FORMAT, node_id: node.to_string(), incarnation: format!("{fresh:016x}") };
+    let (node_id, incarnation_text) = (node.to_string(), format!("{incarnation:016x}"));
+    let identity = Identity { format: IDENTITY_FORMAT, node_id, incarnation: incarnation_text, birth };
     let text = serde_json::to_vec_pretty(&identity)
         .map_err(|error| StorageError::damaged(path.display().to_string(), error.to_string()))?;
     write_atomically(&path, &text)?;
-    Ok(Origin { node: node.clone(), incarnation: fresh })
+    Ok((Origin { node: node.clone(), incarnation }, is_copy))
 }
 
 /// What `node.json` says; `None` when it is not there.

@@ -196,6 +196,19 @@ pub(crate) fn decode_meta(bytes: &[u8]) -> Result<(u64, String), StorageError> {
     read("the log's description", bytes, |_, reader| Ok((reader.u64()?, reader.text()?.to_owned())))
 }
 
+/// Writes that this database goes on under an incarnation of its own, while its node has another.
+pub(crate) fn encode_life(of_node: u64, own: u64) -> Vec<u8> {
+    let mut bytes = record::begin(16);
+    bytes.extend_from_slice(&of_node.to_le_bytes());
+    bytes.extend_from_slice(&own.to_le_bytes());
+    record::seal(bytes)
+}
+
+/// Reads it: the node's incarnation then, and the database's own.
+pub(crate) fn decode_life(bytes: &[u8]) -> Result<(u64, u64), StorageError> {
+    read("the database's incarnation", bytes, |_, reader| Ok((reader.u64()?, reader.u64()?)))
+}
+
 fn read<T>(
     place: &str,
     bytes: &[u8],

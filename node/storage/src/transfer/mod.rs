@@ -101,18 +101,24 @@ impl Transfer {
 
     /// All pages are in: what the peer knew is known here. Then carries over what `old` holds beyond it.
     ///
-    /// `branches` are the first operations of ours that differ from the peer's of the same origin.
+    /// From then on it writes as `origin`, beside the node's own incarnation. `branches` are the first operations of
+    /// ours that differ from the peer's of the same origin.
     pub fn finish(
         mut self,
         moment: &mut Moment<'_>,
         adoption: Adoption,
         old: &Database,
+        origin: &Origin,
         kind: admission::Transfer,
         branches: Vec<Dot>,
     ) -> Result<(Opened, Carried), CommitError> {
         let not_written = CommitError::NotWritten;
         let theirs = adoption.vector.clone();
         let writer = &mut self.opened.writer;
+        let of_node = writer.origin().incarnation;
+        if origin.incarnation != of_node {
+            writer.renew(origin.incarnation, of_node);
+        }
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
         let old_view = old.view().map_err(not_written)?;
         let old_state = old_view.state().map_err(not_written)?;

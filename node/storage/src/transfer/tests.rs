@@ -115,9 +115,10 @@ impl Node {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
-        let source = (&other.opened.writer.origin().node.clone(), other.opened.database.log_id());
+        let other_name = other.opened.writer.origin().node.clone();
+        let source = (&other_name, other.opened.database.log_id());
         let next = origin(me.node.as_str(), incarnation);
-        let transfer = Transfer::open("shop", files, next, 1_000 + incarnation, Options::default(), source);
+        let transfer = Transfer::open("shop", files, me, 1_000 + incarnation, Options::default(), source);
         let mut transfer = transfer.unwrap().unwrap();
         let mut random = {
             let mut state = u128::from(self.clock) << 64;
@@ -137,7 +138,8 @@ impl Node {
             }
         }
         let adoption = adoption_of(&view).unwrap();
-        let (opened, carried) = transfer.finish(&mut moment, adoption, &self.opened.database, kind, branches).unwrap();
+        let (opened, carried) =
+            transfer.finish(&mut moment, adoption, &self.opened.database, &next, kind, branches).unwrap();
         (Node { opened, clock: self.clock }, carried)
     }
 
