@@ -34,6 +34,11 @@ pub const EXCHANGE_BYTES_TARGET: usize = 4 * 1024 * 1024;
 /// Largest push or pull body that is read from a peer.
 pub const EXCHANGE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
+/// Most collections that are named with a page of states.
+pub const COLLECTIONS_IN_STATES_MAX: usize = 100_000;
+/// Most sequences of an origin that are asked for at once when two branches of it are compared.
+pub const BRANCH_SEQUENCES_MAX: usize = 512;
+
 /// Most origins in one vector. A cluster is far smaller; the bound keeps a hostile peer's vector small.
 pub const VECTOR_ORIGINS_MAX: usize = 4_096;
 /// Most databases on one node.

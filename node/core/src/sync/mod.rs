@@ -22,3 +22,4 @@ pub mod admission;
 pub mod message;
 pub mod forwarding;
 pub mod session;
+pub mod states;

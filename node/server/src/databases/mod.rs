@@ -4,6 +4,7 @@
 //! and the others are served.
 
 mod open_database;
+mod transfer;
 mod writer;
 
 use std::cell::Cell;
@@ -24,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use self::open_database::{OpenDatabase, SubmitError};
+pub use self::transfer::{Ending, Incoming};
 pub use self::writer::WriterCounts;
 
 use self::open_database::Handle;
@@ -73,6 +75,12 @@ pub enum Unavailable {
     /// Creating, opening or dropping it failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Taking a peer's states failed.
+    #[error("the states of a peer could not be taken in: {reason}")]
+    Transfer {
+        /// Why.
+        reason: String,
+    },
     /// The node holds as many databases as it may.
     #[error("this node holds {DATABASES_MAX} databases, the most it may; drop one first")]
     TooMany,

@@ -36,6 +36,7 @@ pub mod health;
 pub mod metrics;
 pub mod cluster;
 pub mod replication;
+pub mod states;
 pub mod hints;
 pub mod openapi;
 pub mod studio;
@@ -75,6 +76,7 @@ pub fn routes(app: App) -> Router {
     router
         .merge(cluster::routes())
         .merge(replication::routes())
+        .merge(states::routes())
         .merge(hints::routes())
         .merge(openapi::routes(&description))
         .merge(studio::routes())

@@ -16,7 +16,7 @@ use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::app::App;
-use crate::http::{bulk, cluster, replication};
+use crate::http::{bulk, cluster, replication, states};
 
 /// The reader's page; it loads `/openapi.json` and nothing else.
 const PAGE: &str = include_str!("docs.html");
@@ -39,7 +39,9 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         replication::push,
         replication::pull,
         replication::databases,
-        replication::replication_status
+        replication::replication_status,
+        states::states,
+        states::branch
     ),
     modifiers(&Keys),
     security(("ApiKey" = []), ("Bearer" = [])),

@@ -38,6 +38,10 @@ pub fn unavailable(reason: Unavailable) -> ApiError {
         ),
         Unavailable::Storage(error) => storage_failed(&error),
         Unavailable::TooMany => ApiError::conflict("too-many-databases", sentence(&Unavailable::TooMany.to_string())),
+        Unavailable::Transfer { reason } => {
+            tracing::error!(reason, "a state transfer failed");
+            reopening()
+        }
         Unavailable::Stopping => stopping(),
     }
 }

@@ -157,7 +157,7 @@ pub(crate) async fn replication_status(
     Json(status::of(&sync))
 }
 
-fn check_protocol(protocol: u32) -> Result<(), ApiError> {
+pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {
     if protocol == PROTOCOL {
         return Ok(());
     }

@@ -16,6 +16,7 @@ pub mod mailbox;
 pub mod driver;
 pub mod hints;
 pub mod link;
+pub mod states;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};

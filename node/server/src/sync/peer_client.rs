@@ -7,6 +7,7 @@ use holdfast_core::error::Refusal;
 use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::message::{PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord};
+use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,33 @@ impl PeerClient {
         request: &PullRequest,
     ) -> Result<PullResponse, PeerError> {
         let url = format!("{base_url}/api/replication/pull");
+        self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+    }
+
+    /// Asks for a page of states; the answer is not looked into.
+    pub async fn states(
+        &self,
+        base_url: &str,
+        database: &DatabaseName,
+        request: &StatesRequest,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, PeerError> {
+        let url = format!("{base_url}/api/replication/states");
+        let request = self.http.post(url).header("Database", database.as_str()).json(request);
+        let response = request.send().await.map_err(|error| PeerError::Unreachable(cause(&error)))?;
+        let status = response.status();
+        let body = bounded(response, if status.is_success() { bytes_max } else { ERROR_BYTES_MAX }).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(status.as_u16(), &body)) }
+    }
+
+    /// Asks which operations of an origin the peer holds.
+    pub async fn branch(
+        &self,
+        base_url: &str,
+        database: &DatabaseName,
+        request: &BranchRequest,
+    ) -> Result<BranchResponse, PeerError> {
+        let url = format!("{base_url}/api/replication/branch");
         self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
     }
 

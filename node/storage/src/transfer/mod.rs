@@ -67,7 +67,10 @@ impl Transfer {
         let opened = Database::open(name, log, data, origin, fresh_log_id, options)?;
         let transfer = Self { opened, source: source.clone(), source_log_id };
         let is_ours = match transfer.opened.writer.checkpoint(source) {
-            Some(checkpoint) => checkpoint.peer_log_id == source_log_id,
+            // One that was cut while what is ours alone was carried over is not gone on with.
+            Some(checkpoint) => {
+                checkpoint.peer_log_id == source_log_id && transfer.opened.writer.state().vector.is_empty()
+            }
             None => transfer.opened.writer.state().position == Position::START,
         };
         Ok(is_ours.then_some(transfer))

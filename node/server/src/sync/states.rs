@@ -1,0 +1,255 @@
+//! Taking a peer's states, and giving ours: for nodes that cannot catch up by operations.
+//!
+//! ```text
+//!   refused, or a stranger among the operations ─► look at the peer's states: is a transfer needed, and which?
+//!     ─► pages into files beside the database ─► carry over what is ours alone ─► the new files serve
+//! ```
+//!
+//! Must stay true: the decision is made on our own newest knowledge; a transfer that is cut goes on where it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use holdfast_core::id::{DatabaseName, OperationId};
+use holdfast_core::limits::{BRANCH_SEQUENCES_MAX, EXCHANGE_BYTES_MAX, EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::sync::admission::{self, Side};
+use holdfast_core::sync::message::{PROTOCOL, Standing};
+use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence};
+use holdfast_storage::error::StorageError;
+use holdfast_storage::log::ReadLimit;
+use holdfast_storage::record::note::Adoption;
+use holdfast_storage::record::operation::Entry;
+use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page};
+use holdfast_storage::transfer::{Carried, adoption_of};
+
+use crate::databases::{Ending, OpenDatabase};
+use crate::sync::Sync;
+use crate::sync::peer_client::PeerError;
+use crate::sync::registry::Peer;
+
+/// What a page of states is sent as.
+pub const STATES_CONTENT_TYPE: &str = "application/x-holdfast-states";
+/// The problem of a pull whose asker knows less than our log still holds.
+pub const STATES_NEEDED: &str = "states-needed";
+/// The problem of a push that does not fit what is here.
+pub const REBASE_NEEDED: &str = "rebase-needed";
+/// The problem of a node whose name another node goes on under.
+pub const NAME_TAKEN: &str = "node-name-taken";
+
+/// Bytes of the length before a head.
+const LENGTH_BYTES: usize = 4;
+/// Largest head that is read.
+const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What became of looking at a peer's states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Unneeded,
+    /// The database was made anew.
+    Done(admission::Transfer, Carried),
+}
+
+/// A page of our states with its head, as it is sent.
+pub fn page_for_peer(database: &OpenDatabase, standing: Standing, after: Position) -> Result<Vec<u8>, StorageError> {
+    let view = database.view()?;
+    let floor = database.log()?.floor()?;
+    let limit = ReadLimit { operations: EXCHANGE_OPERATIONS_MAX, bytes: EXCHANGE_BYTES_TARGET };
+    let page = view.states_after(after, limit)?;
+    let Adoption { vector, chains, members, graves, collections } = adoption_of(&view)?;
+    // Of the same moment as the page: that is what whoever has read to its end knows.
+    let standing = Standing { vector, newest: view.state()?.position, ..standing };
+    let head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
+    let head = serde_json::to_vec(&head).map_err(|error| StorageError::damaged("a head of states", error.to_string()))?;
+    let mut body = Vec::with_capacity(head.len() + EXCHANGE_BYTES_TARGET / 4);
+    body.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes());
+    body.extend_from_slice(&head);
+    body.extend_from_slice(&encode_page(&page));
+    Ok(body)
+}
+
+/// Reads what [`page_for_peer`] wrote, believing nothing.
+pub fn read_page(body: &[u8]) -> Result<(States, StatePage), PeerError> {
+    let nonsense = |reason: String| PeerError::Nonsense(reason);
+    let (length, rest) = body.split_at_checked(LENGTH_BYTES).ok_or_else(|| nonsense("a page without a head".into()))?;
+    let length = <[u8; LENGTH_BYTES]>::try_from(length).map_err(|_| nonsense("a page without a head".into()))?;
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > HEAD_BYTES_MAX {
+        return Err(nonsense(format!("a head of {length} bytes")));
+    }
+    let (head, page) = rest.split_at_checked(length).ok_or_else(|| nonsense("a head that is cut off".into()))?;
+    let head: StatesHead = serde_json::from_slice(head).map_err(|error| nonsense(error.to_string()))?;
+    let states = head.parse().map_err(|refusal| nonsense(refusal.to_string()))?;
+    let page = decode_page(page).map_err(|refusal| nonsense(refusal.to_string()))?;
+    Ok((states, page))
+}
+
+/// The operations of an origin that the log holds: those asked for, or all.
+pub fn ids_of_origin(
+    database: &OpenDatabase,
+    origin: &Origin,
+    asked: Option<&[Sequence]>,
+) -> Result<BTreeMap<Sequence, OperationId>, StorageError> {
+    let mut found = BTreeMap::new();
+    database.log()?.scan(Position::START, |entry| {
+        if let Entry::Operation(logged) = entry
+            && logged.operation.dot.origin == *origin
+            && asked.is_none_or(|asked| asked.contains(&logged.operation.dot.sequence))
+        {
+            found.insert(logged.operation.dot.sequence, logged.operation.id);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Looks at a peer's states and takes them if that is needed. `stranger` is an operation that did not fit.
+pub async fn look(
+    sync: &Arc<Sync>,
+    peer: &Peer,
+    database: &Arc<OpenDatabase>,
+    stranger: Option<&Dot>,
+) -> Result<Outcome, String> {
+    let name = database.name().clone();
+    let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
+    let forks = match stranger {
+        Some(dot) => forks(sync, peer, database, &first, &dot.origin).await?,
+        None => Vec::new(),
+    };
+    let kind = {
+        let log = database.log().map_err(|error| error.to_string())?;
+        let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
+        let floor = log.floor().map_err(|error| error.to_string())?;
+        let ours =
+            Side { origin: database.origin(), vector: &state.vector, graves: &state.graves, floor: &floor };
+        let theirs = Side {
+            origin: &first.standing.origin,
+            vector: &first.standing.vector,
+            graves: &first.graves,
+            floor: &first.floor,
+        };
+        let kind = admission::transfer(&ours, &first.members, &theirs, !forks.is_empty());
+        if kind == admission::Transfer::Rebase
+            && forks.is_empty()
+            && admission::admit(&ours, &state.members, &theirs) == admission::Admission::MustRebase
+            && ours.origin < theirs.origin
+        {
+            return Err(format!(
+                "both nodes have forgotten deletes that the other has not seen: {} takes our states first",
+                peer.node
+            ));
+        }
+        kind
+    };
+    if kind == admission::Transfer::Unneeded {
+        return Ok(Outcome::Unneeded);
+    }
+    tracing::warn!(peer = %peer.node, database = %name, ?kind, "taking the peer's states");
+    let log_id = first.standing.log_id;
+    let begun = sync.databases().begin_transfer(&name, &peer.node, log_id).await;
+    let mut incoming = begun.map_err(|error| error.to_string())?;
+    let (mut head, mut page) = (first, page);
+    loop {
+        let has_more = page.has_more;
+        if page.after == incoming.cursor() {
+            incoming = incoming.take(page).await.map_err(|error| error.to_string())?;
+            if !has_more {
+                break;
+            }
+        }
+        (head, page) = ask(sync, peer, &name, Some(log_id), incoming.cursor()).await?;
+        if head.standing.log_id != log_id {
+            return Err("its log was replaced while its states were taken; starting over".to_owned());
+        }
+    }
+    let adoption = Adoption {
+        vector: head.standing.vector,
+        chains: head.chains,
+        members: head.members,
+        graves: head.graves,
+        collections: head.collections,
+    };
+    let ending = Ending { adoption, kind, branches: forks };
+    let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
+    tracing::warn!(
+        peer = %peer.node, database = %name, ?kind, kept = carried.kept, reissued = carried.reissued,
+        "the peer's states are here, and what was ours alone with them"
+    );
+    Ok(Outcome::Done(kind, carried))
+}
+
+async fn ask(
+    sync: &Sync,
+    peer: &Peer,
+    database: &DatabaseName,
+    log_id: Option<u64>,
+    after: Position,
+) -> Result<(States, StatePage), String> {
+    let request = StatesRequest {
+        protocol: PROTOCOL,
+        requesting_node_id: sync.origin().node.to_string(),
+        requesting_incarnation: format!("{:016x}", sync.origin().incarnation),
+        after_log_sequence: after.0,
+        log_id: log_id.map(|log_id| format!("{log_id:016x}")),
+    };
+    let body = sync.client.states(&peer.base_url, database, &request, EXCHANGE_BYTES_MAX).await;
+    let (states, page) = body.and_then(|body| read_page(&body)).map_err(|error| error.to_string())?;
+    if states.standing.origin.node != peer.node {
+        return Err(format!("answers as '{}': correct its BaseUrl", states.standing.origin.node));
+    }
+    Ok((states, page))
+}
+
+/// Where our branch of an origin leaves the peer's, if it does and it is ours that gives way: always when the origin is
+/// our own, else when our first differing operation has the greater id.
+async fn forks(
+    sync: &Sync,
+    peer: &Peer,
+    database: &Arc<OpenDatabase>,
+    theirs: &States,
+    origin: &Origin,
+) -> Result<Vec<Dot>, String> {
+    let (held, of) = (Arc::clone(database), origin.clone());
+    let ours = tokio::task::spawn_blocking(move || ids_of_origin(&held, &of, None));
+    let ours = ours.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let reach = theirs.standing.vector.get(origin);
+    let shared: Vec<(Sequence, OperationId)> =
+        ours.into_iter().filter(|(sequence, _)| *sequence <= reach).collect();
+    // Invariant of the search: all before `low` agree; at `high`, if there is one, they differ.
+    let (mut low, mut high) = (0, shared.len());
+    let mut different = None;
+    while low < high {
+        let step = (high - low).div_ceil(BRANCH_SEQUENCES_MAX).max(1);
+        let asked: Vec<usize> = (low..high).step_by(step).chain([high - 1]).take(BRANCH_SEQUENCES_MAX).collect();
+        let sequences = asked.iter().filter_map(|at| Some(shared.get(*at)?.0.0)).collect();
+        let request = BranchRequest { origin: origin.to_string(), sequences };
+        let answer = sync.client.branch(&peer.base_url, database.name(), &request).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let mut next_low = high;
+        for at in asked {
+            let Some((sequence, id)) = shared.get(at) else { continue };
+            // What its log no longer holds was settled long ago.
+            let Some(theirs) = answer.operations.get(&sequence.0) else { continue };
+            let theirs: OperationId = theirs.parse().map_err(|_| "answers with an id that is none".to_owned())?;
+            if theirs == *id {
+                low = at + 1;
+            } else {
+                different = Some((Dot { origin: origin.clone(), sequence: *sequence }, *id, theirs));
+                next_low = at;
+                break;
+            }
+        }
+        if next_low >= high {
+            break;
+        }
+        high = next_low;
+    }
+    match different {
+        Some((fork, ours, theirs)) if *origin == *database.origin() || ours > theirs => Ok(vec![fork]),
+        Some((fork, ..)) => {
+            Err(format!("holds another branch of {origin} from {fork} on; it takes our states when it next calls us"))
+        }
+        None => Ok(Vec::new()),
+    }
+}
