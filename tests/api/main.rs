@@ -9,6 +9,7 @@ mod node;
 mod bad_input;
 mod bulk;
 mod changes;
+mod conflicts;
 mod consistency;
 mod documents;
 mod keys;

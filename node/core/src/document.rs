@@ -50,6 +50,8 @@ pub struct Version {
     pub stamp: Stamp,
     /// The document it wrote; `None` when it deleted it.
     pub body: Option<JsonText>,
+    /// Whether it settled a conflict, by a policy or a person. Where all sides of a conflict did, no policy answers.
+    pub is_resolution: bool,
 }
 
 /// One increment beside the versions.
@@ -150,6 +152,14 @@ impl DocumentState {
                 self.apply_whole(operation, Some(body.clone()))
             }
             OperationKind::Delete => {
+                self.take_increments_away(operation);
+                self.apply_whole(operation, None)
+            }
+            OperationKind::Resolve { body: Some(body), patch } => {
+                self.write_over_increments(operation, &patch.to_object());
+                self.apply_whole(operation, Some(body.clone()))
+            }
+            OperationKind::Resolve { body: None, .. } => {
                 self.take_increments_away(operation);
                 self.apply_whole(operation, None)
             }
@@ -284,6 +294,17 @@ impl DocumentState {
         true
     }
 
+    /// What is counted beside the versions.
+    pub fn counted(&self) -> Increment {
+        let each = self.distinct_increments().map(|applied| &applied.increment);
+        Increment::sum(self.tally.iter().map(|tally| &tally.sum).chain(each))
+    }
+
+    /// Whether increments stand beside the versions.
+    pub fn has_increments(&self) -> bool {
+        !self.increments.is_empty() || self.tally.is_some()
+    }
+
     /// The version that clients see; `None` when nothing was ever written.
     pub fn version(&self) -> Option<DocumentVersion> {
         let shown = self.versions.first()?.id;
@@ -302,7 +323,13 @@ impl DocumentState {
 
     fn apply_whole(&mut self, operation: &Operation, body: Option<JsonText>) -> Effect {
         self.versions.retain(|version| !operation.context.covers(&version.dot));
-        let version = Version { dot: operation.dot.clone(), id: operation.id, stamp: operation.stamp, body };
+        let version = Version {
+            dot: operation.dot.clone(),
+            id: operation.id,
+            stamp: operation.stamp,
+            body,
+            is_resolution: matches!(operation.kind, OperationKind::Resolve { .. }),
+        };
         let place = self.versions.partition_point(|other| other.rank() > version.rank());
         self.versions.insert(place, version);
         self.vector.merge(&operation.context);

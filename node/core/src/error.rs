@@ -51,6 +51,14 @@ pub enum Refusal {
         /// What is there; `<null>` where nothing is.
         current: String,
     },
+    /// The conflict to settle is not as the caller saw it: settled by somebody, or with other sides.
+    #[error("the conflict of {collection}/{id} has changed")]
+    ConflictChanged {
+        /// Collection of the document.
+        collection: String,
+        /// Its id.
+        id: String,
+    },
     /// The document to change does not exist.
     #[error("document {collection}/{id} does not exist")]
     NotFound {
@@ -75,6 +83,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too-large",
             Self::VersionMismatch { .. } => "version-mismatch",
             Self::PreconditionFailed { .. } => "precondition-failed",
+            Self::ConflictChanged { .. } => "conflict-changed",
             Self::NotFound { .. } => "not-found",
         }
     }

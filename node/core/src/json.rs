@@ -18,6 +18,11 @@ pub const ID_FIELD: &str = "Id";
 pub struct JsonText(String);
 
 impl JsonText {
+    /// The object without fields.
+    pub fn empty() -> Self {
+        Self("{}".to_owned())
+    }
+
     /// Writes an object as text. The caller has checked it, or built it from checked parts.
     pub fn from_object(object: &Map<String, Value>) -> Self {
         Self(serde_json::to_string(object).unwrap_or_else(|_| String::from("{}")))

@@ -19,5 +19,6 @@ pub mod chain;
 pub mod operation;
 pub mod members;
 pub mod document;
+pub mod conflict;
 pub mod digest;
 pub mod sync;

@@ -46,6 +46,21 @@ pub const DATABASES_MAX: usize = 1_000;
 /// Most peers of one node.
 pub const PEERS_MAX: usize = 1_000;
 
+/// Operations on a document that are looked through for what the sides of a conflict have in common.
+pub const ANCESTOR_OPERATIONS_MAX: usize = 1_000;
+/// Time that a node has for settling a conflict before the next one may.
+pub const CONFLICT_TURN_MILLIS: u64 = 400;
+/// Turns among which the nodes are spread that wrote none of a conflict's sides.
+pub const CONFLICT_TURNS_OF_OTHERS: u64 = 4;
+/// Settled conflicts that a database keeps on record, ...
+pub const CONFLICTS_CLOSED_MAX: u64 = 10_000;
+/// ... how many bytes of them, ...
+pub const CONFLICTS_CLOSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// ... and for how long: 90 days, in milliseconds.
+pub const CONFLICTS_CLOSED_MILLIS_MAX: u64 = 90 * 24 * 60 * 60 * 1_000;
+/// Most conflicts that one request settles by a rule.
+pub const CONFLICTS_RESOLVED_MAX: usize = 10_000;
+
 /// Most documents in one page of a list.
 pub const PAGE_DOCUMENTS_MAX: usize = 10_000;
 /// Documents in a page when nothing is asked.

@@ -65,6 +65,13 @@ pub enum OperationKind {
     },
     /// The document was deleted.
     Delete,
+    /// A conflict was settled: what stands here is shown from now on, whatever the sides' stamps say.
+    Resolve {
+        /// The document, without the increments that stand beside it; `None` when it is deleted.
+        body: Option<JsonText>,
+        /// The fields that differ from what was shown before, as a merge patch: increments of others stay.
+        patch: JsonText,
+    },
     /// Numbers in the document were raised or lowered.
     Increment(Increment),
     /// A collection was made known before its first document.
@@ -104,6 +111,7 @@ impl OperationKind {
             Self::Put { .. } => "put",
             Self::Patch { .. } => "patch",
             Self::Delete => "delete",
+            Self::Resolve { .. } => "resolve",
             Self::Increment(_) => "increment",
             Self::RegisterCollection => "collection-register",
             Self::JoinMember { .. } => "member-join",
@@ -117,6 +125,7 @@ impl OperationKind {
         match self {
             Self::Put { body, .. } => body.as_str().len(),
             Self::Patch { body, patch } => body.as_str().len() + patch.as_str().len(),
+            Self::Resolve { body, patch } => body.as_ref().map_or(0, |body| body.as_str().len()) + patch.as_str().len(),
             Self::Unknown { payload, .. } => payload.len(),
             Self::Delete
             | Self::Increment(_)
@@ -129,7 +138,9 @@ impl OperationKind {
     /// Whether it is about a document, or about something else; `None` for a kind not known here, which may be either.
     pub fn is_of_document(&self) -> Option<bool> {
         match self {
-            Self::Put { .. } | Self::Patch { .. } | Self::Delete | Self::Increment(_) => Some(true),
+            Self::Put { .. } | Self::Patch { .. } | Self::Delete | Self::Resolve { .. } | Self::Increment(_) => {
+                Some(true)
+            }
             Self::RegisterCollection | Self::JoinMember { .. } | Self::FenceMember { .. } => Some(false),
             Self::Unknown { .. } => None,
         }
@@ -137,6 +148,6 @@ impl OperationKind {
 
     /// Whether it stands for the whole document, and so takes the place of what it covers.
     pub fn is_whole(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Patch { .. } | Self::Delete)
+        matches!(self, Self::Put { .. } | Self::Patch { .. } | Self::Delete | Self::Resolve { .. })
     }
 }

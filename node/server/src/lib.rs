@@ -8,6 +8,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod shutdown;
 pub mod databases;
+pub mod conflicts;
 pub mod sync;
 pub mod http;
 pub mod tls;

@@ -20,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::banner::Banner;
+use crate::conflicts::policies::Policies;
+use crate::conflicts::resolver::Resolver;
 use crate::databases::Databases;
 use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
-use crate::settings::sections::{ConflictResolutionPolicy, StorageSettings};
+use crate::settings::sections::StorageSettings;
 use crate::settings::{
     self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
 };
@@ -72,15 +74,11 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, queue_writes_max));
     let databases = opening.await.map_err(|_| StorageError::Stopped)??;
     let access = Arc::new(AccessControl::from_settings(&settings)?);
-    if settings.node.conflict_resolution_policy != ConflictResolutionPolicy::LastWriterWins {
-        warn!(
-            policy = ?settings.node.conflict_resolution_policy,
-            "Node:ConflictResolutionPolicy is not carried out by this version: LastWriterWins applies"
-        );
-    }
     // Sync goes on while requests end, so that the last writes still travel.
     let sync_stop = CancellationToken::new();
     let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
+    let policies = Policies::from_settings(&settings.node);
+    let resolver = Resolver::start(Arc::clone(&databases), policies, sync_stop.clone());
     let app = App::new(Parts {
         settings: Arc::clone(&settings),
         access: Arc::clone(&access),
@@ -100,6 +98,9 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     }
     sync_stop.cancel();
     sync.ended().await;
+    if let Some(resolver) = resolver {
+        drop(resolver.await);
+    }
     databases.close().await;
     info!("stopped");
     Ok(())

@@ -10,7 +10,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Vector};
 use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 
-use crate::commit::{Replay, Writer};
+use crate::commit::{Replay, Writer, create_conflict_tables};
 use crate::error::StorageError;
 use crate::log::{LogView, ReadLimit};
 use crate::mend::{clear_unmade, write_again};
@@ -135,6 +135,7 @@ impl Database {
         let origin = origin_of_database(&log, origin)?;
         create_data_tables(&data)?;
         let origins = Origins::new(load_origins(&log)?);
+        create_conflict_tables(&data, &origins)?;
         let checkpoints = load_checkpoints(&log)?;
         let shared =
             Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins, acknowledgements: Mutex::default() });
@@ -340,4 +341,4 @@ pub(crate) fn read_data_state(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

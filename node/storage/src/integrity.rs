@@ -9,7 +9,7 @@ use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::vector::{Origin, Position};
 use redb::{Builder, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend};
 
-use crate::commit::{Replay, is_unsettled};
+use crate::commit::{Replay, create_conflict_tables, is_unsettled};
 use crate::database::{Database, create_data_tables, read_data_state};
 use crate::error::StorageError;
 use crate::log::LogView;
@@ -56,6 +56,7 @@ pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Repor
     }
     let fresh = Builder::new().create_with_backend(scratch)?;
     create_data_tables(&fresh)?;
+    create_conflict_tables(&fresh, database.origins())?;
     let mut transaction = fresh.begin_write()?;
     transaction.set_durability(Durability::None)?;
     let mut replay =

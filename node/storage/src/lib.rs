@@ -22,6 +22,7 @@ pub mod tables;
 pub mod log;
 pub mod request;
 pub mod view;
+pub mod conflicts;
 pub mod commit;
 mod mend;
 mod upgrade;

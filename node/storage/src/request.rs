@@ -1,5 +1,7 @@
 //! What the writer of a database is asked, and what it answers.
 
+use holdfast_core::conflict::ConflictId;
+use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::counter::Increment;
 use holdfast_core::document::{DocumentState, DocumentVersion};
 use holdfast_core::error::Refusal;
@@ -76,7 +78,8 @@ impl Request {
     pub fn bytes(&self) -> usize {
         let of_change = |change: &Change| match &change.action {
             Action::Put(body) => body.as_str().len(),
-            Action::Patch { .. } | Action::Delete => 0,
+            Action::Resolve(Settlement::Body(body) | Settlement::Seen(body)) => body.as_str().len(),
+            Action::Patch { .. } | Action::Delete | Action::Resolve(_) => 0,
         };
         match self {
             Self::Each(changes) | Self::Together(changes) => changes.iter().map(of_change).sum(),
@@ -120,6 +123,8 @@ pub enum Action {
     },
     /// Delete it.
     Delete,
+    /// Settle the conflict that it is in.
+    Resolve(Settlement),
 }
 
 /// What must hold of a document before it is changed.
@@ -136,6 +141,8 @@ pub enum Expect {
     Exists,
     /// `If-None-Match: *`: it does not exist.
     Absent,
+    /// It is in this very conflict still.
+    Conflict(ConflictId),
 }
 
 /// A stretch of a peer's log, as it arrives.

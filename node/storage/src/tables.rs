@@ -6,7 +6,10 @@
 //! | `{db}.db` | `changes` | position of a document's last change | the document's key |
 //! | `{db}.db` | `unsettled` | position of a document's last change | key of a document with a tombstone or increments |
 //! | `{db}.db` | `collections` | collection | count and digest of what is shown |
-//! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects |
+//! | `{db}.db` | `conflicts` | conflict id | conflict record |
+//! | `{db}.db` | `conflicts-open` | position of the document's last change | conflict id |
+//! | `{db}.db` | `conflicts-closed` | when, conflict id | the record's size |
+//! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects; size of the closed conflicts |
 //! | `{db}.db.metadata` | `blocks` | first position | the operations of one group commit, or a part of them |
 //! | `{db}.db.metadata` | `origins` | number | origin |
 //! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
@@ -25,6 +28,14 @@ pub(crate) const COLLECTIONS: TableDefinition<'static, &str, &[u8]> = TableDefin
 /// What the data reflects.
 pub(crate) const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
 
+/// Conflicts by their ids.
+pub(crate) const CONFLICTS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("conflicts");
+/// Conflicts that nobody has settled, by the position of their document's last change.
+pub(crate) const CONFLICTS_OPEN: TableDefinition<'static, u64, u128> = TableDefinition::new("conflicts-open");
+/// Settled conflicts by when that was, with their records' sizes.
+pub(crate) const CONFLICTS_CLOSED: TableDefinition<'static, (u64, u128), u64> =
+    TableDefinition::new("conflicts-closed");
+
 /// The log.
 pub(crate) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
 /// Origins by number.
@@ -34,7 +45,9 @@ pub(crate) const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> = TableDefin
 /// What the file is.
 pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
-/// The only key of [`STATE`].
+/// Key of [`STATE`]: how many bytes the settled conflicts take.
+pub(crate) const CONFLICT_BYTES_KEY: &str = "conflict-bytes";
+/// Key of [`STATE`]: what the data reflects.
 pub(crate) const STATE_KEY: &str = "state";
 /// Where [`META`] says what the file is.
 pub(crate) const DESCRIPTION_KEY: &str = "log";

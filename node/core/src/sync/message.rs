@@ -52,8 +52,8 @@ pub struct OperationRecord {
     /// 1 insert, 2 update, 3 delete; 0 for what is none of them.
     #[serde(alias = "operationType")]
     pub operation_type: u8,
-    /// `put`, `patch`, `delete`, `increment`, `collection-register`, `member-join`, `member-fence`; or `kind-N` for one
-    /// not known here.
+    /// `put`, `patch`, `delete`, `resolve`, `increment`, `collection-register`, `member-join`, `member-fence`; or `kind-N`
+    /// for one not known here.
     #[serde(alias = "kind")]
     pub kind: String,
     /// The document after the operation, as JSON text; a member's origin, and why it is fenced; for a kind not known
@@ -308,7 +308,7 @@ impl OperationRecord {
             parent_version: None,
             global_sequence: None,
             is_synced: operation.dot.origin != *local,
-            is_tombstone: matches!(operation.kind, OperationKind::Delete),
+            is_tombstone: matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. }),
         }
     }
 
@@ -355,6 +355,10 @@ impl OperationRecord {
                 patch: JsonText::parse(self.patch.as_deref().ok_or_else(|| missing("Patch"))?)?,
             },
             "delete" => OperationKind::Delete,
+            "resolve" => OperationKind::Resolve {
+                body: self.payload.is_some().then(body).transpose()?,
+                patch: JsonText::parse(self.patch.as_deref().ok_or_else(|| missing("Patch"))?)?,
+            },
             "increment" => {
                 let fields = self.increments.as_ref().ok_or_else(|| missing("Increments"))?;
                 OperationKind::Increment(parse_increments(fields)?)
@@ -445,7 +449,8 @@ pub fn operation_type(kind: &OperationKind) -> u8 {
     match kind {
         OperationKind::Put { created: true, .. } => 1,
         OperationKind::Put { .. } | OperationKind::Patch { .. } | OperationKind::Increment(_) => 2,
-        OperationKind::Delete => 3,
+        OperationKind::Resolve { body: Some(_), .. } => 2,
+        OperationKind::Delete | OperationKind::Resolve { body: None, .. } => 3,
         OperationKind::RegisterCollection
         | OperationKind::JoinMember { .. }
         | OperationKind::FenceMember { .. }
@@ -461,6 +466,9 @@ fn contents(kind: &OperationKind) -> Contents {
         OperationKind::Put { body, .. } => (name, Some(body.as_str().to_owned()), None, None),
         OperationKind::Patch { body, patch } => {
             (name, Some(body.as_str().to_owned()), Some(patch.as_str().to_owned()), None)
+        }
+        OperationKind::Resolve { body, patch } => {
+            (name, body.as_ref().map(|body| body.as_str().to_owned()), Some(patch.as_str().to_owned()), None)
         }
         OperationKind::Increment(increment) => {
             let field = |(path, amount): &(Vec<String>, Amount)| IncrementRecord {
@@ -555,6 +563,8 @@ mod tests {
             OperationKind::Put { body: body(), created: false },
             OperationKind::Patch { body: body(), patch: body() },
             OperationKind::Delete,
+            OperationKind::Resolve { body: Some(body()), patch: body() },
+            OperationKind::Resolve { body: None, patch: body() },
             OperationKind::Increment(increment),
             OperationKind::RegisterCollection,
             OperationKind::JoinMember { member: operation(OperationKind::Delete).dot.origin },

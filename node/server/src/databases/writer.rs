@@ -54,6 +54,8 @@ pub struct WriterCounts {
     pub operations: AtomicU64,
     /// Requests waiting now.
     pub waiting: AtomicU64,
+    /// Conflicts that were settled by a policy or a rule since the start.
+    pub conflicts_settled: AtomicU64,
     /// Times the database had to be opened again.
     pub reopened: AtomicU64,
 }

@@ -289,6 +289,12 @@ impl From<Refusal> for ApiError {
                 what_is_there(&current)
             ))
             .with_field("currentVersion", current),
+            Refusal::ConflictChanged { collection, id } => ApiError::conflict(
+                code,
+                format!(
+                    "The conflict of {collection}/{id} is not as it was: somebody settled it, or another version came. List the conflicts again."
+                ),
+            ),
             Refusal::NotFound { collection, id } => ApiError::not_found(
                 code,
                 format!("There is no document {} in collection '{collection}'.", quoted(&id)),

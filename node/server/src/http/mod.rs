@@ -30,6 +30,7 @@ pub mod bulk;
 pub mod transactions;
 pub mod history;
 pub mod changes;
+pub mod conflicts;
 pub mod collections;
 pub mod databases;
 pub mod health;
@@ -61,6 +62,7 @@ pub fn routes(app: App) -> Router {
         .merge(transactions::routes())
         .merge(history::routes())
         .merge(changes::routes())
+        .merge(conflicts::routes())
         .merge(collections::routes())
         .merge(databases::routes())
         .merge(health::routes())

@@ -101,7 +101,7 @@ pub fn needs_document(expect: &Expect) -> bool {
     match expect {
         Expect::Any | Expect::Absent => false,
         Expect::Parent(version) => version != NO_VERSION,
-        Expect::Match(_) | Expect::Exists => true,
+        Expect::Match(_) | Expect::Exists | Expect::Conflict(_) => true,
     }
 }
 

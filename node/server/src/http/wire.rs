@@ -100,7 +100,7 @@ impl OperationRecord {
     pub fn of(logged: Logged, here: &Origin) -> Self {
         let operation = logged.operation;
         let (kind, operation_type) = (operation.kind.name(), operation_type(&operation.kind));
-        let is_tombstone = matches!(operation.kind, OperationKind::Delete);
+        let is_tombstone = matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. });
         Self {
             id: operation.id.to_string(),
             node_id: operation.dot.origin.node.to_string(),
@@ -145,7 +145,8 @@ impl WriteResult {
 fn payload(kind: OperationKind) -> Option<String> {
     match kind {
         OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => Some(body.into_string()),
-        OperationKind::Delete => Some("{}".to_owned()),
+        OperationKind::Resolve { body: Some(body), .. } => Some(body.into_string()),
+        OperationKind::Delete | OperationKind::Resolve { body: None, .. } => Some("{}".to_owned()),
         OperationKind::Increment(increment) => Some(increment_text(&increment)),
         OperationKind::RegisterCollection
         | OperationKind::JoinMember { .. }
@@ -155,7 +156,7 @@ fn payload(kind: OperationKind) -> Option<String> {
 }
 
 /// An increment as the patch that asked for it.
-fn increment_text(increment: &Increment) -> String {
+pub(super) fn increment_text(increment: &Increment) -> String {
     let mut amounts = Map::new();
     for (path, amount) in &increment.0 {
         if let Ok(number) = amount.to_text().parse::<Number>() {

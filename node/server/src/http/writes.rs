@@ -305,14 +305,15 @@ fn refuse_json_patch(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Hands one change to the writer.
-async fn submit(database: &Arc<OpenDatabase>, change: Change) -> Result<Result<Written, Refusal>, ApiError> {
+pub(super) async fn submit(database: &Arc<OpenDatabase>, change: Change) -> Result<Result<Written, Refusal>, ApiError> {
     match database.submit(Request::Each(vec![change])).await.map_err(not_submitted)? {
         Answer::Each(mut results) if results.len() == 1 => results.pop().ok_or_else(ApiError::internal),
         _ => Err(ApiError::internal()),
     }
 }
 
-fn answer(written: Written, database: &OpenDatabase, parent_version: Option<String>) -> Response {
+/// The answer to a write: what became of the document, with its new version as ETag.
+pub(super) fn answer(written: Written, database: &OpenDatabase, parent_version: Option<String>) -> Response {
     match WriteResult::of(written, database.origin(), parent_version) {
         Some(result) => wire::with_token(wire::with_etag(wire::json(&result), &result.version), &result.token),
         None => ApiError::internal().into_response(),

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::access::api_key::StoredKey;
+use holdfast_core::id::CollectionName;
 
 use super::layer;
 use super::problem::Problem;
 use super::read::Origins;
 use super::secret::Secret;
-use super::sections::{ApiKeySettings, RoleSettings, SeedPeer, Settings};
+use super::sections::{ApiKeySettings, CollectionConflictPolicy, RoleSettings, SeedPeer, Settings};
 use super::url::{self, ListenUrl, Scheme};
 
 /// The root key that everybody knows.
@@ -33,6 +34,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins, problems: &mut Vec<P
     checker.tls(settings, &urls);
     checker.node(settings);
     checker.seed_peers(&settings.node.seed_peers);
+    checker.conflict_policies(&settings.node.collection_conflict_policies);
     checker.keys(settings);
     checker.default_keys(settings, &urls);
     checker.rates(settings);
@@ -139,6 +141,34 @@ impl Checker<'_> {
                 self.refuse(&format!("{prefix}:BaseUrl"), Some(&peer.base_url), message);
             }
             self.databases(&prefix, peer.databases.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn conflict_policies(&mut self, policies: &[CollectionConflictPolicy]) {
+        let mut seen = BTreeMap::new();
+        for (index, CollectionConflictPolicy { collection, database, .. }) in policies.iter().enumerate() {
+            let prefix = format!("Node:CollectionConflictPolicies:{index}");
+            let key = format!("{prefix}:Collection");
+            if collection.is_empty() {
+                self.refuse(&key, None, "is missing; write the collection's name");
+            } else if let Err(refusal) = CollectionName::parse_any(collection) {
+                self.refuse(&key, Some(collection), refusal.to_string());
+            }
+            let normalised = database.as_ref().map(|name| name.trim().to_ascii_lowercase());
+            if let Some(name) = normalised.as_deref().filter(|name| !is_database_name(name)) {
+                self.refuse(
+                    &format!("{prefix}:Database"),
+                    Some(name),
+                    "must be a database's name: 1 to 63 letters, digits, `-` or `_`, starting with a letter or digit",
+                );
+            }
+            if let Some(first) = seen.insert((collection.clone(), normalised), index) {
+                self.refuse(
+                    &key,
+                    Some(collection),
+                    format!("has a policy already in Node:CollectionConflictPolicies:{first}; keep one of them"),
+                );
+            }
         }
     }
 

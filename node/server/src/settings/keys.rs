@@ -137,6 +137,21 @@ pub static KEYS: &[Key] = &[
         &["LastWriterWins", "MergeFields", "ApplyIncoming", "KeepLocal"],
         "How concurrent writes to one document are settled; every choice brings all nodes to the same state.",
     ),
+    list(
+        "Node:CollectionConflictPolicies",
+        "Collections whose conflicts are settled in another way than Node:ConflictResolutionPolicy says.",
+    ),
+    required_text("Node:CollectionConflictPolicies:#:Collection", "The collection's name. Required."),
+    optional_text(
+        "Node:CollectionConflictPolicies:#:Database",
+        "The database that it is in; every database when absent. One with a database goes before one without.",
+    ),
+    choice(
+        "Node:CollectionConflictPolicies:#:Policy",
+        "LastWriterWins",
+        &["LastWriterWins", "MergeFields", "ApplyIncoming", "KeepLocal"],
+        "How its conflicts are settled.",
+    ),
     number(
         "Node:MaxClockSkewSeconds",
         60,

@@ -47,6 +47,8 @@ pub struct NodeSettings {
     pub data_directory: PathBuf,
     /// How concurrent writes to a document are settled.
     pub conflict_resolution_policy: ConflictResolutionPolicy,
+    /// Collections that settle them in another way.
+    pub collection_conflict_policies: Vec<CollectionConflictPolicy>,
     /// How far ahead a stamp may be before it is called suspect, in seconds.
     pub max_clock_skew_seconds: u64,
     /// Days after which an unseen member can be fenced.
@@ -88,12 +90,24 @@ pub struct NodeSettings {
 pub enum ConflictResolutionPolicy {
     /// The write with the latest stamp is shown.
     LastWriterWins,
-    /// Each field shows its latest write.
+    /// Each field shows its latest change.
     MergeFields,
     /// What arrives from a peer is shown.
     ApplyIncoming,
     /// What this node had is shown.
     KeepLocal,
+}
+
+/// A collection that settles conflicts in its own way.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CollectionConflictPolicy {
+    /// The collection.
+    pub collection: String,
+    /// The database that it is in; every one when absent.
+    pub database: Option<String>,
+    /// How.
+    pub policy: ConflictResolutionPolicy,
 }
 
 /// A peer named in the settings.

@@ -69,6 +69,8 @@ definitions! {
     TOMBSTONES = Gauge "holdfast_tombstones" "Records of deleted documents that a database keeps.";
     /// Open conflicts.
     CONFLICTED = Gauge "holdfast_conflicted_documents" "Documents with versions that did not know of each other.";
+    /// Conflicts by policy.
+    CONFLICTS_SETTLED = Counter "holdfast_conflicts_settled_total" "Conflicts that a policy or a rule of this node has settled.";
     /// Newest position.
     LOG_POSITION = Gauge "holdfast_log_position" "Newest position of a database's log.";
     /// Oldest position.

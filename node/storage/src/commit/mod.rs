@@ -8,6 +8,7 @@
 //! only to whoever opens it again.
 
 mod plan;
+mod conflicts;
 mod touched;
 mod blocks;
 mod local;
@@ -30,6 +31,7 @@ use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::Durability;
 use thiserror::Error;
 
+use crate::commit::conflicts::Noted;
 use crate::commit::touched::{DataTables, Touched};
 use crate::database::{Options, Shared};
 use crate::error::StorageError;
@@ -38,6 +40,7 @@ use crate::record::progress::{Checkpoint, CollectionState, DataState, encode_col
 use crate::request::{Answer, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
+pub(crate) use crate::commit::conflicts::create_tables as create_conflict_tables;
 pub use crate::commit::prune::Pruned;
 pub use crate::commit::reissue::{Reissue, Surplus};
 pub(crate) use crate::commit::replay::Replay;
@@ -110,6 +113,7 @@ struct Batch<'t> {
     tables: DataTables<'t>,
     encoded: Vec<Vec<u8>>,
     changed_collections: Vec<CollectionName>,
+    noted: Noted,
 }
 
 impl Writer {
@@ -262,8 +266,12 @@ impl Writer {
         moment: &mut Moment<'_>,
         fill: impl FnOnce(&mut Self, &mut Batch<'_>, &mut Moment<'_>) -> Result<T, StorageError>,
     ) -> Result<(T, Vec<Vec<u8>>), StorageError> {
-        let mut batch =
-            Batch { tables: DataTables::open(transaction)?, encoded: Vec::new(), changed_collections: Vec::new() };
+        let mut batch = Batch {
+            tables: DataTables::open(transaction)?,
+            encoded: Vec::new(),
+            changed_collections: Vec::new(),
+            noted: Noted { now: moment.now, trusted_until: Some(moment.now + self.options.clock_skew_max) },
+        };
         let filled = fill(self, &mut batch, moment)?;
         if !batch.encoded.is_empty() {
             self.state.clock = self.clock.latest();
@@ -335,7 +343,7 @@ impl Writer {
 
     /// Writes the documents that were touched, and what their collections show now.
     fn flush(&mut self, batch: &mut Batch<'_>, touched: Touched) -> Result<(), StorageError> {
-        touched.flush(&mut batch.tables, &self.shared.origins, &mut |collection, difference| {
+        touched.flush(&mut batch.tables, &self.shared.origins, batch.noted, &mut |collection, difference| {
             let state = self.collections.entry(collection.clone()).or_default();
             difference.apply_to(state);
             self.state.conflicted = self.state.conflicted.saturating_add_signed(difference.conflicted);

@@ -1,5 +1,6 @@
 //! From a client's change to operations: preconditions, patches, increments, causal context.
 
+use holdfast_core::conflict::ConflictId;
 use holdfast_core::document::{DocumentState, DocumentVersion};
 use holdfast_core::error::Refusal;
 use holdfast_core::id::OperationId;
@@ -74,6 +75,12 @@ fn expect(change: &Change, state: &DocumentState) -> Result<(), Refusal> {
         Expect::Match(versions) => state.is_alive() && versions.contains(&current()),
         Expect::Exists => state.is_alive(),
         Expect::Absent => !state.is_alive(),
+        Expect::Conflict(expected) => {
+            if ConflictId::of(state) != Some(*expected) {
+                return Err(Refusal::ConflictChanged { collection, id });
+            }
+            true
+        }
     };
     if holds {
         return Ok(());
@@ -89,6 +96,7 @@ fn kinds(change: &Change, state: &DocumentState) -> Result<Vec<OperationKind>, R
         Action::Put(body) => Ok(vec![OperationKind::Put { body: body.clone(), created: !state.is_alive() }]),
         Action::Delete if state.is_alive() => Ok(vec![OperationKind::Delete]),
         Action::Delete => Err(missing()),
+        Action::Resolve(settlement) => Ok(vec![settlement.to_kind(state, &change.id)?]),
         Action::Patch { merge, increment } => {
             let mut kinds = Vec::with_capacity(2);
             // Increments stay beside the patched document; they are not written into it.

@@ -6,6 +6,7 @@ use holdfast_core::document::DocumentState;
 use holdfast_core::id::CollectionName;
 use holdfast_core::operation::OperationKind;
 
+use crate::commit::conflicts::Noted;
 use crate::commit::touched::{DataTables, Touched};
 use crate::error::StorageError;
 use crate::origins::Origins;
@@ -45,8 +46,9 @@ impl<'t> Replay<'t> {
             Entry::Operation(logged) => self.apply_operation(logged, &mut touched, origins)?,
             Entry::Note(logged) => self.apply_note(logged, &mut touched, origins)?,
         }
+        let noted = Noted { now: self.state.clock.millis(), trusted_until: None };
         let (collections, state) = (&mut self.collections, &mut self.state);
-        touched.flush(&mut self.tables, origins, &mut |collection, difference| {
+        touched.flush(&mut self.tables, origins, noted, &mut |collection, difference| {
             difference.apply_to(collections.entry(collection.clone()).or_default());
             state.conflicted = state.conflicted.saturating_add_signed(difference.conflicted);
         })?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_core::conflict::is_in_conflict;
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
@@ -9,6 +10,7 @@ use holdfast_core::operation::Operation;
 use holdfast_core::vector::{Origin, Position};
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use crate::commit::conflicts::{self, Changed, Noted};
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::document::{decode, encode, key, parse_key};
@@ -20,6 +22,8 @@ pub(crate) struct DataTables<'t> {
     documents: Table<'t, &'static [u8], &'static [u8]>,
     changes: Table<'t, u64, &'static [u8]>,
     unsettled: Table<'t, u64, &'static [u8]>,
+    /// For tables that few commits need.
+    transaction: &'t WriteTransaction,
 }
 
 impl<'t> DataTables<'t> {
@@ -28,6 +32,7 @@ impl<'t> DataTables<'t> {
             documents: transaction.open_table(DOCUMENTS)?,
             changes: transaction.open_table(CHANGES)?,
             unsettled: transaction.open_table(UNSETTLED)?,
+            transaction,
         })
     }
 }
@@ -67,6 +72,8 @@ struct Before {
     is_alive: bool,
     is_conflicted: bool,
     is_unsettled: bool,
+    /// Whether there is an open record of a conflict.
+    is_in_conflict: bool,
 }
 
 /// By how much a collection changes.
@@ -116,6 +123,7 @@ impl Touched {
                     is_alive: state.is_alive(),
                     is_conflicted: state.is_conflicted(),
                     is_unsettled: is_unsettled(&state),
+                    is_in_conflict: is_in_conflict(&state),
                 });
                 Ok(entry.insert(TouchedDocument { state, position, before }))
             }
@@ -142,6 +150,7 @@ impl Touched {
         self,
         tables: &mut DataTables<'_>,
         origins: &Origins,
+        noted: Noted,
         report: &mut dyn FnMut(&CollectionName, &Difference),
     ) -> Result<(), StorageError> {
         for ((collection, id), document) in self.documents {
@@ -167,6 +176,14 @@ impl Touched {
                     tables.unsettled.insert(document.position.0, key.as_slice())?;
                 }
             }
+            let changed = Changed {
+                collection: &collection,
+                id: &id,
+                state: &document.state,
+                was_open_at: was.filter(|before| before.is_in_conflict).map(|before| before.position),
+                position: document.position,
+            };
+            conflicts::note(tables.transaction, origins, &changed, noted)?;
             report(&collection, &difference(was, &collection, &id, &document.state));
         }
         Ok(())

@@ -21,14 +21,14 @@ use crate::request::{Action, Answer, Change, Expect, Received, Request, Written}
 
 const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
 
-struct Node {
-    database: Database,
+pub(crate) struct Node {
+    pub(crate) database: Database,
     writer: Writer,
-    now: Arc<AtomicU64>,
+    pub(crate) now: Arc<AtomicU64>,
 }
 
 impl Node {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let origin = Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 };
         let opened =
             Database::open("shop", InMemoryBackend::new(), InMemoryBackend::new(), origin, 7, Options::default());
@@ -51,20 +51,20 @@ impl Node {
         self.writer.commit(&mut Moment { now, random: &mut random }, requests).unwrap()
     }
 
-    fn write(&mut self, change: Change) -> Result<Written, Refusal> {
+    pub(crate) fn write(&mut self, change: Change) -> Result<Written, Refusal> {
         match self.commit(vec![Request::Each(vec![change])]).pop() {
             Some(Answer::Each(mut results)) => results.pop().unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn shown(&self, id: &str) -> Option<String> {
+    pub(crate) fn shown(&self, id: &str) -> Option<String> {
         let document = self.database.view().unwrap().document(&collection(), &DocumentId::parse(id).unwrap());
         document.unwrap().and_then(|document| document.text).map(|text| String::from_utf8(text).unwrap())
     }
 
     /// Sends everything the other lacks, as a push does.
-    fn push_to(&self, other: &mut Self) -> crate::request::Receipt {
+    pub(crate) fn push_to(&self, other: &mut Self) -> crate::request::Receipt {
         let known = other.writer.state().vector.clone();
         let stretch = self.database.log().unwrap().read(Position::START, &known, ALL).unwrap();
         let received = Received {
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    fn assert_sound(&self) {
+    pub(crate) fn assert_sound(&self) {
         let report = verify(&self.database, InMemoryBackend::new()).unwrap();
         assert_eq!(report.findings, Vec::<String>::new());
     }
@@ -91,15 +91,15 @@ fn collection() -> CollectionName {
     CollectionName::parse("orders").unwrap()
 }
 
-fn change(id: &str, action: Action) -> Change {
+pub(crate) fn change(id: &str, action: Action) -> Change {
     Change { collection: collection(), id: DocumentId::parse(id).unwrap(), action, expect: Expect::Any }
 }
 
-fn put(id: &str, value: Value) -> Change {
+pub(crate) fn put(id: &str, value: Value) -> Change {
     change(id, Action::Put(JsonText::parse(&value.to_string()).unwrap()))
 }
 
-fn patch(id: &str, merge: Value, increment: Option<Value>) -> Change {
+pub(crate) fn patch(id: &str, merge: Value, increment: Option<Value>) -> Change {
     let increment = increment.map(|value| Increment::parse(value.as_object().unwrap()).unwrap());
     change(id, Action::Patch { merge: merge.as_object().unwrap().clone(), increment })
 }

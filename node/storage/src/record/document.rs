@@ -24,6 +24,8 @@ const HAS_TALLY: u8 = 8;
 const BODY_NONE: u8 = 0;
 const BODY_SHOWN: u8 = 1;
 const BODY_OWN: u8 = 2;
+/// Beside the body's kind: the version settled a conflict.
+const RESOLUTION: u8 = 8;
 
 /// The key of a document: collection, a zero byte, id. Collection names hold no zero byte.
 pub fn key(collection: &CollectionName, id: &DocumentId) -> Vec<u8> {
@@ -100,11 +102,12 @@ fn put_parts(bytes: &mut Vec<u8>, state: &DocumentState, is_shown_as_written: bo
         record::put_dot(bytes, &version.dot, origins);
         bytes.extend_from_slice(&version.id.0.to_le_bytes());
         bytes.extend_from_slice(&version.stamp.0.to_le_bytes());
+        let resolution = if version.is_resolution { RESOLUTION } else { 0 };
         match &version.body {
-            None => bytes.push(BODY_NONE),
-            Some(_) if place == 0 && is_shown_as_written => bytes.push(BODY_SHOWN),
+            None => bytes.push(BODY_NONE | resolution),
+            Some(_) if place == 0 && is_shown_as_written => bytes.push(BODY_SHOWN | resolution),
             Some(body) => {
-                bytes.push(BODY_OWN);
+                bytes.push(BODY_OWN | resolution);
                 bytes.put_bytes(body.as_str().as_bytes());
             }
         }
@@ -171,13 +174,14 @@ fn read_state(
         let dot = record::read_dot(reader, origins)?;
         let id = OperationId(reader.u128()?);
         let stamp = Stamp(reader.u64()?);
-        let body = match reader.u8()? {
+        let kind = reader.u8()?;
+        let body = match kind & !RESOLUTION {
             BODY_NONE => None,
             BODY_SHOWN => Some(record::text(shown.text.ok_or("a version shows a text that is not there")?)?),
             BODY_OWN => Some(record::text(reader.bytes()?)?),
             _ => return Err("a version has an unknown kind of body"),
         };
-        versions.push(Version { dot, id, stamp, body });
+        versions.push(Version { dot, id, stamp, body, is_resolution: kind & RESOLUTION != 0 });
     }
     let count = reader.count(27)?;
     let mut increments = Vec::with_capacity(count);

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod document;
+pub mod conflict;
 pub mod note;
 pub mod operation;
 pub mod progress;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use holdfast_core::chain::Chain;
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
+use holdfast_core::json::JsonText;
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::{Group, Operation, OperationKind};
 use holdfast_core::stamp::Stamp;
@@ -38,6 +39,7 @@ const INCREMENT: u16 = 4;
 const REGISTER_COLLECTION: u16 = 5;
 const JOIN_MEMBER: u16 = 6;
 const FENCE_MEMBER: u16 = 7;
+const RESOLVE: u16 = 8;
 
 const HAS_GROUP: u8 = 1;
 const CREATED: u8 = 2;
@@ -115,6 +117,11 @@ pub fn encode(operation: &Operation, previous: Position, origins: &Origins) -> V
         OperationKind::Put { body, .. } => bytes.extend_from_slice(body.as_str().as_bytes()),
         OperationKind::Patch { body, patch } => {
             bytes.put_bytes(body.as_str().as_bytes());
+            bytes.extend_from_slice(patch.as_str().as_bytes());
+        }
+        OperationKind::Resolve { body, patch } => {
+            // No document has an empty text, so that it stands for a delete.
+            bytes.put_bytes(body.as_ref().map_or("", JsonText::as_str).as_bytes());
             bytes.extend_from_slice(patch.as_str().as_bytes());
         }
         OperationKind::Increment(increment) => put_increment(&mut bytes, increment),
@@ -233,6 +240,13 @@ fn read_kind(code: u16, flags: u8, reader: &mut Reader<'_>, origins: &[Origin]) 
             OperationKind::Patch { body: record::text(reader.bytes()?)?, patch: record::text(reader.take_rest())? }
         }
         DELETE => OperationKind::Delete,
+        RESOLVE => {
+            let body = Some(reader.bytes()?).filter(|body| !body.is_empty());
+            OperationKind::Resolve {
+                body: body.map(record::text).transpose()?,
+                patch: record::text(reader.take_rest())?,
+            }
+        }
         INCREMENT => OperationKind::Increment(read_increment(reader)?),
         REGISTER_COLLECTION => OperationKind::RegisterCollection,
         JOIN_MEMBER => OperationKind::JoinMember { member: origin_at(origins, reader.varint()?)? },
@@ -249,6 +263,7 @@ fn code(kind: &OperationKind) -> u16 {
         OperationKind::Put { .. } => PUT,
         OperationKind::Patch { .. } => PATCH,
         OperationKind::Delete => DELETE,
+        OperationKind::Resolve { .. } => RESOLVE,
         OperationKind::Increment(_) => INCREMENT,
         OperationKind::RegisterCollection => REGISTER_COLLECTION,
         OperationKind::JoinMember { .. } => JOIN_MEMBER,

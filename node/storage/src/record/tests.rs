@@ -1,6 +1,7 @@
 //! No bytes make a decoder panic, and what was written comes back.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use holdfast_core::conflict::ConflictId;
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::document::{AppliedIncrement, DocumentState, Tally, Version};
 use holdfast_core::id::{NodeName, OperationId};
@@ -10,7 +11,7 @@ use holdfast_core::vector::{Dot, Origin, Position, Sequence};
 use proptest::prelude::{any, prop, proptest};
 
 use crate::origins::Origins;
-use crate::record::{begin, document, operation, progress, seal};
+use crate::record::{begin, conflict, document, operation, progress, seal};
 
 fn origin(name: &str) -> Origin {
     Origin { node: NodeName::parse(name).unwrap(), incarnation: 3 }
@@ -25,6 +26,7 @@ fn full_state() -> DocumentState {
         id: OperationId(u128::from(stamp)),
         stamp: Stamp(stamp),
         body,
+        is_resolution: stamp == 8,
     };
     let increment = Increment(vec![(vec!["deep".into(), "k".into()], Amount::parse("-0.5").unwrap())]);
     DocumentState {
@@ -82,6 +84,7 @@ proptest! {
         let list = origins.snapshot();
         let _ = document::decode_shown(&bytes, b"c\0x");
         let _ = document::decode(&bytes, b"c\0x", &list);
+        let _ = conflict::decode(&bytes, ConflictId(1), &list);
         let _ = progress::decode_state(&bytes, &list);
         let _ = progress::decode_collection(&bytes, "c");
         let _ = progress::decode_checkpoint(&bytes, "p");

@@ -188,6 +188,7 @@ mod tests {
             id: OperationId(9),
             stamp: Stamp(4),
             body: Some(JsonText::parse(r#"{"n":1,"Id":"x"}"#).unwrap()),
+            is_resolution: true,
         };
         let state = DocumentState {
             versions: vec![version],
