@@ -10,6 +10,7 @@
 mod ledger;
 
 mod chain;
+mod conflicts;
 mod consistency;
 mod damage;
 mod dropped_database;
