@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::databases::Databases;
+use holdfast::databases::{Databases, Upkeep};
 use holdfast::http::access::AccessControl;
 use holdfast::http::app::{App, Parts};
 use holdfast::settings::Settings;
@@ -58,7 +58,9 @@ impl Node {
         let arrival = Arrival { incarnation: 7, holder: "a test" };
         let name = NodeName::parse(&settings.node.node_id).unwrap();
         let held = DataDirectory::open(directory.path(), &name, arrival).unwrap();
-        let databases = Databases::open(held, Options::default(), settings.limits.queue_writes_max).unwrap();
+        let databases =
+            Databases::open(held, Options::default(), Upkeep::new(&settings.node), settings.limits.queue_writes_max)
+                .unwrap();
         let access = Arc::new(AccessControl::from_settings(&settings).unwrap());
         let shutdown = Shutdown::new(Duration::from_secs(2));
         let listeners = listener::bind(&settings).await.unwrap();

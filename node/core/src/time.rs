@@ -8,6 +8,12 @@ use std::ops::{Add, Sub};
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// The time so long before this one; the epoch at the earliest.
+    #[must_use]
+    pub fn before(self, span: Self) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
     /// The distance to an earlier moment; zero when that moment is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::banner::Banner;
 use crate::conflicts::policies::Policies;
 use crate::conflicts::resolver::Resolver;
-use crate::databases::Databases;
+use crate::databases::{Databases, Upkeep};
 use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
@@ -70,8 +70,9 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     let shutdown = Shutdown::new(Duration::from_secs(settings.shutdown.deadline_seconds));
     shutdown.listen_for_signals();
     let options = storage_options(&settings);
+    let upkeep = Upkeep::new(&settings.node);
     let queue_writes_max = settings.limits.queue_writes_max;
-    let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, queue_writes_max));
+    let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, upkeep, queue_writes_max));
     let databases = opening.await.map_err(|_| StorageError::Stopped)??;
     let access = Arc::new(AccessControl::from_settings(&settings)?);
     // Sync goes on while requests end, so that the last writes still travel.

@@ -139,7 +139,11 @@ impl StatesHead {
             graves: parse_vector(&self.graves)?,
             chains: parse_chains(&self.chains)?,
             members: parse_members(&self.members)?,
-            collections: self.collections.iter().map(|name| CollectionName::parse_any(name)).collect::<Result<_, _>>()?,
+            collections: self
+                .collections
+                .iter()
+                .map(|name| CollectionName::parse_any(name))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

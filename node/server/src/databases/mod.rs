@@ -5,9 +5,10 @@
 
 mod open_database;
 mod transfer;
+mod upkeep;
 mod writer;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +27,11 @@ use tokio::sync::watch;
 
 pub use self::open_database::{OpenDatabase, SubmitError};
 pub use self::transfer::{Ending, Incoming};
+pub use self::upkeep::{PruneReport, Upkeep};
 pub use self::writer::WriterCounts;
 
 use self::open_database::Handle;
+use self::upkeep::Caretaker;
 use self::writer::{Job, WriterThread};
 use crate::entropy;
 
@@ -100,6 +103,7 @@ enum Entry {
 pub struct Databases {
     directory: Arc<DataDirectory>,
     options: Options,
+    upkeep: Upkeep,
     queue_writes_max: usize,
     entries: ArcSwap<BTreeMap<DatabaseName, Entry>>,
     /// Held while databases come or go; readers never wait for it.
@@ -114,6 +118,7 @@ impl Databases {
     pub fn open(
         directory: DataDirectory,
         options: Options,
+        upkeep: Upkeep,
         queue_writes_max: usize,
     ) -> Result<Arc<Self>, StorageError> {
         let names = directory.databases()?;
@@ -121,6 +126,7 @@ impl Databases {
         let databases = Arc::new(Self {
             directory: Arc::new(directory),
             options,
+            upkeep,
             queue_writes_max,
             entries: ArcSwap::default(),
             changing: Mutex::default(),
@@ -303,6 +309,7 @@ impl Databases {
             room: Box::new(move || measured.room_bytes()),
             room_bytes_min: room_bytes_min(self.options),
             is_short_of_room: Cell::new(false),
+            caretaker: RefCell::new(Caretaker::new(self.upkeep)),
         };
         let spawned = std::thread::Builder::new()
             .name(format!("writer {name}"))

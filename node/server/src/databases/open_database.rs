@@ -6,7 +6,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use holdfast_core::id::DatabaseName;
-use holdfast_core::vector::{Origin, Position};
+use holdfast_core::members::Acknowledgements;
+use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::commit::CommitError;
 use holdfast_storage::database::Database;
 use holdfast_storage::error::StorageError;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::Standing;
+use super::upkeep::PruneReport;
 use super::writer::{Job, WriterCounts};
 
 /// Why a request was not carried out by the writer.
@@ -170,6 +172,28 @@ impl OpenDatabase {
             });
         }
         answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Prunes the log now, as far as the settings allow.
+    pub async fn prune(&self) -> Result<PruneReport, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Job::Prune(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Busy,
+            TrySendError::Disconnected(_) => SubmitError::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Notes that a member has said that it knows this.
+    pub fn acknowledge(&self, member: &Origin, vector: &Vector) {
+        if let Ok(database) = self.database() {
+            database.acknowledge(member, vector);
+        }
+    }
+
+    /// What the other members have said that they know.
+    pub fn acknowledgements(&self) -> Result<Acknowledgements, StorageError> {
+        Ok(self.database()?.acknowledgements())
     }
 
     fn database(&self) -> Result<Arc<Database>, StorageError> {

@@ -11,7 +11,7 @@
 //! after an error of the disk nothing is written until the database has been opened again; a disk that fills up
 //! refuses writes and loses no reader.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use super::Standing;
 use super::open_database::{Handle, SubmitError};
+use super::upkeep::{Caretaker, PruneReport};
 use crate::{clock, entropy};
 
 /// How long the queue must be quiet before the files are settled.
@@ -41,6 +42,8 @@ const PROBE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) enum Job {
     /// A request and who waits for its answer.
     Request(Request, oneshot::Sender<Result<Answer, SubmitError>>),
+    /// Prune the log now, and tell what went.
+    Prune(oneshot::Sender<Result<PruneReport, SubmitError>>),
     /// The last one: the database is being closed.
     Close,
 }
@@ -78,6 +81,8 @@ pub(super) struct WriterThread {
     pub(super) room_bytes_min: u64,
     /// Whether the disk was so short of room at the last look.
     pub(super) is_short_of_room: Cell<bool>,
+    /// What is done between writes.
+    pub(super) caretaker: RefCell<Caretaker>,
 }
 
 /// Why a run of the writer ended.
@@ -114,9 +119,19 @@ impl WriterThread {
                     {
                         return self.failed(&error);
                     }
+                    if let Some(end) = self.look_after(writer) {
+                        return end;
+                    }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => Job::Close,
+            };
+            let first = match first {
+                Job::Prune(reply) => match self.prune(writer, reply) {
+                    Some(end) => return end,
+                    None => continue,
+                },
+                job => job,
             };
             let (jobs, is_closing) = self.drain(first);
             if !jobs.is_empty()
@@ -136,7 +151,38 @@ impl WriterThread {
             {
                 return self.failed(&error);
             }
+            if let Some(end) = self.look_after(writer) {
+                return end;
+            }
         }
+    }
+
+    /// What is to be done between writes; nothing while the disk is nearly full.
+    fn look_after(&self, writer: &mut Writer) -> Option<End> {
+        if self.is_out_of_room() {
+            return None;
+        }
+        let before = writer.state().position;
+        let looked = self.caretaker.borrow_mut().look(writer);
+        if writer.state().position > before {
+            self.handle.refresh_view();
+            self.handle.announce(writer.state().position);
+        }
+        looked.err().map(|error| self.failed(&error))
+    }
+
+    /// Prunes when somebody asks for it.
+    fn prune(&self, writer: &mut Writer, reply: oneshot::Sender<Result<PruneReport, SubmitError>>) -> Option<End> {
+        let pruned = self.caretaker.borrow_mut().prune_now(writer);
+        let (answer, end) = match pruned {
+            Ok(report) => (Ok(report), None),
+            Err(error) => {
+                let reason = error.to_string();
+                (Err(SubmitError::NotWritten { reason, is_disk_full: error.is_disk_full() }), Some(self.failed(&error)))
+            }
+        };
+        drop(reply.send(answer));
+        end
     }
 
     /// Takes what is waiting, up to the size of one group commit.
@@ -152,6 +198,8 @@ impl WriterThread {
                     bytes += request.bytes();
                     jobs.push((request, reply));
                 }
+                // Asked for among many writes: soon done anyway.
+                Job::Prune(reply) => drop(reply.send(Err(SubmitError::Busy))),
                 Job::Close => return (jobs, true),
             }
             next = if weight < COMMIT_OPERATIONS_MAX && bytes < COMMIT_BYTES_MAX {
@@ -279,6 +327,7 @@ impl WriterThread {
                         is_disk_full,
                     })));
                 }
+                Ok(Job::Prune(reply)) => drop(reply.send(Err(SubmitError::Busy))),
                 Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }

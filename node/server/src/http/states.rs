@@ -17,8 +17,8 @@ use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::http::replication::check_protocol;
-use crate::sync::states::{STATES_CONTENT_TYPE, ids_of_origin, page_for_peer};
 use crate::sync::Sync;
+use crate::sync::states::{STATES_CONTENT_TYPE, ids_of_origin, page_for_peer};
 
 /// The routes of this file.
 pub fn routes<S>() -> Router<S>

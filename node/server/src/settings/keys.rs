@@ -187,7 +187,19 @@ pub static KEYS: &[Key] = &[
     number("Node:CacheCleanupBatchSize", 500, (1, 100_000), "Most expired entries removed in one step of a sweep."),
     number("Node:CacheCleanupMaxScanPages", 20, (1, 100_000), "Most steps of one sweep in one database."),
     switch("Node:OperationLogPruningEnabled", true, "Whether operations that everyone has are removed from the log."),
-    number("Node:OperationLogRetentionDays", 7, (1, 3_650), "Operations younger than this stay in the log."),
+    number("Node:OperationLogRetentionDays", 7, (0, 3_650), "Operations younger than this stay in the log."),
+    number(
+        "Node:OperationLogMaxMegabytes",
+        0,
+        (0, 10_000_000),
+        "With a larger log, age and slow peers no longer keep operations; peers that need them get states. 0: no bound.",
+    ),
+    number(
+        "Node:TombstoneRetentionMinutes",
+        1_440,
+        (0, 5_256_000),
+        "Minutes for which the marker of a deleted document stays after every member knows of it.",
+    ),
     number(
         "Node:OperationLogRetainRecentOperations",
         10_000,
@@ -195,7 +207,12 @@ pub static KEYS: &[Key] = &[
         "Operations that stay in the log behind the slowest peer's checkpoint.",
     ),
     number("Node:OperationLogPruningIntervalMinutes", 60, (1, 1_440), "Minutes between two prunings."),
-    number("Node:OperationLogPruningBatchSize", 1_000, (1, 10_000), "Most operations pruned per database and run."),
+    number(
+        "Node:OperationLogPruningBatchSize",
+        1_000,
+        (1, 10_000),
+        "Most operations pruned in one step, between writes.",
+    ),
     number(
         "Node:OperationReceiptRetentionDays",
         90,

@@ -73,6 +73,10 @@ pub struct NodeSettings {
     pub operation_log_retention_days: u64,
     /// Operations always kept behind the slowest peer.
     pub operation_log_retain_recent_operations: u64,
+    /// Most megabytes of the log before age and peers no longer count; zero for no bound.
+    pub operation_log_max_megabytes: u64,
+    /// Minutes for which the marker of a deleted document stays after every member knows of it.
+    pub tombstone_retention_minutes: u64,
     /// Minutes between two prunings.
     pub operation_log_pruning_interval_minutes: u64,
     /// Operations pruned per database and run.

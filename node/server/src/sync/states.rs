@@ -61,7 +61,8 @@ pub fn page_for_peer(database: &OpenDatabase, standing: Standing, after: Positio
     // Of the same moment as the page: that is what whoever has read to its end knows.
     let standing = Standing { vector, newest: view.state()?.position, ..standing };
     let head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
-    let head = serde_json::to_vec(&head).map_err(|error| StorageError::damaged("a head of states", error.to_string()))?;
+    let head =
+        serde_json::to_vec(&head).map_err(|error| StorageError::damaged("a head of states", error.to_string()))?;
     let mut body = Vec::with_capacity(head.len() + EXCHANGE_BYTES_TARGET / 4);
     body.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes());
     body.extend_from_slice(&head);
@@ -121,8 +122,7 @@ pub async fn look(
         let log = database.log().map_err(|error| error.to_string())?;
         let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
         let floor = log.floor().map_err(|error| error.to_string())?;
-        let ours =
-            Side { origin: database.origin(), vector: &state.vector, graves: &state.graves, floor: &floor };
+        let ours = Side { origin: database.origin(), vector: &state.vector, graves: &state.graves, floor: &floor };
         let theirs = Side {
             origin: &first.standing.origin,
             vector: &first.standing.vector,
@@ -214,8 +214,7 @@ async fn forks(
     let ours = tokio::task::spawn_blocking(move || ids_of_origin(&held, &of, None));
     let ours = ours.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let reach = theirs.standing.vector.get(origin);
-    let shared: Vec<(Sequence, OperationId)> =
-        ours.into_iter().filter(|(sequence, _)| *sequence <= reach).collect();
+    let shared: Vec<(Sequence, OperationId)> = ours.into_iter().filter(|(sequence, _)| *sequence <= reach).collect();
     // Invariant of the search: all before `low` agree; at `high`, if there is one, they differ.
     let (mut low, mut high) = (0, shared.len());
     let mut different = None;

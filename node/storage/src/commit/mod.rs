@@ -41,7 +41,7 @@ use crate::request::{Answer, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
 pub(crate) use crate::commit::conflicts::create_tables as create_conflict_tables;
-pub use crate::commit::prune::Pruned;
+pub use crate::commit::prune::{PruneLimit, Pruned};
 pub use crate::commit::reissue::{Reissue, Surplus};
 pub(crate) use crate::commit::replay::Replay;
 pub(crate) use crate::commit::touched::is_unsettled;
@@ -58,6 +58,13 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// What failed, alone.
+    pub fn into_source(self) -> StorageError {
+        match self {
+            Self::NotWritten(error) | Self::Unknown(error) => error,
+        }
+    }
+
     /// What failed.
     pub fn source(&self) -> &StorageError {
         match self {

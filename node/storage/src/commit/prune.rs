@@ -3,15 +3,16 @@
 //! Must stay true: the log keeps what the data file has not synced, and the floor is raised in the very transaction
 //! that removes: no reader sees a log that lacks what its floor promises.
 
+use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
-use redb::{Durability, ReadableTable};
+use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::record::note::Note;
 use crate::record::operation::{Block, Entry};
 use crate::record::progress::encode_vector;
-use crate::tables::{BLOCKS, FLOOR_KEY, META};
+use crate::tables::{BLOCKS, FLOOR_KEY, META, UNSETTLED};
 
 /// What a pruning did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,21 +25,35 @@ pub struct Pruned {
     pub has_more: bool,
 }
 
+/// What may go from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PruneLimit {
+    /// Entries up to this position …
+    pub through: Position,
+    /// … whose operations are older than this, if that counts …
+    pub older_than: Option<Millis>,
+    /// … and at most so many of them, but one block at least.
+    pub entries_max: u64,
+}
+
+/// Blocks at either end of the log that its size is judged by.
+const SAMPLE_BLOCKS: usize = 16;
+
 impl Writer {
-    /// Removes whole blocks of the log up to a position, at most so many entries (one block at least).
-    pub fn prune(&mut self, through: Position, entries_max: u64) -> Result<Pruned, StorageError> {
+    /// Removes whole blocks from the beginning of the log.
+    pub fn prune(&mut self, limit: PruneLimit) -> Result<Pruned, StorageError> {
         if self.has_stopped {
             return Err(StorageError::Stopped);
         }
         if self.undurable.operations > 0 {
             self.make_data_durable()?;
         }
-        let result = self.remove_blocks(through.min(self.state.position), entries_max);
+        let result = self.remove_blocks(limit);
         self.has_stopped = self.has_stopped || result.is_err();
         result
     }
 
-    fn remove_blocks(&mut self, through: Position, entries_max: u64) -> Result<Pruned, StorageError> {
+    fn remove_blocks(&mut self, limit: PruneLimit) -> Result<Pruned, StorageError> {
         let origins = self.shared.origins.snapshot();
         let mut floor = self.floor.clone();
         let mut pruned = Pruned::default();
@@ -51,17 +66,19 @@ impl Writer {
                 let (first, bytes) = row?;
                 let block = Block::open(bytes.value(), Position(first.value()))?;
                 // The newest block stays: it says where the log is.
-                if block.last() > through || block.last() >= self.state.position {
+                if block.last() > limit.through || block.last() >= self.state.position {
                     break;
                 }
-                if pruned.entries >= entries_max {
+                if pruned.entries >= limit.entries_max {
                     pruned.has_more = true;
                     break;
                 }
-                for entry in block.from(Position(first.value()), &origins) {
-                    raise(&mut floor, &entry?);
-                    pruned.entries += 1;
+                let entries: Vec<Entry> = block.from(Position(first.value()), &origins).collect::<Result<_, _>>()?;
+                if limit.older_than.is_some_and(|age| entries.iter().any(|entry| is_younger(entry, age))) {
+                    break;
                 }
+                entries.iter().for_each(|entry| raise(&mut floor, entry));
+                pruned.entries += entries.len() as u64;
                 pruned.through = block.last();
                 going.push(first.value());
             }
@@ -81,9 +98,46 @@ impl Writer {
         Ok(pruned)
     }
 
+    /// How many bytes the entries of the log have, judged by those at its two ends.
+    pub fn log_bytes(&self) -> Result<u64, StorageError> {
+        let transaction = self.shared.log.begin_read()?;
+        let blocks = transaction.open_table(BLOCKS)?;
+        let Some((oldest, _)) = blocks.first()? else { return Ok(0) };
+        let (mut bytes, mut entries) = (0, 0);
+        for row in blocks.iter()?.take(SAMPLE_BLOCKS).chain(blocks.iter()?.rev().take(SAMPLE_BLOCKS)) {
+            let (first, block) = row?;
+            bytes += block.value().len() as u64;
+            entries += Block::open(block.value(), Position(first.value()))?.last().0 + 1 - first.value();
+        }
+        let all = self.state.position.0.saturating_sub(oldest.value()) + 1;
+        Ok(u64::try_from(u128::from(bytes) * u128::from(all) / u128::from(entries.max(1))).unwrap_or(u64::MAX))
+    }
+
+    /// What all peers have confirmed of this log that have confirmed anything since a time; `None` without such peers.
+    pub fn confirmed_since(&self, since: Millis) -> Option<Position> {
+        let live = self.checkpoints.values().filter(|checkpoint| {
+            checkpoint.updated >= since && (checkpoint.pushed > Position::START || checkpoint.pulled > Position::START)
+        });
+        live.map(|checkpoint| checkpoint.pushed).min()
+    }
+
+    /// Whether any document has something to give up once all members know it.
+    pub fn has_unsettled(&self) -> Result<bool, StorageError> {
+        let transaction = self.shared.data.begin_read()?;
+        let is_empty = transaction.open_table(UNSETTLED)?.is_empty()?;
+        Ok(!is_empty)
+    }
+
     /// The floor: the log holds every operation above it.
     pub fn floor(&self) -> &Vector {
         &self.floor
+    }
+}
+
+fn is_younger(entry: &Entry, age: Millis) -> bool {
+    match entry {
+        Entry::Operation(logged) => logged.operation.stamp.millis() >= age,
+        Entry::Note(_) => false,
     }
 }
 

@@ -10,7 +10,7 @@ use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use redb::backends::InMemoryBackend;
 use serde_json::{Map, Value, json};
 
-use crate::commit::Moment;
+use crate::commit::{Moment, PruneLimit};
 use crate::database::{Database, Opened, Options};
 use crate::integrity::verify;
 use crate::log::ReadLimit;
@@ -107,7 +107,8 @@ impl Node {
     }
 
     fn prune(&mut self) {
-        self.opened.writer.prune(Position(u64::MAX), u64::MAX).unwrap();
+        let limit = PruneLimit { through: Position(u64::MAX), older_than: None, entries_max: u64::MAX };
+        self.opened.writer.prune(limit).unwrap();
     }
 
     /// This node made anew from another's states.
