@@ -16,6 +16,7 @@ pub mod mailbox;
 pub mod driver;
 pub mod hints;
 pub mod link;
+pub mod membership;
 pub mod states;
 pub mod status;
 
@@ -34,6 +35,7 @@ use crate::settings::sections::NodeSettings;
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::hints::Hub;
 use crate::sync::link::{Link, LinkStatus};
+use crate::sync::membership::Contacts;
 use crate::sync::peer_client::PeerClient;
 use crate::sync::registry::{Peer, Registry};
 
@@ -60,6 +62,7 @@ pub struct Sync {
     links: Mutex<BTreeMap<NodeName, Link>>,
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
+    contacts: Contacts,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -87,11 +90,20 @@ impl Sync {
             sessions: Mutex::default(),
             links: Mutex::default(),
             learned: watch::Sender::default(),
+            contacts: Contacts::default(),
             stop,
             tasks: TaskTracker::new(),
         });
         let supervised = Arc::clone(&sync);
         sync.tasks.spawn(async move { supervised.supervise().await });
+        let (counting, lease) = (Arc::clone(&sync), Duration::from_secs(settings.peer_lease_days * 24 * 60 * 60));
+        sync.tasks.spawn(async move {
+            let stop = counting.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = membership::keep_leases(counting, lease) => {}
+            }
+        });
         Ok(sync)
     }
 
@@ -118,6 +130,11 @@ impl Sync {
     /// Operations in one push or pull.
     pub fn tempo(&self) -> Tempo {
         self.tempo
+    }
+
+    /// When members were last heard.
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
     }
 
     /// Cancelled when the node stops.

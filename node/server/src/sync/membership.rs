@@ -1,0 +1,257 @@
+//! Who is counted with, database by database: whom we meet joins, who goes on under a new incarnation retires, who was
+//! not seen for the length of its lease is fenced.
+//!
+//! Must stay true: time counts against a member only while this node is in contact with a majority of the members, so
+//! that of two halves that cannot see each other at most one fences the other. Two nodes of one name are never both let
+//! in: whoever is heard of at the address that we dial, or was there first and still speaks, keeps it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdfast_core::id::DatabaseName;
+use holdfast_core::members::{FenceReason, Members};
+use holdfast_core::sync::admission::{self, Admission, Side};
+use holdfast_core::vector::{Origin, Vector};
+use holdfast_storage::error::StorageError;
+use holdfast_storage::request::Request;
+
+use crate::clock;
+use crate::databases::OpenDatabase;
+use crate::sync::Sync;
+
+/// Sweeps without a word after which a node counts as silent.
+const SILENT_SWEEPS: u32 = 2;
+
+/// How a peer comes to be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// We asked at its address, and it answered.
+    Dialled,
+    /// It came to us.
+    Came,
+}
+
+/// When members were last heard, and how long they have been silent for the purposes of their lease.
+#[derive(Debug, Default)]
+pub struct Contacts {
+    seen: Mutex<BTreeMap<(DatabaseName, Origin), Seen>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: Instant,
+    /// Silence that counts: only while we were in contact with a majority.
+    silent_for: Duration,
+}
+
+impl Contacts {
+    /// Notes that a member was heard, by whatever way.
+    pub fn heard(&self, database: &DatabaseName, origin: &Origin) {
+        let seen = Seen { last: clock::monotonic(), silent_for: Duration::ZERO };
+        self.lock().insert((database.clone(), origin.clone()), seen);
+    }
+
+    /// How long ago a member was heard; `None` when it was not since the start.
+    pub fn silent_since(&self, database: &DatabaseName, origin: &Origin) -> Option<Duration> {
+        let last = self.lock().get(&(database.clone(), origin.clone())).map(|seen| seen.last)?;
+        Some(clock::monotonic().saturating_duration_since(last))
+    }
+
+    /// Counts the silence of those that are silent, if we are in contact with a majority. Gives those whose lease has
+    /// run out.
+    fn count(
+        &self,
+        database: &DatabaseName,
+        members: &Members,
+        me: &Origin,
+        elapsed: Duration,
+        tempo: (Duration, Duration),
+    ) -> Vec<Origin> {
+        let (silent_after, lease) = tempo;
+        let others: Vec<&Origin> = members.active().filter(|member| *member != me).collect();
+        let mut seen = self.lock();
+        let now = clock::monotonic();
+        let is_silent = |seen: &Seen| now.saturating_duration_since(seen.last) > silent_after;
+        let in_contact = others
+            .iter()
+            .filter(|member| seen.get(&(database.clone(), (**member).clone())).is_some_and(|seen| !is_silent(seen)));
+        // This node and those it hears, against all of them.
+        let is_majority = (in_contact.count() + 1) * 2 > others.len() + 1;
+        let mut lapsed = Vec::new();
+        for member in others {
+            let entry = seen
+                .entry((database.clone(), member.clone()))
+                .or_insert(Seen { last: now.checked_sub(silent_after).unwrap_or(now), silent_for: Duration::ZERO });
+            if is_majority && is_silent(entry) {
+                entry.silent_for += elapsed;
+                if entry.silent_for > lease {
+                    lapsed.push(member.clone());
+                }
+            }
+        }
+        lapsed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(DatabaseName, Origin), Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Judges a node that wants to give us operations.
+pub fn admit(
+    sync: &Sync,
+    database: &OpenDatabase,
+    origin: &Origin,
+    vector: &Vector,
+) -> Result<Admission, StorageError> {
+    let state = database.view()?.state()?;
+    let (floor, nothing) = (database.log()?.floor()?, Vector::new());
+    let ours = Side { origin: database.origin(), vector: &state.vector, graves: &state.graves, floor: &floor };
+    let theirs = Side { origin, vector, graves: &nothing, floor: &nothing };
+    let name = database.name();
+    let rival = namesake(&state.members, origin).filter(|rival| {
+        let silent = sync.contacts().silent_since(name, rival);
+        silent.is_some_and(|silent| silent <= sync.tempo().sweep * SILENT_SWEEPS)
+    });
+    if rival.is_some() && !state.members.is_active(origin) {
+        // Whoever answers at its address is the one; look there before letting anybody else in.
+        if let Some(session) = sync.session(&origin.node, name) {
+            session.call();
+        }
+        return Ok(Admission::NameTaken);
+    }
+    Ok(admission::admit(&ours, &state.members, &theirs))
+}
+
+/// Counts a node in that exchanges operations with us, and out whoever had its name before.
+pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting: Meeting) -> Result<(), StorageError> {
+    sync.contacts().heard(database.name(), origin);
+    let members = database.view()?.state()?.members;
+    if members.is_active(origin) && namesake(&members, origin).is_none() {
+        return Ok(());
+    }
+    if members.get(origin).is_some_and(|known| known.fenced == Some(FenceReason::Retired)) {
+        return Ok(());
+    }
+    let mut requests = Vec::new();
+    for rival in members.active().filter(|rival| rival.node == origin.node && *rival != origin) {
+        let is_silent = sync
+            .contacts()
+            .silent_since(database.name(), rival)
+            .is_none_or(|silent| silent > sync.tempo().sweep * SILENT_SWEEPS);
+        if meeting == Meeting::Came && !is_silent {
+            return Ok(());
+        }
+        tracing::warn!(
+            database = %database.name(), node = %origin.node, was = %rival, now = %origin,
+            "a member goes on under a new incarnation: it was restored, wiped or made anew"
+        );
+        requests.push(Request::Member { member: rival.clone(), fence: Some(FenceReason::Retired) });
+    }
+    if !members.is_active(origin) {
+        tracing::info!(database = %database.name(), member = %origin, "counted in");
+        requests.push(Request::Member { member: origin.clone(), fence: None });
+    }
+    for request in requests {
+        // Not written now is written at the next meeting.
+        drop(database.submit(request).await);
+    }
+    Ok(())
+}
+
+/// Notes what a peer has told of itself and of others.
+pub fn told(sync: &Sync, database: &OpenDatabase, acknowledged: &BTreeMap<Origin, Vector>) {
+    let Ok(known) = database.acknowledgements() else { return };
+    for (origin, vector) in acknowledged.iter().filter(|(origin, _)| *origin != database.origin()) {
+        // A member that has come further is alive, whoever tells it.
+        if !known.newest_of(origin).covers_all(vector) {
+            sync.contacts().heard(database.name(), origin);
+        }
+        database.acknowledge(origin, vector);
+    }
+}
+
+/// What this node tells peers of what members know, itself included.
+pub fn to_tell(database: &OpenDatabase) -> Result<BTreeMap<Origin, Vector>, StorageError> {
+    let state = database.view()?.state()?;
+    let known = database.acknowledgements()?;
+    let mut told: BTreeMap<Origin, Vector> =
+        state.members.active().map(|member| (member.clone(), known.newest_of(member))).collect();
+    told.insert(database.origin().clone(), state.vector);
+    Ok(told)
+}
+
+/// Counts leases, sweep after sweep, and fences whose lease has run out.
+pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
+    let sweep = sync.tempo().sweep;
+    let mut last = clock::monotonic();
+    loop {
+        tokio::time::sleep(sweep).await;
+        let now = clock::monotonic();
+        // A machine that slept has heard nobody, which says nothing of them.
+        let elapsed = now.saturating_duration_since(last).min(sweep * SILENT_SWEEPS);
+        last = now;
+        for listing in sync.databases().list() {
+            let Ok(database) = sync.databases().get(&listing.name) else { continue };
+            let Ok(state) = database.view().and_then(|view| view.state()) else { continue };
+            let tempo = (sweep * SILENT_SWEEPS, lease);
+            for lapsed in sync.contacts().count(&listing.name, &state.members, database.origin(), elapsed, tempo) {
+                tracing::warn!(
+                    database = %listing.name, member = %lapsed,
+                    "a member was not seen for the length of its lease: it is no longer waited for"
+                );
+                let fence = Some(FenceReason::Lapsed);
+                drop(database.submit(Request::Member { member: lapsed, fence }).await);
+            }
+        }
+    }
+}
+
+/// Another member of the same name.
+fn namesake<'a>(members: &'a Members, origin: &Origin) -> Option<&'a Origin> {
+    members.active().find(|member| member.node == origin.node && *member != origin)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use holdfast_core::id::NodeName;
+    use holdfast_core::members::Membership;
+    use holdfast_core::stamp::Stamp;
+    use holdfast_core::vector::{Dot, Sequence};
+
+    fn origin(name: &str) -> Origin {
+        Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
+    }
+
+    fn members(names: &[&str]) -> Members {
+        let mut members = Members::new();
+        for name in names {
+            let by = Dot { origin: origin("a"), sequence: Sequence(1) };
+            members.set(&origin(name), Membership { fenced: None, stamp: Stamp(1), by });
+        }
+        members
+    }
+
+    #[test]
+    fn silence_counts_only_in_contact_with_a_majority() {
+        let (shop, me) = (DatabaseName::parse("shop").unwrap(), origin("a"));
+        let contacts = Contacts::default();
+        let three = members(&["a", "b", "c"]);
+        let tempo = (Duration::ZERO, Duration::from_secs(10));
+        let long = Duration::from_secs(11);
+        assert!(contacts.count(&shop, &three, &me, long, tempo).is_empty(), "alone, one of three");
+        let tempo = (Duration::from_secs(60), Duration::from_secs(10));
+        contacts.heard(&shop, &origin("b"));
+        // Never heard since the start: silent from the start on.
+        let contacts_of_c = contacts.count(&shop, &three, &me, long, tempo);
+        assert!(contacts_of_c.is_empty(), "its silence is not older than two sweeps yet");
+        contacts.lock().get_mut(&(shop.clone(), origin("c"))).unwrap().last =
+            clock::monotonic().checked_sub(Duration::from_secs(61)).unwrap();
+        assert_eq!(contacts.count(&shop, &three, &me, long, tempo), [origin("c")]);
+        let two = members(&["a", "c"]);
+        assert!(contacts.count(&shop, &two, &me, long, tempo).is_empty(), "one of two is no majority");
+    }
+}
