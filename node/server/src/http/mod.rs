@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod cluster;
 pub mod replication;
 pub mod states;
+pub mod members;
 pub mod hints;
 pub mod openapi;
 pub mod studio;
@@ -68,6 +69,7 @@ pub fn routes(app: App) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .merge(consistency::routes())
+        .merge(members::routes())
         .split_for_parts();
     openapi::complete(&mut description);
     let edge = EdgeLayer::new(
