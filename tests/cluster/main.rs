@@ -18,6 +18,7 @@ mod full_disk;
 mod keys;
 mod kills;
 mod one_way;
+mod proof;
 mod start_and_stop;
 mod troubled_peers;
 mod two_nodes;

@@ -35,6 +35,26 @@ impl Digest {
         Self(hash.digest128())
     }
 
+    /// The part of one document in a search for differences: what is shown, and which versions stand beside it.
+    ///
+    /// Increments count as far as they are shown, and tombstones that stand alone do not, because nodes give both up
+    /// at times of their own.
+    pub fn of_versions(collection: &CollectionName, id: &DocumentId, state: &DocumentState) -> Self {
+        if !state.is_alive() && state.versions.len() < 2 {
+            return Self::default();
+        }
+        let mut hash = Xxh3Default::new();
+        hash.update(&Self::of(collection, id, state).0.to_le_bytes());
+        for version in state.versions.iter().skip(1) {
+            hash.update(&(version.dot.origin.node.as_str().len() as u64).to_le_bytes());
+            hash.update(version.dot.origin.node.as_str().as_bytes());
+            hash.update(&version.dot.origin.incarnation.to_le_bytes());
+            hash.update(&version.dot.sequence.0.to_le_bytes());
+            hash.update(version.body.as_ref().map_or("", |body| body.as_str()).as_bytes());
+        }
+        Self(hash.digest128())
+    }
+
     /// With a document's part added.
     #[must_use]
     pub fn plus(self, part: Self) -> Self {

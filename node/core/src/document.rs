@@ -261,6 +261,22 @@ impl DocumentState {
         }
     }
 
+    /// Whether the same operations made both, whatever they show.
+    pub fn is_of_the_same_operations(&self, other: &Self) -> bool {
+        let dots = |state: &Self| {
+            let mut dots: Vec<Dot> = state.versions.iter().map(|version| version.dot.clone()).collect();
+            dots.sort_unstable();
+            dots
+        };
+        let increments = |state: &Self| -> Vec<Dot> {
+            let seen = |dot: &Dot| [self, other].iter().any(|one| one.tally.iter().any(|tally| tally.seen.covers(dot)));
+            let single = state.increments.iter().map(|applied| applied.dot.clone());
+            // Whoever has added some up has them as well.
+            single.filter(|dot| !seen(dot)).collect()
+        };
+        self.vector == other.vector && dots(self) == dots(other) && increments(self) == increments(other)
+    }
+
     /// Bytes of the documents that it holds.
     pub fn body_bytes(&self) -> usize {
         self.versions.iter().filter_map(|version| version.body.as_ref()).map(|body| body.as_str().len()).sum()

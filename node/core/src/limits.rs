@@ -38,6 +38,23 @@ pub const EXCHANGE_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const COLLECTIONS_IN_STATES_MAX: usize = 100_000;
 /// Most sequences of an origin that are asked for at once when two branches of it are compared.
 pub const BRANCH_SEQUENCES_MAX: usize = 512;
+/// Most collections that a survey names; the digest of a database with more is compared as a whole.
+pub const SURVEY_COLLECTIONS_MAX: usize = 10_000;
+/// Most documents on their way that a survey leaves out; with more, nothing is compared.
+pub const SURVEY_DOCUMENTS_MAX: usize = 10_000;
+/// Most sequences in all the vectors that a survey acknowledges.
+pub const SURVEY_ACKNOWLEDGED_MAX: usize = 65_536;
+/// Largest survey that is read from a peer, in bytes.
+pub const SURVEY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Most stretches of documents whose digests are asked for at once.
+pub const VERIFY_RANGES_MAX: usize = 64;
+/// Most documents that one answer lists while two nodes look for differences, or looks at in one stretch.
+pub const VERIFY_DOCUMENTS_MAX: usize = 4_096;
+/// Most documents whose states are asked for at once.
+pub const VERIFY_STATES_MAX: usize = 100;
+/// Most differences that one search reports and settles; the next one goes on.
+pub const VERIFY_DIFFERENCES_MAX: usize = 1_000;
 
 /// Most origins in one vector. A cluster is far smaller; the bound keeps a hostile peer's vector small.
 pub const VECTOR_ORIGINS_MAX: usize = 4_096;
@@ -71,6 +88,8 @@ pub const PAGE_BYTES_TARGET: usize = 32 * 1024 * 1024;
 pub const LONG_POLL_MILLIS_MAX: u64 = 60_000;
 /// How long a read waits for the write that its token names when nothing else is asked, in milliseconds.
 pub const TOKEN_WAIT_MILLIS_DEFAULT: u64 = 5_000;
+/// Most pairs of peer and database that metrics show; sums go on over all of them.
+pub const METRIC_SESSIONS_MAX: usize = 1_000;
 /// Largest WebSocket text frame between peers, in bytes.
 pub const HINT_BYTES_MAX: usize = 16 * 1024;
 
@@ -84,3 +103,7 @@ const _: () = assert!(
 );
 const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= COMMIT_OPERATIONS_MAX, "a transaction fits one group commit");
 const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= EXCHANGE_OPERATIONS_MAX, "a transaction travels in one batch");
+const _: () = assert!(
+    SURVEY_DOCUMENTS_MAX * 2 * (COLLECTION_NAME_BYTES_MAX + DOCUMENT_ID_BYTES_MAX + 64) * 2 <= SURVEY_BYTES_MAX,
+    "a survey that names all it may fits its body, escapes included"
+);

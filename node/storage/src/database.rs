@@ -231,6 +231,12 @@ impl Database {
         Ok(done)
     }
 
+    /// The data file, for tests that damage it.
+    #[cfg(test)]
+    pub(crate) fn data(&self) -> &redb::Database {
+        &self.shared.data
+    }
+
     pub(crate) fn origins(&self) -> &Origins {
         &self.shared.origins
     }

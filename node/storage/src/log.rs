@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::sync::forwarding::{Filter, Verdict};
+use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
@@ -28,6 +29,17 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
+/// What a peer lacks of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Operations.
+    pub operations: u64,
+    /// Bytes that they take in the log; from the first of them where there are many.
+    pub bytes: u64,
+    /// When the oldest of them was written.
+    pub oldest: Option<Millis>,
+}
+
 /// A stretch of the log.
 #[derive(Debug, Clone, Default)]
 pub struct Stretch {
@@ -40,6 +52,9 @@ pub struct Stretch {
     /// Whether the log goes on after `through`.
     pub has_more: bool,
 }
+
+/// Blocks that are looked at to measure what a peer lacks.
+const BACKLOG_BLOCKS_MAX: usize = 64;
 
 impl LogView {
     pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
@@ -136,6 +151,33 @@ impl LogView {
             }
         }
         Ok((entries, false))
+    }
+
+    /// What a peer lacks that has confirmed the log up to a position and knows `known`; `ours` is what the log holds.
+    pub fn backlog(&self, confirmed: Position, known: &Vector, ours: &Vector) -> Result<Backlog, StorageError> {
+        let mut backlog = Backlog { operations: known.missing_from(ours), ..Backlog::default() };
+        if backlog.operations == 0 {
+            return Ok(backlog);
+        }
+        let (mut measured, mut bytes_measured) = (0, 0);
+        for row in self.blocks.range(self.block_at(confirmed.next())?..)?.take(BACKLOG_BLOCKS_MAX) {
+            let (first, bytes) = row?;
+            let block = Block::open(bytes.value(), Position(first.value()))?;
+            measured += block.last().0.saturating_sub(first.value()) + 1;
+            bytes_measured += bytes.value().len() as u64;
+            if backlog.oldest.is_none() {
+                for entry in block.from(confirmed.next(), &self.origins) {
+                    let Some(Logged { operation, .. }) = entry?.into_operation() else { continue };
+                    if !known.covers(&operation.dot) {
+                        backlog.oldest = Some(operation.stamp.millis());
+                        break;
+                    }
+                }
+            }
+        }
+        let bytes = u128::from(bytes_measured) * u128::from(backlog.operations) / u128::from(measured.max(1));
+        backlog.bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Ok(backlog)
     }
 
     /// What stands at a position, if the log still holds it.

@@ -13,6 +13,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
+use crate::ranges::SumError;
 use crate::record::note::Adoption;
 use crate::record::operation::Logged;
 use crate::record::progress::Checkpoint;
@@ -49,6 +50,8 @@ pub enum Request {
         /// How they meet what is here.
         from: StatesFrom,
     },
+    /// Puts right what cannot be believed.
+    Mend(Mending),
     /// All states of a peer were taken in: what it knew is known here.
     Adopt(Adoption),
     /// Progress with a peer; kept with the next commit.
@@ -67,6 +70,7 @@ impl Request {
             Self::Each(changes) | Self::Together(changes) => changes.len().max(1),
             Self::Receive(received) => received.operations.len().max(1),
             Self::States { states, .. } => states.len().max(1),
+            Self::Mend(mending) => mending.states.len().max(1),
             Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
             Self::Register(_) | Self::Checkpoint { .. } | Self::Member { .. } | Self::Adopt(_) => 1,
         }
@@ -87,6 +91,7 @@ impl Request {
                 received.operations.iter().map(|(_, operation)| operation.kind.body_bytes()).sum()
             }
             Self::States { states, .. } => states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
+            Self::Mend(mending) => mending.states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
             Self::Register(_)
             | Self::Checkpoint { .. }
             | Self::Member { .. }
@@ -94,6 +99,17 @@ impl Request {
             | Self::Adopt(_) => 0,
         }
     }
+}
+
+/// What is known to be wrong with the data, and what is right.
+#[derive(Debug, Default)]
+pub struct Mending {
+    /// States that take the place of whatever stands there, readable or not.
+    pub states: Vec<(CollectionName, DocumentId, DocumentState)>,
+    /// By how much what is kept of collections is off, apart from these documents.
+    pub errors: Vec<(CollectionName, SumError)>,
+    /// By how much the kept number of conflicted documents is off.
+    pub conflicted_error: i64,
 }
 
 /// One change that a client asks for.

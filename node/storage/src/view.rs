@@ -54,12 +54,12 @@ impl ReadView {
         Ok(Self { transaction, documents, origins })
     }
 
-    pub(crate) fn origins(&self) -> &[Origin] {
-        &self.origins
-    }
-
     pub(crate) fn transaction(&self) -> &ReadTransaction {
         &self.transaction
+    }
+
+    pub(crate) fn origins(&self) -> &[Origin] {
+        &self.origins
     }
 
     /// A document, deleted ones included; `None` when nothing was ever written under the id.

@@ -23,3 +23,6 @@ pub mod message;
 pub mod forwarding;
 pub mod session;
 pub mod states;
+pub mod comparison;
+pub mod survey;
+pub mod ranges;

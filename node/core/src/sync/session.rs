@@ -250,6 +250,11 @@ impl Session {
         self.phase
     }
 
+    /// The peer's log, once it is known.
+    pub fn peer_log_id(&self) -> Option<u64> {
+        self.peer_log_id
+    }
+
     /// The peer has confirmed our log up to here.
     pub fn pushed(&self) -> Position {
         self.pushed

@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use holdfast_core::document::DocumentState;
 use holdfast_core::id::DatabaseName;
 use holdfast_core::members::Acknowledgements;
+use holdfast_core::sync::comparison::DocumentKey;
+use holdfast_core::sync::ranges::Verdict;
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::commit::CommitError;
 use holdfast_storage::database::Database;
@@ -141,6 +144,11 @@ impl OpenDatabase {
     /// A consistent look at the log.
     pub fn log(&self) -> Result<LogView, StorageError> {
         self.database()?.log()
+    }
+
+    /// Holds a document's record against what the log makes of it; see [`Database::examine`].
+    pub fn examine(&self, key: &DocumentKey) -> Result<(Verdict, Option<DocumentState>), StorageError> {
+        self.database()?.examine(key)
     }
 
     /// Whether it is open, or being opened again.

@@ -4,6 +4,7 @@
 //! databases that it reaches, so a key without roles is enough for a collector of metrics.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
@@ -18,6 +19,8 @@ use crate::http::access::Caller;
 use crate::http::app::App;
 use crate::http::databases::{Contents, contents};
 use crate::http::error::ApiError;
+use crate::http::sync_metrics;
+use crate::sync::status;
 use crate::telemetry::metrics::{self, Definition, Kind, Metrics};
 
 const CONTENT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -47,6 +50,9 @@ pub async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Ap
     page.family(metrics::START_TIME, [(String::new(), seconds(u128::from(app.started_millis) * 1_000))]);
     put_requests(&mut page, &app.metrics);
     put_databases(&mut page, &databases);
+    let sync = Arc::clone(&app.sync);
+    let reached = app.scan(move || Ok(status::of(&sync))).await?;
+    sync_metrics::put(&mut page, reached, &|name| databases.iter().any(|database| database.name == name));
     let mut response = page.text.into_response();
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     Ok(response)
@@ -60,14 +66,19 @@ struct DatabaseNumbers {
     open: Option<std::sync::Arc<OpenDatabase>>,
 }
 
+/// The page as it grows.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
     /// Writes a metric with its samples: labels and value of each.
-    fn family<V: Display>(&mut self, definition: Definition, samples: impl IntoIterator<Item = (String, V)>) {
+    pub(super) fn family<V: Display>(
+        &mut self,
+        definition: Definition,
+        samples: impl IntoIterator<Item = (String, V)>,
+    ) {
         let kind = match definition.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -146,7 +157,7 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
 }
 
 /// Microseconds as seconds, exactly.
-fn seconds(micros: u128) -> String {
+pub(super) fn seconds(micros: u128) -> String {
     let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
     if rest == 0 {
         return whole.to_string();

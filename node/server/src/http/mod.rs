@@ -35,10 +35,13 @@ pub mod collections;
 pub mod databases;
 pub mod health;
 pub mod metrics;
+mod sync_metrics;
 pub mod cluster;
 pub mod replication;
 pub mod states;
 pub mod members;
+pub mod survey;
+pub mod verify;
 pub mod hints;
 pub mod openapi;
 pub mod studio;
@@ -81,6 +84,8 @@ pub fn routes(app: App) -> Router {
         .merge(cluster::routes())
         .merge(replication::routes())
         .merge(states::routes())
+        .merge(survey::routes())
+        .merge(verify::routes())
         .merge(hints::routes())
         .merge(openapi::routes(&description))
         .merge(studio::routes())

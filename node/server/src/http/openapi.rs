@@ -16,7 +16,7 @@ use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::app::App;
-use crate::http::{bulk, cluster, replication, states};
+use crate::http::{bulk, cluster, replication, states, survey, verify};
 
 /// The reader's page; it loads `/openapi.json` and nothing else.
 const PAGE: &str = include_str!("docs.html");
@@ -41,7 +41,14 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         replication::databases,
         replication::replication_status,
         states::states,
-        states::branch
+        states::branch,
+        survey::survey,
+        verify::verify,
+        verify::ranges,
+        verify::rows,
+        verify::documents,
+        verify::mend,
+        verify::audit
     ),
     modifiers(&Keys),
     security(("ApiKey" = []), ("Bearer" = [])),

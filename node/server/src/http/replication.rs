@@ -168,11 +168,11 @@ pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {
 }
 
 /// Names that differ only in case would be one name to people and to some file systems.
-fn is_own_name(source: &NodeName, sync: &Sync) -> bool {
+pub(super) fn is_own_name(source: &NodeName, sync: &Sync) -> bool {
     source.as_str().eq_ignore_ascii_case(sync.origin().node.as_str())
 }
 
-fn own_name(source: &NodeName) -> ApiError {
+pub(super) fn own_name(source: &NodeName) -> ApiError {
     ApiError::conflict("same-node-id", format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."))
 }
 

@@ -27,6 +27,8 @@ use crate::{clock, entropy};
 /// What is known of a session, for status.
 #[derive(Debug, Clone, Default)]
 pub struct SessionStatus {
+    /// The peer's log that the positions count, once it is known.
+    pub peer_log_id: Option<u64>,
     /// The peer has confirmed our log up to here.
     pub pushed: Position,
     /// We have the peer's log up to here.
@@ -202,6 +204,7 @@ impl Driver {
         let actions = self.session.handle(Millis(clock::now_millis()), event);
         self.mailbox.show(self.session.forwarding());
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.peer_log_id = self.session.peer_log_id();
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
         status.is_in_touch = self.session.is_in_touch();

@@ -18,6 +18,10 @@ pub mod hints;
 pub mod link;
 pub mod membership;
 pub mod states;
+pub mod survey;
+pub mod soundness;
+pub mod verify;
+pub mod standing;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +42,7 @@ use crate::sync::link::{Link, LinkStatus};
 use crate::sync::membership::Contacts;
 use crate::sync::peer_client::PeerClient;
 use crate::sync::registry::{Peer, Registry};
+use crate::sync::survey::Surveys;
 
 /// What sync needs to know of the settings.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +68,7 @@ pub struct Sync {
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
     contacts: Contacts,
+    surveys: Surveys,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -91,6 +97,7 @@ impl Sync {
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts: Contacts::default(),
+            surveys: Surveys::default(),
             stop,
             tasks: TaskTracker::new(),
         });
@@ -120,6 +127,11 @@ impl Sync {
     /// Connections that peers have opened to us.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// What was found by comparing with peers.
+    pub fn surveys(&self) -> &Surveys {
+        &self.surveys
     }
 
     /// Who writes on this node.
@@ -177,6 +189,11 @@ impl Sync {
         self.learned.subscribe()
     }
 
+    /// Every session: its peer and its database.
+    pub fn session_keys(&self) -> Vec<(NodeName, DatabaseName)> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// How the connection to a peer is doing.
     pub fn link_status(&self, peer: &NodeName) -> Option<LinkStatus> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,6 +225,7 @@ impl Sync {
         let mut databases = self.databases.changed();
         loop {
             self.reconcile();
+            self.surveys.follow(self);
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 _ = peers.changed() => {}
@@ -215,6 +233,7 @@ impl Sync {
             }
         }
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.surveys.follow(self);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 

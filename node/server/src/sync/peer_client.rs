@@ -152,6 +152,18 @@ impl PeerClient {
         self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
     }
 
+    /// Asks something about a database, other than for operations.
+    pub async fn ask<Question: Serialize, Answer: DeserializeOwned>(
+        &self,
+        base_url: &str,
+        path: &str,
+        database: &DatabaseName,
+        question: &Question,
+    ) -> Result<Answer, PeerError> {
+        let request = self.http.post(format!("{base_url}{path}")).header("Database", database.as_str());
+        self.answer(request.json(question)).await
+    }
+
     /// Asks which databases there are.
     pub async fn databases(&self, base_url: &str) -> Result<DatabasesResponse, PeerError> {
         self.answer(self.http.get(format!("{base_url}/api/replication/databases"))).await

@@ -1,5 +1,7 @@
 //! How sync is doing, as `/api/replication/status` shows it.
 
+use holdfast_core::sync::comparison::{Comparison, Outcome};
+use holdfast_core::sync::message::vector_record;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
 use serde::Serialize;
@@ -10,6 +12,8 @@ use crate::databases::{OpenDatabase, Standing};
 use crate::sync::Sync;
 use crate::sync::driver::SessionStatus;
 use crate::sync::registry::Peer;
+use crate::sync::standing::{self, Evidence, PeerState};
+use crate::sync::survey::{self, Found};
 
 /// All databases and peers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,7 +67,38 @@ pub struct PeerStatus {
     pub base_url: String,
     /// Whether it is synced with.
     pub is_active: bool,
-    /// `Inactive`, `Ready`, `CatchingUp` or `Failing`.
+    /// `InSync` when equal digests prove that both hold the same and neither has changed since; `Ready` when everything
+    /// known was exchanged and nothing proves it yet; `CatchingUp`, `Diverged`, `Failing` or `Inactive`.
+    pub state: PeerState,
+    /// Why, and what to do about it.
+    pub state_reason: String,
+    /// What the peer lacks.
+    pub to_send: LagStatus,
+    /// What we lack, as far as the peer has told.
+    pub to_receive: LagStatus,
+    /// When the peer was last heard of, on whatever way.
+    pub last_contact_utc: Option<String>,
+    /// The last comparison of digests that said something.
+    pub comparison: Option<ComparisonStatus>,
+    /// When everything was last proven equal.
+    pub last_equal_utc: Option<String>,
+    /// The same as a number, for metrics.
+    #[serde(skip)]
+    pub last_equal: Option<Millis>,
+    /// When an exchange last succeeded, as a number.
+    #[serde(skip)]
+    pub last_success: Option<Millis>,
+    /// Why the last comparison said nothing, when it did not.
+    pub comparison_error: Option<String>,
+    /// Comparisons since the start.
+    pub comparisons: u64,
+    /// Comparisons that found a difference since the start.
+    pub differences: u64,
+    /// Exchanges over the network since the start.
+    pub exchanges: u64,
+    /// The oldest position of the peer's log, when it last said so.
+    pub peer_oldest_log_sequence: Option<u64>,
+    /// Where the exchange stands: `Inactive`, `Ready`, `CatchingUp` or `Failing`. `State` says more.
     pub catch_up_status: &'static str,
     /// Why.
     pub catch_up_reason: String,
@@ -101,6 +136,34 @@ pub struct PeerStatus {
     pub is_web_socket_open: bool,
     /// When this was looked at.
     pub updated_utc: String,
+}
+
+/// What is on its way in one direction.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct LagStatus {
+    /// Operations.
+    pub operations: u64,
+    /// Their bytes in the log, roughly.
+    pub bytes: u64,
+    /// Age of the oldest of them, in seconds.
+    pub seconds: u64,
+}
+
+/// A comparison of digests.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct ComparisonStatus {
+    /// `Equal` or `Different`.
+    pub outcome: &'static str,
+    /// When it was made.
+    pub at_utc: String,
+    /// Documents that were left out because they were on their way.
+    pub left_out: usize,
+    /// Collections that differ.
+    pub different_collections: Vec<String>,
+    /// What this node knew then: sequence by origin.
+    pub vector: std::collections::BTreeMap<String, u64>,
 }
 
 /// Looks at everything.
@@ -174,7 +237,33 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     let is_active = peer.is_active && peer.syncs(database.name());
     let known = session.clone().unwrap_or_default();
     let (catch_up_status, catch_up_reason) = catch_up(is_active, session.as_ref(), here);
+    let found = sync.surveys().found(&peer.node, database.name());
+    let (state, state_reason) = standing::state_of(&Evidence {
+        peer: peer.node.as_str(),
+        database: database.name().as_str(),
+        is_active: peer.is_active,
+        is_selected: peer.syncs(database.name()),
+        session: session.as_ref(),
+        found: &found,
+        ours: &here.vector,
+    });
+    let to_send = if is_active { to_send(database, &known, here) } else { LagStatus::default() };
+    let to_receive = if is_active { to_receive(&known, &found, here) } else { LagStatus::default() };
     PeerStatus {
+        state,
+        state_reason,
+        to_send,
+        to_receive,
+        last_contact_utc: known.last_success.max(found.contact).map(Millis::to_utc_text),
+        comparison: found.conclusive.as_ref().map(comparison),
+        last_equal_utc: found.proven.map(Millis::to_utc_text),
+        last_equal: found.proven,
+        last_success: known.last_success,
+        comparison_error: found.silent.map(|(_, why)| why),
+        comparisons: found.surveys,
+        differences: found.differences,
+        exchanges: known.exchanges,
+        peer_oldest_log_sequence: found.told.map(|told| told.oldest.0),
         peer_node_id: peer.node.to_string(),
         base_url: peer.base_url.clone(),
         is_active,
@@ -197,6 +286,42 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         operations_received: known.operations_received,
         is_web_socket_open: sync.link_status(&peer.node).is_some_and(|link| link.is_connected),
         updated_utc: here.now.to_utc_text(),
+    }
+}
+
+/// What the peer lacks of our log.
+fn to_send(database: &OpenDatabase, known: &SessionStatus, here: &Here) -> LagStatus {
+    let log = database.log();
+    let backlog = log.and_then(|log| log.backlog(known.pushed, &known.peer_vector, &here.vector));
+    let lacking = backlog.map(|backlog| survey::lacking(backlog, here.now)).unwrap_or_default();
+    LagStatus { operations: lacking.operations, bytes: lacking.bytes, seconds: lacking.age_millis / 1_000 }
+}
+
+/// What we lack of the peer's log. How many operations follows from the vectors; how large and how old they are is what
+/// the peer has told, carried on.
+fn to_receive(known: &SessionStatus, found: &Found, here: &Here) -> LagStatus {
+    let operations = here.vector.missing_from(&known.peer_vector);
+    let Some(told) = found.told.filter(|_| operations > 0) else {
+        return LagStatus { operations, ..LagStatus::default() };
+    };
+    let lacking = told.lacking;
+    let bytes = u128::from(lacking.bytes) * u128::from(operations) / u128::from(lacking.operations.max(1));
+    let seconds = (lacking.age_millis + here.now.since(told.at).0) / 1_000;
+    LagStatus { operations, bytes: u64::try_from(bytes).unwrap_or(u64::MAX), seconds }
+}
+
+fn comparison(last: &Comparison) -> ComparisonStatus {
+    let (outcome, left_out, different) = match &last.outcome {
+        Outcome::Equal { left_out } => ("Equal", *left_out, Vec::new()),
+        Outcome::Different(collections) => ("Different", 0, collections.iter().map(ToString::to_string).collect()),
+        Outcome::Inconclusive(_) => ("Inconclusive", 0, Vec::new()),
+    };
+    ComparisonStatus {
+        outcome,
+        at_utc: last.at.to_utc_text(),
+        left_out,
+        different_collections: different,
+        vector: vector_record(&last.ours),
     }
 }
 

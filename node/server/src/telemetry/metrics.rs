@@ -77,6 +77,38 @@ definitions! {
     LOG_OLDEST = Gauge "holdfast_log_oldest_position" "Oldest position that a database's log still holds.";
     /// File sizes.
     FILE_BYTES = Gauge "holdfast_file_bytes" "Size of a database's files in bytes, by file.";
+    /// How it stands with a peer.
+    SYNC_STATE = Gauge "holdfast_sync_state" "Always 1; the label says how it stands with a peer in a database: Inactive, Failing, Diverged, CatchingUp, Ready or InSync.";
+    /// Sessions by state.
+    SYNC_SESSIONS = Gauge "holdfast_sync_sessions" "Pairs of peer and database by state, those included that are too many to be shown one by one.";
+    /// Operations on their way.
+    SYNC_LAG_OPERATIONS = Gauge "holdfast_sync_lag_operations" "Operations that a peer lacks (send) and that this node lacks (receive).";
+    /// Bytes on their way.
+    SYNC_LAG_BYTES = Gauge "holdfast_sync_lag_bytes" "Bytes in the log of the operations that are on their way, roughly.";
+    /// Age of what is on its way.
+    SYNC_LAG_SECONDS = Gauge "holdfast_sync_lag_seconds" "Age in seconds of the oldest operation that is on its way.";
+    /// Age of the last success.
+    SYNC_SUCCESS_AGE = Gauge "holdfast_sync_last_success_age_seconds" "Seconds since an exchange with a peer last succeeded; absent when none has since the start.";
+    /// Age of the last proof.
+    SYNC_PROOF_AGE = Gauge "holdfast_sync_last_equal_age_seconds" "Seconds since digests last proved that a peer holds the same; absent when they never have since the start.";
+    /// Failures in a row.
+    SYNC_FAILURES = Gauge "holdfast_sync_failures" "Exchanges with a peer that have failed since the last success.";
+    /// Operations sent.
+    SYNC_SENT = Counter "holdfast_sync_operations_sent_total" "Operations sent to a peer.";
+    /// Operations received.
+    SYNC_RECEIVED = Counter "holdfast_sync_operations_received_total" "Operations received from a peer, known ones included.";
+    /// Exchanges.
+    SYNC_EXCHANGES = Counter "holdfast_sync_exchanges_total" "Exchanges with a peer over the network.";
+    /// Comparisons.
+    SYNC_COMPARISONS = Counter "holdfast_sync_comparisons_total" "Comparisons of digests with a peer that were answered.";
+    /// Differences.
+    SYNC_DIFFERENCES = Counter "holdfast_sync_differences_total" "Comparisons of digests that found a difference.";
+    /// Whether digests are equal.
+    SYNC_DIGEST_EQUAL = Gauge "holdfast_sync_digest_equal" "1 when the last comparison with a peer found equal digests, 0 when it found a difference; absent before the first.";
+    /// Round trip.
+    SYNC_ROUND_TRIP = Gauge "holdfast_sync_round_trip_seconds" "The last exchange's way there and back, in seconds.";
+    /// Clock skew.
+    SYNC_SKEW = Gauge "holdfast_sync_clock_skew_seconds" "A peer's clock less this node's, in seconds.";
 }
 
 /// Upper ends of the buckets of [`REQUEST_SECONDS`], in microseconds.

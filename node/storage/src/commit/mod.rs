@@ -13,6 +13,7 @@ mod touched;
 mod blocks;
 mod local;
 mod notes;
+mod mend;
 mod prune;
 mod receive;
 mod reissue;
@@ -321,6 +322,7 @@ impl Writer {
                 Ok(Answer::GivenUp(self.give_up(batch, tombstones_before, documents_max)?))
             }
             Request::States { states, from } => Ok(Answer::StatesTaken(self.take_states(batch, states, from)?)),
+            Request::Mend(mending) => Ok(Answer::StatesTaken(self.mend(batch, mending)?)),
             Request::Adopt(adoption) => {
                 self.adopt(batch, adoption);
                 Ok(Answer::Noted)

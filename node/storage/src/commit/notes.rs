@@ -112,7 +112,7 @@ impl Writer {
     }
 
     /// Gives a note its place in the log.
-    fn log_note(
+    pub(super) fn log_note(
         &mut self,
         batch: &mut Batch<'_>,
         touched: &mut Touched,

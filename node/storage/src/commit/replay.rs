@@ -94,6 +94,8 @@ impl<'t> Replay<'t> {
     ) -> Result<(), StorageError> {
         match &logged.note {
             Note::State { collection, document, state } => {
+                // It may stand for a record that cannot be read.
+                self.tables.remove_unreadable(&origins.snapshot(), collection, document)?;
                 let entry = touched.load(&self.tables, &origins.snapshot(), collection, document)?;
                 entry.state.clone_from(state);
                 touched.moved_to(collection, document, logged.position);

@@ -54,6 +54,29 @@ impl DataTables<'_> {
     }
 }
 
+impl DataTables<'_> {
+    /// Removes the record of a document if it cannot be read, and what refers to it: the whole indexes are searched,
+    /// for nothing says any more where it stands in them.
+    pub(crate) fn remove_unreadable(
+        &mut self,
+        origins: &[Origin],
+        collection: &CollectionName,
+        id: &DocumentId,
+    ) -> Result<(), StorageError> {
+        let key = key(collection, id);
+        let is_readable =
+            self.documents.get(key.as_slice())?.is_none_or(|row| decode(row.value(), &key, origins).is_ok());
+        if is_readable {
+            return Ok(());
+        }
+        self.documents.remove(key.as_slice())?;
+        for index in [&mut self.changes, &mut self.unsettled] {
+            index.retain(|_, of| of != key.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
 /// A document as a request sees and changes it.
 #[derive(Debug)]
 pub(crate) struct TouchedDocument {
