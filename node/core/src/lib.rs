@@ -8,6 +8,7 @@
 
 pub mod limits;
 pub mod error;
+pub mod encoding;
 pub mod id;
 pub mod access;
 pub mod time;

@@ -15,7 +15,7 @@
 //! Read from top to bottom: each module uses only those above it.
 
 pub mod error;
-pub mod encoding;
+pub use holdfast_core::encoding;
 pub mod origins;
 pub mod record;
 pub mod tables;

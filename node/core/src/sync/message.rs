@@ -317,9 +317,6 @@ impl OperationRecord {
         let place = format!("operation {}", self.id);
         let fail = |what: &str| Refusal::invalid("invalid-operation", format!("{place}: {what}"));
         let origin = Origin { node: NodeName::parse(&self.node_id)?, incarnation: parse_hex(&self.incarnation)? };
-        if self.sequence == 0 {
-            return Err(fail("its sequence must be at least 1"));
-        }
         let document = match self.entity_id.as_str() {
             "" => None,
             id => Some(DocumentId::parse(id)?),
@@ -338,9 +335,7 @@ impl OperationRecord {
             replaces: self.replaces.as_deref().map(str::parse).transpose()?,
             kind,
         };
-        if operation.kind.is_of_document().is_some_and(|is| is != operation.document.is_some()) {
-            return Err(fail("its kind and its document id do not go together"));
-        }
+        check_shape(&operation)?;
         Ok((Position(self.log_sequence), operation))
     }
 
@@ -380,12 +375,24 @@ impl OperationRecord {
 
 impl GroupRecord {
     fn to_group(&self) -> Result<Group, Refusal> {
-        let is_sound = self.index < self.count && self.count as usize <= TRANSACTION_OPERATIONS_MAX;
-        if !is_sound {
-            return Err(Refusal::invalid("invalid-operation", "A transaction group's index or count is not valid."));
-        }
         Ok(Group { id: self.id.parse()?, index: self.index, count: self.count })
     }
+}
+
+/// Checks what the parts of an operation say about each other.
+pub(super) fn check_shape(operation: &Operation) -> Result<(), Refusal> {
+    let fail = |what: &str| Refusal::invalid("invalid-operation", format!("operation {}: {what}", operation.id));
+    if operation.dot.sequence == Sequence(0) {
+        return Err(fail("its sequence must be at least 1"));
+    }
+    if operation.kind.is_of_document().is_some_and(|is| is != operation.document.is_some()) {
+        return Err(fail("its kind and its document id do not go together"));
+    }
+    let is_sound = |group: Group| group.index < group.count && group.count as usize <= TRANSACTION_OPERATIONS_MAX;
+    if !operation.group.is_none_or(is_sound) {
+        return Err(fail("its transaction's index or count is not valid"));
+    }
+    Ok(())
 }
 
 impl StandingRecord {
@@ -484,7 +491,7 @@ fn contents(kind: &OperationKind) -> Contents {
     }
 }
 
-fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
+pub(super) fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
     let refuse = || Refusal::invalid("invalid-increment", "An increment's fields are not valid.");
     if fields.is_empty() || fields.len() > INCREMENT_FIELDS_MAX {
         return Err(refuse());
@@ -499,7 +506,7 @@ fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, Refusal> {
 }
 
 /// Peers exchange documents, cache entries and who is a member; what else is reserved belongs to each node itself.
-fn parse_collection(name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
+pub(super) fn parse_collection(name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
     let is_of_members = matches!(kind, OperationKind::JoinMember { .. } | OperationKind::FenceMember { .. });
     if name == CACHE_COLLECTION || (is_of_members && name == MEMBERS_COLLECTION) {
         return CollectionName::parse_any(name);

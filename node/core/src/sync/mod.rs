@@ -20,6 +20,7 @@
 
 pub mod admission;
 pub mod message;
+pub mod compact;
 pub mod forwarding;
 pub mod session;
 pub mod states;
