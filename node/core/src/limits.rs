@@ -29,6 +29,9 @@ pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most operations in one push or pull.
 pub const EXCHANGE_OPERATIONS_MAX: usize = 10_000;
+/// Operations in a push or pull between nodes that speak the compact form: enough to share an fsync, few enough that
+/// the next stretch is made ready while one is being written.
+pub const EXCHANGE_COMPACT_OPERATIONS: usize = 4_096;
 /// Bytes after which a push or pull is cut, if it holds at least one operation or transaction.
 pub const EXCHANGE_BYTES_TARGET: usize = 4 * 1024 * 1024;
 /// Largest push or pull body that is read from a peer.

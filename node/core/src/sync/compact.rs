@@ -146,7 +146,9 @@ impl<'a> Encoder<'a> {
                 bytes.put_varint(increment.0.len() as u64);
                 for (path, amount) in &increment.0 {
                     bytes.put_varint(path.len() as u64);
-                    path.iter().for_each(|name| bytes.put_bytes(name.as_bytes()));
+                    for name in path {
+                        bytes.put_bytes(name.as_bytes());
+                    }
                     bytes.put_bytes(amount.to_text().as_bytes());
                 }
             }

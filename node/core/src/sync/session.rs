@@ -301,6 +301,10 @@ impl Session {
             self.is_pull_wanted = self.is_pull_wanted || self.is_peer_ahead();
         }
         let has_met = self.peer_origin.is_some();
+        if self.has_offer() && has_met && self.known_to_peer().covers_all(&self.ours) {
+            self.pushed = self.newest;
+            self.looked = self.newest;
+        }
         if self.has_offer() && has_met && now >= self.offers_from {
             self.phase = Phase::Pushing;
             self.begun = now;

@@ -2,26 +2,30 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRef, State};
+use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use holdfast_core::id::NodeName;
-use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_COMPACT_OPERATIONS, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
-    PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
+    PROTOCOL, PullRequest, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
 };
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
-use holdfast_storage::request::{Answer, Request};
+use holdfast_storage::request::{Answer, Request as WriterRequest};
 
 use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
 use crate::http::error::ApiError;
-use crate::http::extract::JsonBody;
+use crate::http::extract::{JsonBody, RawBody};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
+use crate::sync::exchange::Checked;
 use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
 use crate::sync::{Sync, exchange, status};
 
@@ -49,23 +53,23 @@ pub(crate) async fn push(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
-    JsonBody(request): JsonBody<PushRequest>,
+    PushBody(push): PushBody,
 ) -> Result<Json<PushResponse>, ApiError> {
-    check_protocol(request.protocol)?;
-    parse_hex(&request.source_incarnation)?;
-    let (received, vector) = exchange::received_push(request)?;
+    check_protocol(push.head.protocol)?;
+    parse_hex(&push.head.source_incarnation)?;
+    let vector = parse_vector(&push.head.vector)?;
+    let received = exchange::received_push(push)?;
     let source = received.source.clone();
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
-    let vector = parse_vector(&vector)?;
     let database = database_for_peer(&sync, &headers).await?;
     // Before it is applied, so that nothing of it goes back to where it comes from.
     let session = sync.session(&source, database.name());
     if let Some(session) = &session {
         session.mailbox().heard(&vector, Some(received.source_log_id));
     }
-    let answer = database.submit(Request::Receive(received)).await.map_err(not_submitted)?;
+    let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
     let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
     if let Some(session) = &session {
@@ -89,13 +93,15 @@ pub(crate) async fn pull(
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<PullRequest>,
-) -> Result<Json<PullResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     check_protocol(request.protocol)?;
     let source = NodeName::parse(&request.requesting_node_id)?;
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
-    let batch = batch_size(request.batch_size)?;
+    let is_compact = speaks_compact(&headers);
+    let asked = batch_size(request.batch_size)?;
+    let batch = if is_compact { asked.max(EXCHANGE_COMPACT_OPERATIONS) } else { asked };
     let known = parse_vector(&request.vector)?;
     let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
     let database = database_for_peer(&sync, &headers).await?;
@@ -124,7 +130,13 @@ pub(crate) async fn pull(
         let confirmed = if is_ours && asked_log.is_some() { after } else { Position::START };
         session.mailbox().answered(confirmed, !stretch.operations.is_empty(), stretch.has_more);
     }
-    Ok(Json(exchange::pull_response(&stretch, after, &standing)))
+    let mut answer = exchange::pull_head(&stretch, after, &standing);
+    if is_compact {
+        let bytes = tokio::task::block_in_place(|| exchange::compact(&answer, &stretch));
+        return Ok(([(CONTENT_TYPE, MEDIA_TYPE)], bytes).into_response());
+    }
+    answer.operations = exchange::records(&stretch, &standing.origin);
+    Ok(Json(answer).into_response())
 }
 
 /// Tells peers which databases this node holds and how far they reach.
@@ -155,6 +167,29 @@ pub(crate) async fn replication_status(
     State(sync): State<Arc<Sync>>,
 ) -> Json<status::ReplicationStatus> {
     Json(status::of(&sync))
+}
+
+/// A push in either form.
+pub(crate) struct PushBody(Checked<PushRequest>);
+
+impl<S: Send + std::marker::Sync> FromRequest<S> for PushBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE) {
+            let RawBody(bytes) = RawBody::from_request(request, state).await?;
+            let push = tokio::task::block_in_place(|| exchange::from_compact(&bytes))?;
+            return Ok(Self(push));
+        }
+        let JsonBody(push) = <JsonBody<PushRequest> as FromRequest<S>>::from_request(request, state).await?;
+        Ok(Self(exchange::push_from_json(push)?))
+    }
+}
+
+/// Whether the caller wants the compact form; people and others get JSON.
+fn speaks_compact(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim() == MEDIA_TYPE)
 }
 
 pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {

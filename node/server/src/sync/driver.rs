@@ -5,19 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
+use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
-use holdfast_core::sync::message::{PROTOCOL, PullRequest, Standing, vector_record};
+use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
 use holdfast_core::sync::session::{Action, Event, Phase, Session};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
+use holdfast_storage::log::Stretch;
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Request};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::databases::OpenDatabase;
-use crate::sync::exchange;
+use crate::sync::exchange::{self, Checked};
 use crate::sync::mailbox::Mailbox;
 use crate::sync::peer_client::{POSITION_BEYOND_LOG, PeerError};
 use crate::sync::registry::Peer;
@@ -111,6 +115,38 @@ pub struct Driver {
     status: Arc<Mutex<SessionStatus>>,
     session: Session,
     peer_log_id: Option<u64>,
+    /// Whether the peer is sent the compact form; until it says that it does not know it.
+    is_compact: bool,
+    next_push: Option<NextPush>,
+    next_pull: Option<NextPull>,
+}
+
+/// A stretch of our log as it goes to the peer.
+struct Offer {
+    through: Position,
+    looked: Position,
+    has_more: bool,
+    operations: usize,
+    media_type: &'static str,
+    body: Vec<u8>,
+    /// What the peer learns that we know.
+    ours: Vector,
+}
+
+/// The push after the one that is under way, made ready meanwhile.
+struct NextPush {
+    after: Position,
+    offer: AbortOnDropHandle<Result<Offer, String>>,
+}
+
+/// An answer of the peer, and how long it took.
+type Fetched = Result<(Checked<PullResponse>, Duration), PeerError>;
+
+/// The pull after the one that is being written, asked meanwhile.
+struct NextPull {
+    after: Position,
+    log_id: u64,
+    answer: AbortOnDropHandle<Fetched>,
 }
 
 impl Driver {
@@ -130,6 +166,9 @@ impl Driver {
             status: Arc::clone(&status),
             session: Session::new(sync.origin().node.clone(), checkpoint),
             peer_log_id: checkpoint.map(|(log_id, _, _)| log_id),
+            is_compact: true,
+            next_push: None,
+            next_pull: None,
             database,
         };
         let has_ended = Arc::new(AtomicBool::new(false));
@@ -244,35 +283,107 @@ impl Driver {
         }))
     }
 
-    async fn push(&self, after: Position, mut filter: Filter) -> Result<Event, String> {
-        self.mailbox.refresh(&mut filter, self.peer_log_id);
-        let (stretch, ours) = {
-            let ours = self.sync.standing(&self.database).map_err(|error| error.to_string())?;
-            let read = exchange::read(&self.database, after, &filter, self.tempo.batch_operations);
-            (read.map_err(|error| error.to_string())?, ours)
+    async fn push(&mut self, after: Position, mut filter: Filter) -> Result<Event, String> {
+        let ready = match self.next_push.take() {
+            Some(next) if next.after == after => next.offer.await.map_err(|error| error.to_string())?,
+            _ => {
+                self.mailbox.refresh(&mut filter, self.peer_log_id);
+                tokio::task::block_in_place(|| self.preparation(after, filter.clone())())
+            }
         };
-        let looked = stretch.looked;
-        if stretch.operations.is_empty() {
-            return Ok(Event::Pushed { through: stretch.through, looked, has_gap: false, peer: None });
+        let offer = ready?;
+        if offer.operations == 0 {
+            return Ok(Event::Pushed { through: offer.through, looked: offer.looked, has_gap: false, peer: None });
         }
-        let request = exchange::push_request(&stretch, after, &ours);
+        let (through, looked, operations) = (offer.through, offer.looked, offer.operations);
+        if offer.has_more {
+            // Made ready while the peer writes this one.
+            let prepare = self.preparation(through, filter);
+            let offer = AbortOnDropHandle::new(tokio::task::spawn_blocking(prepare));
+            self.next_push = Some(NextPush { after: through, offer });
+        }
+        self.mailbox.told(&offer.ours);
         let sent = clock::monotonic();
-        let client = &self.sync.client;
-        self.mailbox.told(&ours.vector);
-        let response = client.push(&self.peer.base_url, self.database.name(), &request).await;
-        let response = response.map_err(|error| error.to_string())?;
+        let sending =
+            self.sync.client.push(&self.peer.base_url, self.database.name(), offer.media_type, offer.body).await;
+        let response = match sending {
+            Err(PeerError::Refused { status: 415 | 406, .. }) if self.is_compact => {
+                // It does not know the compact form: from now on it gets JSON.
+                self.is_compact = false;
+                self.next_push = None;
+                return Ok(Event::Pushed { through: after, looked: after, has_gap: false, peer: None });
+            }
+            response => response.map_err(|error| error.to_string())?,
+        };
         let peer = self.meet(&response.standing, sent.elapsed())?;
-        self.note(|status| status.operations_sent += stretch.operations.len() as u64);
-        let through = Position(response.last_processed_log_sequence.min(stretch.through.0));
-        if through < stretch.through && through <= after && response.gap.is_none() {
+        self.note(|status| status.operations_sent += operations as u64);
+        let confirmed = Position(response.last_processed_log_sequence.min(through.0));
+        if confirmed < through && confirmed <= after && response.gap.is_none() {
             return Err("confirmed nothing of what was sent".to_owned());
         }
         // What it did not take up to the end is not looked at either, but for what came early.
-        let looked = if through < stretch.through && response.gap.is_none() { through } else { looked };
-        Ok(Event::Pushed { through, looked, has_gap: response.gap.is_some(), peer: Some(peer) })
+        let looked = if confirmed < through && response.gap.is_none() { confirmed } else { looked };
+        Ok(Event::Pushed { through: confirmed, looked, has_gap: response.gap.is_some(), peer: Some(peer) })
     }
 
-    async fn pull(&self, after: Position, log_id: Option<u64>) -> Result<Event, String> {
+    /// Reads and writes down what goes to the peer after a position; may run on any thread.
+    fn preparation(&self, after: Position, filter: Filter) -> impl FnOnce() -> Result<Offer, String> + Send + use<> {
+        let (sync, database) = (Arc::clone(&self.sync), Arc::clone(&self.database));
+        let (is_compact, least) = (self.is_compact, self.tempo.batch_operations);
+        move || {
+            let ours = sync.standing(&database).map_err(|error| error.to_string())?;
+            let wanted = if is_compact { least.max(EXCHANGE_COMPACT_OPERATIONS) } else { least };
+            let stretch = exchange::read(&database, after, &filter, wanted).map_err(|error| error.to_string())?;
+            let mut head = exchange::push_head(&stretch, after, &ours);
+            let (media_type, body) = if stretch.operations.is_empty() {
+                (MEDIA_TYPE, Vec::new())
+            } else if is_compact {
+                (MEDIA_TYPE, exchange::compact(&head, &stretch))
+            } else {
+                head.operations = exchange::records(&stretch, &ours.origin);
+                ("application/json", serde_json::to_vec(&head).map_err(|error| error.to_string())?)
+            };
+            let Stretch { through, looked, has_more, operations } = stretch;
+            let (operations, has_more) = (operations.len(), has_more && looked == through);
+            Ok(Offer { through, looked, has_more, operations, media_type, body, ours: ours.vector })
+        }
+    }
+
+    async fn pull(&mut self, after: Position, log_id: Option<u64>) -> Result<Event, String> {
+        let next = self.next_pull.take().filter(|next| next.after == after && Some(next.log_id) == log_id);
+        let fetched = match next {
+            Some(next) => next.answer.await.map_err(|error| error.to_string())?,
+            None => self.question(after, log_id)?.await,
+        };
+        let (pull, took) = match fetched {
+            Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
+            fetched => fetched.map_err(|error| error.to_string())?,
+        };
+        let peer = self.meet(&pull.head.standing, took)?;
+        let has_more = pull.head.has_more;
+        let received = exchange::received_pull(pull, &peer).map_err(|refusal| refusal.to_string())?;
+        let through = received.through;
+        self.note(|status| status.operations_received += received.operations.len() as u64);
+        if has_more {
+            // Fetched while this one is being written.
+            let answer = AbortOnDropHandle::new(tokio::spawn(self.question(through, Some(peer.log_id))?));
+            self.next_pull = Some(NextPull { after: through, log_id: peer.log_id, answer });
+        }
+        match self.database.submit(Request::Receive(received)).await {
+            Ok(Answer::Receipt(receipt)) => {
+                Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
+            }
+            Ok(other) => Err(format!("the writer answered something else: {other:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Asks the peer for its log after a position.
+    fn question(
+        &self,
+        after: Position,
+        log_id: Option<u64>,
+    ) -> Result<impl Future<Output = Fetched> + Send + use<>, String> {
         let ours = self.sync.standing(&self.database).map_err(|error| error.to_string())?;
         self.mailbox.told(&ours.vector);
         let request = PullRequest {
@@ -284,23 +395,13 @@ impl Driver {
             vector: vector_record(&ours.vector),
             requesting_log_id: Some(format!("{:016x}", ours.log_id)),
         };
-        let sent = clock::monotonic();
-        let response = self.sync.client.pull(&self.peer.base_url, self.database.name(), &request).await;
-        let response = match response {
-            Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
-            response => response.map_err(|error| error.to_string())?,
-        };
-        let peer = self.meet(&response.standing, sent.elapsed())?;
-        let has_more = response.has_more;
-        let received = exchange::received_pull(response, &peer).map_err(|refusal| refusal.to_string())?;
-        self.note(|status| status.operations_received += received.operations.len() as u64);
-        match self.database.submit(Request::Receive(received)).await {
-            Ok(Answer::Receipt(receipt)) => {
-                Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
-            }
-            Ok(other) => Err(format!("the writer answered something else: {other:?}")),
-            Err(error) => Err(error.to_string()),
-        }
+        let (client, base_url) = (self.sync.client.clone(), self.peer.base_url.clone());
+        let database = self.database.name().clone();
+        Ok(async move {
+            let sent = clock::monotonic();
+            let answer = client.pull(&base_url, &database, &request).await?;
+            Ok((answer, sent.elapsed()))
+        })
     }
 
     /// Checks who has answered and notes how far it is.

@@ -1,11 +1,13 @@
 //! Between the log and the wire: stretches become messages, messages become requests to the writer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
+use holdfast_core::json::malformed;
 use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
+use holdfast_core::sync::compact::{Encoder, decode};
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullResponse, PushRequest, Standing, StandingRecord, parse_hex, parse_vector,
@@ -15,10 +17,14 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::{ReadLimit, Stretch};
+use holdfast_storage::record::operation::Logged;
 use holdfast_storage::request::Received;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::clock;
 use crate::databases::OpenDatabase;
+use crate::sync::envelope;
 
 /// How far a database's log reaches, for peers.
 pub fn standing(database: &OpenDatabase) -> Result<Standing, StorageError> {
@@ -54,8 +60,17 @@ pub fn without_early(mut stretch: Stretch) -> Stretch {
     stretch
 }
 
-/// The offer of a stretch.
-pub fn push_request(stretch: &Stretch, after: Position, standing: &Standing) -> PushRequest {
+/// A message of either form with its operations apart, checked.
+#[derive(Debug)]
+pub struct Checked<T> {
+    /// The message, without its operations.
+    pub head: T,
+    /// Its operations, with the sender's positions.
+    pub operations: Vec<(Position, Operation)>,
+}
+
+/// The offer of a stretch, without its operations.
+pub fn push_head(stretch: &Stretch, after: Position, standing: &Standing) -> PushRequest {
     PushRequest {
         protocol: PROTOCOL,
         source_node_id: standing.origin.node.to_string(),
@@ -64,15 +79,15 @@ pub fn push_request(stretch: &Stretch, after: Position, standing: &Standing) -> 
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         vector: vector_record(&standing.vector),
-        operations: records(stretch, &standing.origin),
+        operations: Vec::new(),
     }
 }
 
-/// The answer with a stretch.
-pub fn pull_response(stretch: &Stretch, after: Position, standing: &Standing) -> PullResponse {
+/// The answer with a stretch, without its operations.
+pub fn pull_head(stretch: &Stretch, after: Position, standing: &Standing) -> PullResponse {
     PullResponse {
         protocol: PROTOCOL,
-        operations: records(stretch, &standing.origin),
+        operations: Vec::new(),
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         has_more: stretch.has_more,
@@ -80,58 +95,92 @@ pub fn pull_response(stretch: &Stretch, after: Position, standing: &Standing) ->
     }
 }
 
-/// Checks a push and makes it a request to the writer.
-pub fn received_push(request: PushRequest) -> Result<(Received, BTreeMap<String, u64>), Refusal> {
-    let source = NodeName::parse(&request.source_node_id)?;
-    let received = Received {
-        source,
-        source_log_id: parse_hex(&request.log_id)?,
-        after: Position(request.after_log_sequence),
-        through: Position(request.through_log_sequence),
-        source_vector: parse_vector(&request.vector)?,
-        operations: operations(request.operations, request.after_log_sequence, request.through_log_sequence)?,
-    };
-    Ok((received, request.vector))
-}
-
-/// Checks the answer to a pull and makes it a request to the writer.
-pub fn received_pull(response: PullResponse, peer: &Standing) -> Result<Received, Refusal> {
-    Ok(Received {
-        source: peer.origin.node.clone(),
-        source_log_id: peer.log_id,
-        after: Position(response.after_log_sequence),
-        through: Position(response.through_log_sequence),
-        source_vector: peer.vector.clone(),
-        operations: operations(response.operations, response.after_log_sequence, response.through_log_sequence)?,
-    })
-}
-
-fn records(stretch: &Stretch, local: &Origin) -> Vec<OperationRecord> {
-    let record = |logged: &holdfast_storage::record::operation::Logged| {
-        OperationRecord::new(&logged.operation, logged.position, local)
-    };
+/// The operations of a stretch as JSON has them.
+pub fn records(stretch: &Stretch, local: &Origin) -> Vec<OperationRecord> {
+    let record = |logged: &Logged| OperationRecord::new(&logged.operation, logged.position, local);
     stretch.operations.iter().map(record).collect()
 }
 
-/// Operations of a batch, each checked, their positions rising. Those beyond the range that the batch states are
-/// early: others before them come later.
-fn operations(records: Vec<OperationRecord>, after: u64, through: u64) -> Result<Vec<(Position, Operation)>, Refusal> {
+/// A message with the operations of a stretch, in the compact form and its envelope.
+pub fn compact<T: Serialize>(head: &T, stretch: &Stretch) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    for logged in &stretch.operations {
+        encoder.add(logged.position, &logged.operation);
+    }
+    // Messages hold no map with other keys than texts, the one thing that cannot be written.
+    envelope::seal(&encoder.finish(&serde_json::to_vec(head).unwrap_or_default()))
+}
+
+/// Reads a message in the compact form.
+pub fn from_compact<T: DeserializeOwned>(bytes: &[u8]) -> Result<Checked<T>, Refusal> {
+    let message = envelope::open(bytes)?;
+    let decoded = decode(&message)?;
+    let head = serde_json::from_slice(decoded.head).map_err(|error| malformed(&error))?;
+    Ok(Checked { head, operations: decoded.operations })
+}
+
+/// Checks a push that came as JSON.
+pub fn push_from_json(mut request: PushRequest) -> Result<Checked<PushRequest>, Refusal> {
+    let operations = operations(std::mem::take(&mut request.operations))?;
+    Ok(Checked { head: request, operations })
+}
+
+/// Checks the answer to a pull that came as JSON.
+pub fn pull_from_json(mut response: PullResponse) -> Result<Checked<PullResponse>, Refusal> {
+    let operations = operations(std::mem::take(&mut response.operations))?;
+    Ok(Checked { head: response, operations })
+}
+
+/// Makes a push a request to the writer.
+pub fn received_push(push: Checked<PushRequest>) -> Result<Received, Refusal> {
+    let (after, through) = (push.head.after_log_sequence, push.head.through_log_sequence);
+    Ok(Received {
+        source: NodeName::parse(&push.head.source_node_id)?,
+        source_log_id: parse_hex(&push.head.log_id)?,
+        after: Position(after),
+        through: Position(through),
+        source_vector: parse_vector(&push.head.vector)?,
+        operations: in_order(push.operations, after, through)?,
+    })
+}
+
+/// Makes the answer to a pull a request to the writer.
+pub fn received_pull(pull: Checked<PullResponse>, peer: &Standing) -> Result<Received, Refusal> {
+    let (after, through) = (pull.head.after_log_sequence, pull.head.through_log_sequence);
+    Ok(Received {
+        source: peer.origin.node.clone(),
+        source_log_id: peer.log_id,
+        after: Position(after),
+        through: Position(through),
+        source_vector: peer.vector.clone(),
+        operations: in_order(pull.operations, after, through)?,
+    })
+}
+
+fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
+    records.into_iter().map(OperationRecord::into_operation).collect()
+}
+
+/// Checks that the positions of a batch rise. Those beyond the range that the batch states are early: others before
+/// them come later.
+fn in_order(
+    operations: Vec<(Position, Operation)>,
+    after: u64,
+    through: u64,
+) -> Result<Vec<(Position, Operation)>, Refusal> {
     let refuse = |reason: &str| Refusal::invalid("invalid-batch", reason.to_owned());
-    if records.len() > EXCHANGE_OPERATIONS_MAX * 2 {
+    if operations.len() > EXCHANGE_OPERATIONS_MAX * 2 {
         return Err(refuse("The batch holds too many operations."));
     }
     if through < after {
         return Err(refuse("The batch ends before it begins."));
     }
     let mut last = after;
-    let mut operations = Vec::with_capacity(records.len());
-    for record in records {
-        let (position, operation) = record.into_operation()?;
+    for (position, _) in &operations {
         if position.0 <= last {
             return Err(refuse("LogSequence must rise from operation to operation, from the begin of the batch."));
         }
         last = position.0;
-        operations.push((position, operation));
     }
     Ok(operations)
 }

@@ -9,6 +9,7 @@
 //! Must stay true: a session task decides nothing, it carries out what [`holdfast_core::sync::session`]
 //! says; tasks share nothing, so a peer that hangs delays itself alone.
 
+pub mod envelope;
 pub mod exchange;
 pub mod peer_client;
 pub mod registry;

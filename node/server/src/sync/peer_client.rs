@@ -5,15 +5,18 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use holdfast_core::error::Refusal;
 use holdfast_core::id::DatabaseName;
+use holdfast_core::json::malformed;
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
-use holdfast_core::sync::message::{PullRequest, PullResponse, PushRequest, PushResponse, StandingRecord};
+use holdfast_core::sync::compact::MEDIA_TYPE;
+use holdfast_core::sync::message::{PullRequest, PullResponse, PushResponse, StandingRecord};
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::settings::secret::Secret;
+use crate::sync::exchange::{self, Checked};
 use crate::sync::registry::RegistryError;
 
 /// How long a connection to a peer may take to be made.
@@ -22,6 +25,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Most bytes of an error's text that are kept.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// What a pull is answered in: the compact form by nodes that have it, JSON by others.
+const ACCEPTED: &str = "application/x-holdfast-sync, application/json;q=0.5";
 
 /// The problem of a pull that asks for a position which the log does not reach.
 pub const POSITION_BEYOND_LOG: &str = "position-beyond-log";
@@ -103,26 +109,37 @@ impl PeerClient {
         &self.secret
     }
 
-    /// Offers a stretch of our log.
+    /// Offers a stretch of our log, in the form that its media type names.
     pub async fn push(
         &self,
         base_url: &str,
         database: &DatabaseName,
-        request: &PushRequest,
+        media_type: &'static str,
+        body: Vec<u8>,
     ) -> Result<PushResponse, PeerError> {
         let url = format!("{base_url}/api/replication/push");
-        self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+        let request = self.http.post(url).header("Database", database.as_str());
+        self.answer(request.header(CONTENT_TYPE, media_type).body(body)).await
     }
 
-    /// Asks for what we lack.
+    /// Asks for what we lack, in the compact form if the peer has it.
     pub async fn pull(
         &self,
         base_url: &str,
         database: &DatabaseName,
         request: &PullRequest,
-    ) -> Result<PullResponse, PeerError> {
+    ) -> Result<Checked<PullResponse>, PeerError> {
         let url = format!("{base_url}/api/replication/pull");
-        self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+        let request = self.http.post(url).header("Database", database.as_str()).json(request);
+        let (content_type, body) = self.body(request.header(ACCEPT, ACCEPTED)).await?;
+        let read = tokio::task::block_in_place(|| {
+            if content_type.as_deref() == Some(MEDIA_TYPE) {
+                return exchange::from_compact(&body);
+            }
+            let response = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+            exchange::pull_from_json(response)
+        });
+        read.map_err(|refusal| PeerError::Nonsense(refusal.to_string()))
     }
 
     /// Asks for a page of states; the answer is not looked into.
@@ -170,14 +187,22 @@ impl PeerClient {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, PeerError> {
+        let (_, body) = self.body(request).await?;
+        serde_json::from_slice(&body).map_err(|error| PeerError::Nonsense(error.to_string()))
+    }
+
+    /// The body of a good answer, and what it is.
+    async fn body(&self, request: reqwest::RequestBuilder) -> Result<(Option<String>, Vec<u8>), PeerError> {
         let response = request.send().await.map_err(|error| PeerError::Unreachable(cause(&error)))?;
         let status = response.status();
         let limit = if status.is_success() { EXCHANGE_BYTES_MAX } else { ERROR_BYTES_MAX };
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = bounded(response, limit).await?;
         if !status.is_success() {
             return Err(refused(status.as_u16(), &body));
         }
-        serde_json::from_slice(&body).map_err(|error| PeerError::Nonsense(error.to_string()))
+        Ok((content_type, body))
     }
 }
 

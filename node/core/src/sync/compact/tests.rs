@@ -50,7 +50,9 @@ fn message() -> (Vec<(Position, Operation)>, Vec<u8>) {
     let numbered = kinds().into_iter().cycle().take(40).zip(1..);
     let sent: Vec<_> = numbered.map(|(kind, number)| (Position(number * 300), operation(kind, number))).collect();
     let mut encoder = Encoder::default();
-    sent.iter().for_each(|(position, operation)| encoder.add(*position, operation));
+    for (position, operation) in &sent {
+        encoder.add(*position, operation);
+    }
     let bytes = encoder.finish(b"{}");
     (sent, bytes)
 }
