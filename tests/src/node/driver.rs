@@ -118,8 +118,9 @@ impl Node {
             filter.learn(link.session.peer_vector());
         }
         let filter = self.setup.sabotage.filter(filter);
+        let (after, batch) = self.setup.sabotage.range(after, self.setup.batch);
         let Some(ours) = self.standing(now) else { return };
-        let Some(stretch) = self.read(after, &filter, self.setup.batch) else { return };
+        let Some(stretch) = self.read(after, &filter, batch) else { return };
         let Some(mut under_way) = self.end(peer, exchange) else { return };
         let (through, looked) = (stretch.through, stretch.looked);
         if stretch.operations.is_empty() {

@@ -67,6 +67,11 @@ impl Sabotage {
     pub(super) fn filter(self, filter: Filter) -> Filter {
         if self == Self::ForgetsWhatPeersKnow { Filter::of(Vector::new()) } else { filter }
     }
+
+    /// Where a push begins, and how many operations it may hold.
+    pub(super) fn range(self, after: Position, batch: usize) -> (Position, usize) {
+        if self == Self::ForgetsWhatPeersKnow { (Position::START, usize::MAX) } else { (after, batch) }
+    }
 }
 
 fn changed(batch: Vec<(Request, Caller)>, change: &dyn Fn(&mut Received)) -> Vec<(Request, Caller)> {
