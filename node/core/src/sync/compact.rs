@@ -44,6 +44,8 @@ const INCREMENT: u64 = 4;
 const REGISTER_COLLECTION: u64 = 5;
 const JOIN_MEMBER: u64 = 6;
 const FENCE_MEMBER: u64 = 7;
+const RESOLVE: u64 = 8;
+const RESOLVE_DELETED: u64 = 9;
 /// Kinds not known here come after this, by the number that their writer gave them.
 const UNKNOWN: u64 = 1 << 16;
 
@@ -140,6 +142,12 @@ impl<'a> Encoder<'a> {
             OperationKind::Put { body, .. } => bytes.put_bytes(body.as_str().as_bytes()),
             OperationKind::Patch { body, patch } => {
                 bytes.put_bytes(body.as_str().as_bytes());
+                bytes.put_bytes(patch.as_str().as_bytes());
+            }
+            OperationKind::Resolve { body, patch } => {
+                if let Some(body) = body {
+                    bytes.put_bytes(body.as_str().as_bytes());
+                }
                 bytes.put_bytes(patch.as_str().as_bytes());
             }
             OperationKind::Increment(increment) => {
@@ -290,11 +298,12 @@ impl Names<'_> {
             let id = document.ok_or_else(|| malformed("a document has no id"))?;
             JsonText::parse_document(text, id)
         };
+        let patch = |reader: &mut Reader<'_>| JsonText::parse(reader.text().map_err(malformed)?);
         Ok(match code {
             PUT => OperationKind::Put { body: body(reader)?, created: flags & CREATED != 0 },
-            PATCH => {
-                OperationKind::Patch { body: body(reader)?, patch: JsonText::parse(reader.text().map_err(malformed)?)? }
-            }
+            PATCH => OperationKind::Patch { body: body(reader)?, patch: patch(reader)? },
+            RESOLVE => OperationKind::Resolve { body: Some(body(reader)?), patch: patch(reader)? },
+            RESOLVE_DELETED => OperationKind::Resolve { body: None, patch: patch(reader)? },
             DELETE => OperationKind::Delete,
             INCREMENT => OperationKind::Increment(parse_increments(&increments(reader)?)?),
             REGISTER_COLLECTION => OperationKind::RegisterCollection,
@@ -347,6 +356,8 @@ fn code(kind: &OperationKind) -> u64 {
         OperationKind::Patch { .. } => PATCH,
         OperationKind::Delete => DELETE,
         OperationKind::Increment(_) => INCREMENT,
+        OperationKind::Resolve { body: Some(_), .. } => RESOLVE,
+        OperationKind::Resolve { body: None, .. } => RESOLVE_DELETED,
         OperationKind::RegisterCollection => REGISTER_COLLECTION,
         OperationKind::JoinMember { .. } => JOIN_MEMBER,
         OperationKind::FenceMember { .. } => FENCE_MEMBER,

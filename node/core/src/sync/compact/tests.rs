@@ -21,6 +21,8 @@ fn kinds() -> Vec<OperationKind> {
         OperationKind::Put { body: body(), created: false },
         OperationKind::Patch { body: body(), patch: body() },
         OperationKind::Delete,
+        OperationKind::Resolve { body: Some(body()), patch: body() },
+        OperationKind::Resolve { body: None, patch: body() },
         OperationKind::Increment(increment),
         OperationKind::RegisterCollection,
         OperationKind::JoinMember { member: origin("till-2") },
