@@ -3,6 +3,7 @@
 //! Databases share nothing but the machine. One that is damaged is set aside (*quarantined*) with the reason,
 //! and the others are served.
 
+mod identity;
 mod open_database;
 mod transfer;
 mod upkeep;
@@ -25,6 +26,7 @@ use holdfast_storage::layout::DataDirectory;
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use self::identity::{IdentityEvent, IdentityEvents};
 pub use self::open_database::{OpenDatabase, SubmitError};
 pub use self::transfer::{Ending, Incoming};
 pub use self::upkeep::{PruneReport, Upkeep};
@@ -110,6 +112,7 @@ pub struct Databases {
     changing: Mutex<BTreeMap<DatabaseName, JoinHandle<()>>>,
     changed: watch::Sender<u64>,
     activity: watch::Sender<u64>,
+    identity: IdentityEvents,
     is_stopping: AtomicBool,
 }
 
@@ -132,14 +135,22 @@ impl Databases {
             changing: Mutex::default(),
             changed: watch::Sender::new(0),
             activity: watch::Sender::new(0),
+            identity: IdentityEvents::default(),
             is_stopping: AtomicBool::new(false),
         });
+        if databases.directory.is_reborn() {
+            let origin = databases.directory.origin();
+            let what =
+                format!("the data directory was copied or restored from a backup; this node goes on as {origin}");
+            databases.identity.note(None, what);
+        }
         let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = BTreeMap::new();
         for name in names {
             let entry = match open_believably(&databases.directory, &name, options) {
-                Ok(opened) => {
+                Ok(mut opened) => {
                     tracing::info!(database = %name, replayed = opened.replayed, "open");
+                    databases.renew_if_restored(&name, &mut opened)?;
                     let (open, thread) = databases.start(&name, opened)?;
                     threads.insert(name.clone(), thread);
                     Entry::Open(open)
@@ -165,6 +176,28 @@ impl Databases {
     /// Who writes on this node.
     pub fn origin(&self) -> &Origin {
         self.directory.origin()
+    }
+
+    /// What happened to this node's identity since the start.
+    pub fn identity(&self) -> &IdentityEvents {
+        &self.identity
+    }
+
+    /// Files that are older than what this directory has seen of them come from a backup: their origin's later
+    /// sequences may be known elsewhere.
+    fn renew_if_restored(&self, name: &DatabaseName, opened: &mut Opened) -> Result<(), StorageError> {
+        let (log_id, position) = (opened.database.log_id(), opened.writer.state().position);
+        if self.directory.is_older_than_marked(name, log_id, position) {
+            opened.writer.renew(entropy::random_u64(), self.directory.origin().incarnation);
+            opened.writer.settle()?;
+            let what = format!(
+                "the files are older than this node has seen them: restored from a backup; it goes on as {}",
+                opened.writer.origin()
+            );
+            self.identity.note(Some(name), what);
+        }
+        self.directory.mark(name, log_id, position);
+        Ok(())
     }
 
     /// The data directory.
@@ -299,6 +332,7 @@ impl Databases {
         let writer = handle.take_in(opened);
         let (directory, options, again) = (Arc::clone(&self.directory), self.options, name.clone());
         let (probed, measured) = (Arc::clone(&self.directory), Arc::clone(&self.directory));
+        let (marked, of) = (Arc::clone(&self.directory), name.clone());
         let thread = WriterThread {
             handle: Arc::clone(&handle),
             queue: jobs,
@@ -307,6 +341,7 @@ impl Databases {
             open: Box::new(move || open_believably(&directory, &again, Options { is_after_failure: true, ..options })),
             probe: Box::new(move |bytes| probe_room(&probed, bytes)),
             room: Box::new(move || measured.room_bytes()),
+            mark: Box::new(move |log_id, position| marked.mark(&of, log_id, position)),
             room_bytes_min: room_bytes_min(self.options),
             is_short_of_room: Cell::new(false),
             caretaker: RefCell::new(Caretaker::new(self.upkeep)),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use holdfast_core::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
 use holdfast_core::time::Millis;
+use holdfast_core::vector::Position;
 use holdfast_storage::commit::{CommitError, Moment, Writer};
 use holdfast_storage::database::{Database, Opened};
 use holdfast_storage::error::StorageError;
@@ -77,6 +78,8 @@ pub(super) struct WriterThread {
     pub(super) probe: Box<dyn Fn(usize) -> Result<(), StorageError> + Send>,
     /// Bytes that the disk has left, where the system tells.
     pub(super) room: Box<dyn Fn() -> Option<u64> + Send>,
+    /// Notes how far the database has got, so that older files of it are noticed.
+    pub(super) mark: Box<dyn Fn(u64, Position) + Send>,
     /// With less room than this nothing is written.
     pub(super) room_bytes_min: u64,
     /// Whether the disk was so short of room at the last look.
@@ -119,6 +122,7 @@ impl WriterThread {
                     {
                         return self.failed(&error);
                     }
+                    (self.mark)(writer.log_id(), writer.state().position);
                     if let Some(end) = self.look_after(writer) {
                         return end;
                     }
@@ -144,6 +148,7 @@ impl WriterThread {
                 if let Err(error) = writer.settle() {
                     tracing::warn!(database = %self.handle.name, %error, "not settled before closing");
                 }
+                (self.mark)(writer.log_id(), writer.state().position);
                 return End::Closed;
             }
             if writer.is_durable_commit_due(Millis(clock::now_millis()))

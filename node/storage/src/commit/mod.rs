@@ -178,6 +178,11 @@ impl Writer {
         &self.origin
     }
 
+    /// The log's own id.
+    pub fn log_id(&self) -> u64 {
+        self.shared.log_id
+    }
+
     /// Goes on under another incarnation from the next write on: what was written under the present one may be known
     /// elsewhere, and not here. `of_node` is the node's own; when that changes, it holds again.
     pub fn renew(&mut self, incarnation: u64, of_node: u64) {
