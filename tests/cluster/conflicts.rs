@@ -1,6 +1,6 @@
 //! Two nodes write the same documents while the line between them is cut, each with its own way to settle conflicts.
 
-use holdfast_tests::cluster::{Client, Home, Line, Node, SOON, introduce, wait_for, wait_until_equal};
+use holdfast_tests::cluster::{Client, Home, Line, Node, ROOT_KEY, SOON, introduce, wait_for, wait_until_equal};
 use serde_json::{Value, json};
 
 /// Collections with a policy of their own; all others follow the last writer.
@@ -12,6 +12,14 @@ fn home(name: &str, policies: &[(&str, &str)]) -> Home {
         home.with(&format!("Node:CollectionConflictPolicies:{place}:Collection"), collection)
             .with(&format!("Node:CollectionConflictPolicies:{place}:Policy"), policy)
     })
+}
+
+/// Runs a command that must succeed, and gives what it prints.
+fn told(home: &Home, arguments: &[&str]) -> String {
+    let output = tokio::task::block_in_place(|| home.run(arguments));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {out}{err}");
+    out.into_owned()
 }
 
 async fn put(client: &Client, collection: &str, document: Value) {
@@ -88,9 +96,15 @@ async fn writes_of_both_sides_of_a_cut_are_settled_as_each_policy_says_and_end_e
     let open = conflicts(&at_right, "open").await;
     let plain = in_collection(&open, "plain");
     assert_eq!(conflicts(&at_left, "open").await[0]["Id"], plain["Id"], "both know it by one name");
-    let path = format!("/api/conflicts/{}", plain["Id"].as_str().unwrap());
-    let chosen = json!({"Choose": plain["IncomingOperationId"]}).to_string();
-    at_right.post(&format!("{path}/resolve"), &chosen).await.expect(200);
+    let id = plain["Id"].as_str().unwrap();
+    let path = format!("/api/conflicts/{id}");
+    // At the command line, as a person does it.
+    let of_right = ["-d", "shop", "--url", &right.url, "--key", ROOT_KEY];
+    let listed = told(&homes[1], &[&["conflicts", "list"], of_right.as_slice()].concat());
+    assert!(listed.contains(id) && listed.contains("1 open"), "{listed}");
+    let choose = ["conflicts", "resolve", id, "--choose", plain["IncomingOperationId"].as_str().unwrap()];
+    let settled = told(&homes[1], &[&choose, of_right.as_slice()].concat());
+    assert!(settled.contains("settled"), "{settled}");
     for client in [&at_left, &at_right] {
         wait_until_open(client, &[]).await;
         assert_eq!(client.get(&path).await.expect(200)["State"], "Closed");

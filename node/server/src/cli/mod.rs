@@ -4,6 +4,7 @@
 
 mod arguments;
 mod compact;
+mod conflicts;
 mod export;
 mod import;
 mod keys;
@@ -52,6 +53,8 @@ enum Command {
     Compact(compact::CompactArguments),
     /// Show how a running node and its peers are doing.
     Status(status::StatusArguments),
+    /// List, show and settle what was written on several nodes at once.
+    Conflicts(conflicts::ConflictsArguments),
 }
 
 /// Runs a command line and returns the process's exit code.
@@ -70,6 +73,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Compact(arguments) => compact::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Conflicts(arguments) => conflicts::run(arguments),
     }
 }
 

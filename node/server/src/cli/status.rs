@@ -137,7 +137,7 @@ fn section(
 }
 
 /// The objects of a list, or of the list that an object holds under a name; a text counts as a name.
-fn rows_of(answer: &Value, name: &str) -> Vec<Map<String, Value>> {
+pub(super) fn rows_of(answer: &Value, name: &str) -> Vec<Map<String, Value>> {
     let list = answer.as_array().or_else(|| answer.get(name)?.as_array());
     let row = |value: &Value| match value {
         Value::Object(object) => object.clone(),
@@ -179,7 +179,7 @@ fn peers(answer: &Value) -> Vec<Map<String, Value>> {
 }
 
 /// Rows under their names, as wide as their widest value.
-fn table(rows: &[Map<String, Value>]) -> String {
+pub(super) fn table(rows: &[Map<String, Value>]) -> String {
     let mut names: Vec<&String> = Vec::new();
     for (name, _) in rows.iter().flatten().filter(|(_, value)| is_plain(value)) {
         if !names.contains(&name) {

@@ -137,6 +137,26 @@ fn lists_are_written_by_index_and_merged_by_index() {
 }
 
 #[test]
+fn a_collection_has_one_policy_that_exists() {
+    check_refused(
+        r#"{"Node": {"CollectionConflictPolicies": [
+            {"Collection": "stock", "Policy": "MergeFields"},
+            {"Collection": "stock", "Policy": "KeepLocal"},
+            {"Collection": "stock", "Database": "Sh op", "Policy": "Latest"},
+            {"Colection": "x"}
+        ]}}"#,
+        &[
+            "Node:CollectionConflictPolicies:1:Collection = stock",
+            "keep one of them",
+            "Node:CollectionConflictPolicies:2:Database",
+            "Node:CollectionConflictPolicies:2:Policy = Latest",
+            "one of LastWriterWins, MergeFields, ApplyIncoming, KeepLocal",
+            "did you mean Node:CollectionConflictPolicies:3:Collection?",
+        ],
+    );
+}
+
+#[test]
 fn every_problem_is_reported_at_once_with_source_and_advice() {
     let problems = check_refused(
         r#"{

@@ -15,6 +15,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -86,6 +87,13 @@ impl NodeClient {
         self.understood(&body)
     }
 
+    /// Sends JSON to a route and reads what it answers.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, PlaceError> {
+        let body = (body.to_string().into(), "application/json");
+        let body = self.send(Method::POST, path, Some(body), &[]).await?;
+        self.understood(&body)
+    }
+
     /// The same for a route that wants the secret of the cluster.
     pub(crate) async fn get_as_node<T: DeserializeOwned>(&self, path: &str, secret: &Secret) -> Result<T, PlaceError> {
         let body = self.send(Method::GET, path, None, &[("ReplicationApiKey", secret)]).await?;
@@ -102,7 +110,7 @@ impl NodeClient {
         &self,
         method: Method,
         path: &str,
-        body: Option<bytes::Bytes>,
+        body: Option<(bytes::Bytes, &'static str)>,
         secrets: &[(&'static str, &Secret)],
     ) -> Result<Vec<u8>, PlaceError> {
         let mut wait = WAIT_FIRST;
@@ -119,8 +127,8 @@ impl NodeClient {
             for (name, secret) in secrets.iter().filter(|(_, secret)| !secret.is_blank()) {
                 request = request.header(*name, secret.expose());
             }
-            if let Some(body) = &body {
-                request = request.header(CONTENT_TYPE, "application/x-ndjson").body(body.clone());
+            if let Some((body, media_type)) = &body {
+                request = request.header(CONTENT_TYPE, *media_type).body(body.clone());
             }
             let (error, asked) = match request.send().await {
                 Ok(response) if response.status().is_success() => return self.body_of(response).await,
@@ -170,14 +178,14 @@ impl NodeClient {
     /// What a refusal says, and whether trying again is of no use.
     async fn refusal(&self, status: StatusCode, response: Response, key: &str) -> (PlaceError, bool) {
         let body = self.body_of(response).await.unwrap_or_default();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let said = ["detail", "Error", "error", "title"].iter().find_map(|name| body.get(*name)?.as_str());
         let advice = match status {
             StatusCode::UNAUTHORIZED => format!(" Give it with {key}."),
             StatusCode::NOT_FOUND if said.is_none() => " Is it a Holdfast node?".to_owned(),
             _ => String::new(),
         };
-        let code = body.get("code").and_then(serde_json::Value::as_str);
+        let code = body.get("code").and_then(Value::as_str);
         let said = said.unwrap_or("no reason was given.");
         let error = PlaceError::new(format!("{} answered {status}: {said}{advice}", self.url));
         (error, code.is_some_and(|code| LASTING_CODES.contains(&code)))
@@ -211,7 +219,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-fn encoded(text: &str) -> String {
+/// A text as part of a path or of what follows its `?`.
+pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
@@ -315,7 +324,7 @@ async fn write_batch(client: &NodeClient, path: &str, batch: Vec<Document>) -> R
         body.extend_from_slice(document.text.as_str().as_bytes());
         body.push(b'\n');
     }
-    let answer = client.send(Method::POST, path, Some(body.into()), &[]).await?;
+    let answer = client.send(Method::POST, path, Some((body.into(), "application/x-ndjson")), &[]).await?;
     let answer: BulkAnswer = client.understood(&answer)?;
     let line = |index: usize| batch.get(index).map_or(0, |document| document.line);
     let mut refused: Vec<BadRow> = answer
