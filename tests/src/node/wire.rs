@@ -119,6 +119,7 @@ pub fn push_response(receipt: &Receipt, ours: &Standing) -> PushResponse {
         accepted_count: receipt.accepted,
         last_processed_log_sequence: receipt.through.0,
         gap: receipt.gap.as_ref().map(ToString::to_string),
+        stranger: receipt.stranger.as_ref().map(ToString::to_string),
         standing: StandingRecord::from(ours),
     }
 }

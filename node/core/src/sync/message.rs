@@ -174,6 +174,10 @@ pub struct PushResponse {
     /// The first operation that could not be taken because earlier ones of its origin are missing.
     #[serde(alias = "gap", default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<String>,
+    /// The first operation that was refused because it does not fit what the answerer has: another branch of its origin,
+    /// or written without having seen what the answerer has forgotten. The sender looks at the answerer's states.
+    #[serde(alias = "stranger", default, skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<String>,
     /// Who answers, and how far it is.
     #[serde(alias = "standing")]
     pub standing: StandingRecord,

@@ -83,10 +83,19 @@ impl Databases {
         if let Some(thread) = threads.remove(&name) {
             drop(thread.join());
         }
+        let kind = ending.kind;
         let carried = self.put_transfer_in_place(&name, transfer, ending);
         // Whatever came of it, the database that is there now is served.
         match open_believably(&self.directory, &name, self.options).and_then(|opened| self.start(&name, opened)) {
             Ok((open, thread)) => {
+                if let Ok(Carried { kept, reissued }) = &carried {
+                    let what = format!(
+                        "made anew from the states of a peer ({kind:?}): {kept} operations of our own kept their name, \
+                         {reissued} were written again; it goes on as {}",
+                        open.origin()
+                    );
+                    self.identity.note(Some(&name), what);
+                }
                 threads.insert(name.clone(), thread);
                 self.change_entries(|entries| drop(entries.insert(name.clone(), Entry::Open(Arc::clone(&open)))));
             }

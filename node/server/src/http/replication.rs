@@ -10,13 +10,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use holdfast_core::id::NodeName;
 use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_COMPACT_OPERATIONS, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::sync::admission::Admission;
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     PROTOCOL, PullRequest, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
 };
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::request::{Answer, Request as WriterRequest};
 
 use crate::clock;
@@ -26,7 +27,9 @@ use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, RawBody};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
+use crate::sync::membership::{self, Meeting};
 use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
+use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, exchange, status};
 
 /// The routes of this file.
@@ -56,7 +59,7 @@ pub(crate) async fn push(
     PushBody(push): PushBody,
 ) -> Result<Json<PushResponse>, ApiError> {
     check_protocol(push.head.protocol)?;
-    parse_hex(&push.head.source_incarnation)?;
+    let incarnation = parse_hex(&push.head.source_incarnation)?;
     let vector = parse_vector(&push.head.vector)?;
     let received = exchange::received_push(push)?;
     let source = received.source.clone();
@@ -69,8 +72,14 @@ pub(crate) async fn push(
     if let Some(session) = &session {
         session.mailbox().heard(&vector, Some(received.source_log_id));
     }
+    let origin = Origin { node: source, incarnation };
+    admitted(&sync, &database, &origin, &vector)?;
     let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
+    if receipt.stranger.is_none() {
+        let met = membership::meet(&sync, &database, &origin, Meeting::Came).await;
+        met.map_err(|error| storage_failed(&error))?;
+    }
     let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
     if let Some(session) = &session {
         session.mailbox().told(&standing.vector);
@@ -81,6 +90,7 @@ pub(crate) async fn push(
         accepted_count: receipt.accepted,
         last_processed_log_sequence: receipt.through.0,
         gap: receipt.gap.map(|dot| dot.to_string()),
+        stranger: receipt.stranger.map(|dot| dot.to_string()),
         standing: StandingRecord::from(&standing),
     }))
 }
@@ -118,6 +128,14 @@ pub(crate) async fn pull(
         return Err(ApiError::conflict(
             POSITION_BEYOND_LOG,
             format!("AfterLogSequence is {after}, but this log ends at {}. Start from 0.", standing.newest),
+        ));
+    }
+    let floor = database.log().and_then(|log| log.floor()).map_err(|error| storage_failed(&error))?;
+    if !known.covers_all(&floor) {
+        return Err(ApiError::conflict(
+            STATES_NEEDED,
+            "This log was pruned beyond what the asker knows. It takes the states of documents instead, with \
+             /api/replication/states.",
         ));
     }
     let filter = match &session {
@@ -200,6 +218,26 @@ pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {
         "unknown-protocol",
         format!("This node speaks sync protocol {PROTOCOL}, not {protocol}. Bring both nodes to one version."),
     ))
+}
+
+/// Whether a node may give us operations as it stands.
+fn admitted(sync: &Sync, database: &OpenDatabase, origin: &Origin, vector: &Vector) -> Result<(), ApiError> {
+    match membership::admit(sync, database, origin, vector).map_err(|error| storage_failed(&error))? {
+        Admission::Welcome | Admission::NeedsStates => Ok(()),
+        Admission::MustRebase | Admission::WeMustRebase => Err(ApiError::conflict(
+            REBASE_NEEDED,
+            "This node was counted out, or has not seen deletes that were forgotten here since. It takes the states of \
+             documents first, and then brings what only it holds.",
+        )),
+        Admission::NameTaken => Err(ApiError::conflict(
+            NAME_TAKEN,
+            format!(
+                "Another node named '{}' is a member, and speaks. If this one is a copy, give it its own Node:NodeId; if it \
+                 takes the other's place, stop the other.",
+                origin.node
+            ),
+        )),
+    }
 }
 
 /// Names that differ only in case would be one name to people and to some file systems.

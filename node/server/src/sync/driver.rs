@@ -11,10 +11,10 @@ use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
 use holdfast_core::sync::session::{Action, Event, Phase, Session};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::{Dot, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::progress::Checkpoint;
-use holdfast_storage::request::{Answer, Request};
+use holdfast_storage::request::{Answer, Receipt, Request};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
@@ -23,8 +23,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::databases::OpenDatabase;
 use crate::sync::exchange::{self, Checked};
 use crate::sync::mailbox::Mailbox;
+use crate::sync::membership::{self, Meeting};
 use crate::sync::peer_client::{POSITION_BEYOND_LOG, PeerError};
 use crate::sync::registry::Peer;
+use crate::sync::states::{self, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, Tempo};
 use crate::{clock, entropy};
 
@@ -67,6 +69,7 @@ pub struct SessionStatus {
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
     base_url: String,
+    database: Arc<OpenDatabase>,
     mailbox: Arc<Mailbox>,
     status: Arc<Mutex<SessionStatus>>,
     has_ended: Arc<AtomicBool>,
@@ -74,6 +77,11 @@ pub struct SessionHandle {
 }
 
 impl SessionHandle {
+    /// Whether it syncs this very database, and not one that was made anew since.
+    pub fn is_of(&self, database: &Arc<OpenDatabase>) -> bool {
+        Arc::ptr_eq(&self.database, database)
+    }
+
     /// Makes it look at the peer at once.
     pub fn call(&self) {
         self.mailbox.call();
@@ -158,6 +166,7 @@ impl Driver {
             Arc::new(Mutex::new(SessionStatus { is_in_touch: true, ..SessionStatus::default() })),
         );
         let checkpoint = checkpoint(&database, peer);
+        let of = Arc::clone(&database);
         let driver = Self {
             sync: Arc::clone(sync),
             peer: peer.clone(),
@@ -182,6 +191,7 @@ impl Driver {
         });
         SessionHandle {
             base_url: peer.base_url.clone(),
+            database: of,
             mailbox,
             status,
             has_ended,
@@ -313,9 +323,13 @@ impl Driver {
                 self.next_push = None;
                 return Ok(Event::Pushed { through: after, looked: after, has_gap: false, peer: None });
             }
+            Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => return self.look_at_states(None).await,
             response => response.map_err(|error| error.to_string())?,
         };
-        let peer = self.meet(&response.standing, sent.elapsed())?;
+        let peer = self.meet(&response.standing, sent.elapsed()).await?;
+        if let Some(stranger) = &response.stranger {
+            return self.look_at_states(parse_dot(stranger).as_ref()).await;
+        }
         self.note(|status| status.operations_sent += operations as u64);
         let confirmed = Position(response.last_processed_log_sequence.min(through.0));
         if confirmed < through && confirmed <= after && response.gap.is_none() {
@@ -332,6 +346,10 @@ impl Driver {
         let (is_compact, least) = (self.is_compact, self.tempo.batch_operations);
         move || {
             let ours = sync.standing(&database).map_err(|error| error.to_string())?;
+            let floor = database.log().and_then(|log| log.floor()).map_err(|error| error.to_string())?;
+            if !filter.known().covers_all(&floor) {
+                return Err("lacks what our log no longer holds: it takes our states when it next asks us".to_owned());
+            }
             let wanted = if is_compact { least.max(EXCHANGE_COMPACT_OPERATIONS) } else { least };
             let stretch = exchange::read(&database, after, &filter, wanted).map_err(|error| error.to_string())?;
             let mut head = exchange::push_head(&stretch, after, &ours);
@@ -357,9 +375,13 @@ impl Driver {
         };
         let (pull, took) = match fetched {
             Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
+            Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => return self.look_at_states(None).await,
             fetched => fetched.map_err(|error| error.to_string())?,
         };
-        let peer = self.meet(&pull.head.standing, took)?;
+        let peer = self.meet(&pull.head.standing, took).await?;
+        if self.forgot_itself(&peer)? {
+            return self.look_at_states(None).await;
+        }
         let has_more = pull.head.has_more;
         let received = exchange::received_pull(pull, &peer).map_err(|refusal| refusal.to_string())?;
         let through = received.through;
@@ -370,6 +392,10 @@ impl Driver {
             self.next_pull = Some(NextPull { after: through, log_id: peer.log_id, answer });
         }
         match self.database.submit(Request::Receive(received)).await {
+            Ok(Answer::Receipt(Receipt { stranger: Some(stranger), .. })) => {
+                self.next_pull = None;
+                self.look_at_states(Some(&stranger)).await
+            }
             Ok(Answer::Receipt(receipt)) => {
                 Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
             }
@@ -404,8 +430,38 @@ impl Driver {
         })
     }
 
-    /// Checks who has answered and notes how far it is.
-    fn meet(&self, record: &holdfast_core::sync::message::StandingRecord, took: Duration) -> Result<Standing, String> {
+    /// Whether the peer knows more of our own origin than we do: then this node was set back to an earlier time.
+    fn forgot_itself(&self, peer: &Standing) -> Result<bool, String> {
+        let ours = self.database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
+        let me = self.database.origin();
+        Ok(peer.vector.get(me) > ours.vector.get(me))
+    }
+
+    /// Operations alone do not do: looks at the peer's states, and takes them if that is needed.
+    async fn look_at_states(&mut self, stranger: Option<&Dot>) -> Result<Event, String> {
+        (self.next_push, self.next_pull) = (None, None);
+        match states::look(&self.sync, &self.peer, &self.database, stranger).await? {
+            states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
+            states::Outcome::Done(..) => {
+                // The database was made anew; the session with the new one takes over and ends this task.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Checks who has answered, notes how far it is, and counts it in.
+    async fn meet(
+        &self,
+        record: &holdfast_core::sync::message::StandingRecord,
+        took: Duration,
+    ) -> Result<Standing, String> {
+        let peer = self.check(record, took)?;
+        let met = membership::meet(&self.sync, &self.database, &peer.origin, Meeting::Dialled).await;
+        met.map_err(|error| error.to_string())?;
+        Ok(peer)
+    }
+
+    fn check(&self, record: &holdfast_core::sync::message::StandingRecord, took: Duration) -> Result<Standing, String> {
         let peer = record.parse().map_err(|refusal| refusal.to_string())?;
         if peer.origin.node == self.sync.origin().node {
             return Err(format!(
@@ -450,6 +506,11 @@ impl Driver {
 fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Position)> {
     let saved = database.log().ok()?.checkpoint(peer.node.as_str()).ok()??;
     Some((saved.peer_log_id, saved.pushed, saved.pulled))
+}
+
+fn parse_dot(text: &str) -> Option<Dot> {
+    let (origin, sequence) = text.rsplit_once(':')?;
+    Some(Dot { origin: origin.parse().ok()?, sequence: Sequence(sequence.parse().ok()?) })
 }
 
 fn signed_difference(left: u64, right: u64) -> i64 {

@@ -251,6 +251,7 @@ impl Sync {
                     .iter()
                     .any(|one| one.node == *peer && one.syncs(database) && one.base_url == session.base_url())
                 && session.is_running()
+                && self.databases.get(database).is_ok_and(|open| session.is_of(&open))
         };
         // Dropping a handle ends its task.
         sessions.retain(|key, session| wanted(key, session));
