@@ -8,11 +8,13 @@ mod conflicts;
 mod export;
 mod import;
 mod keys;
+mod peers;
 mod serve;
 mod settings;
 mod status;
 mod upkeep;
 mod verify;
+mod verify_peer;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -47,7 +49,7 @@ enum Command {
     Import(Box<import::ImportArguments>),
     /// Write the documents of a collection into a CSV, JSON or NDJSON file.
     Export(Box<export::ExportArguments>),
-    /// Check a stopped node's databases: files, records, and data against log.
+    /// Check a stopped node's databases, or with --peer what a running node and a peer hold.
     Verify(verify::VerifyArguments),
     /// Give unused room of a stopped node's files back.
     Compact(compact::CompactArguments),
@@ -55,6 +57,8 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show and settle what was written on several nodes at once.
     Conflicts(conflicts::ConflictsArguments),
+    /// List, add or remove the peers of a running node.
+    Peers(peers::PeersArguments),
 }
 
 /// Runs a command line and returns the process's exit code.
@@ -74,6 +78,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compact(arguments) => compact::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Conflicts(arguments) => conflicts::run(arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
     }
 }
 

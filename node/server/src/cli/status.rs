@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 
 use super::EXIT_FAILED;
 use super::upkeep::say;
-use crate::settings::secret::Secret;
 use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError};
 
 /// Widest column that is printed; longer values are cut.
@@ -20,14 +19,14 @@ const LINE_CHARACTERS_MAX: usize = 120;
 
 /// What is shown of a peer, under which name; `--json` has the rest.
 const PEER_COLUMNS: [(&str, &str); 8] = [
-    ("PeerNodeId", "Peer"),
-    ("CatchUpStatus", "Status"),
-    ("EstimatedPendingPushOperations", "ToSend"),
-    ("EstimatedPendingPullOperations", "ToReceive"),
-    ("RoundTripMilliseconds", "RoundTripMs"),
-    ("Failures", "Failures"),
-    ("LastSuccessUtc", "LastSuccess"),
-    ("LastError", "LastError"),
+    ("/PeerNodeId", "Peer"),
+    ("/State", "State"),
+    ("/ToSend/Operations", "ToSend"),
+    ("/ToReceive/Operations", "ToReceive"),
+    ("/ToSend/Seconds", "LagSeconds"),
+    ("/RoundTripMilliseconds", "RoundTripMs"),
+    ("/ClockSkewMilliseconds", "SkewMs"),
+    ("/LastContactUtc", "LastContact"),
 ];
 
 /// Arguments of `holdfast status`.
@@ -79,12 +78,7 @@ async fn ask(client: &NodeClient, arguments: &StatusArguments) -> Result<Answers
         (Err(error), Err(_)) => return Err(error),
         answers => answers,
     };
-    let secret = match &arguments.replication_key {
-        Some(key) => Secret::new(key),
-        // Like the root key, the cluster's secret goes to the settings' own node alone.
-        None if arguments.place.url.is_none() => arguments.place.load()?.node.replication_api_key,
-        None => Secret::default(),
-    };
+    let secret = arguments.place.cluster_secret(arguments.replication_key.as_deref())?;
     let replication = client.get_as_node("/api/replication/status", &secret).await;
     Ok(Answers { url: client.url().to_owned(), node, databases, replication })
 }
@@ -115,8 +109,28 @@ impl Answers {
         }
         section(&mut out, "Databases", &self.databases, databases);
         section(&mut out, "Peers", &self.replication, peers);
+        out.push_str(&reasons(&self.replication));
         out.trim_end().to_owned()
     }
+}
+
+/// A sentence for each peer that is not proven equal: what is so, and what to do.
+pub(super) fn reasons(answer: &Result<Value, PlaceError>) -> String {
+    let mut out = String::new();
+    let Ok(answer) = answer else { return out };
+    for database in rows_of(answer, "Databases") {
+        let name = database.get("DatabaseName").map(shown).unwrap_or_default();
+        for peer in rows_of(&Value::Object(database), "Peers") {
+            let text = |field: &str| peer.get(field).map(|value| printable(value.as_str().unwrap_or_default()));
+            if let (Some(node), Some(state), Some(reason)) = (text("PeerNodeId"), text("State"), text("StateReason"))
+                && state != "InSync"
+            {
+                // Writing to a string cannot fail.
+                let _ = writeln!(out, "  {name} with {node}: {reason}");
+            }
+        }
+    }
+    out
 }
 
 fn section(
@@ -164,12 +178,12 @@ fn peers(answer: &Value) -> Vec<Map<String, Value>> {
     for database in rows_of(answer, "Databases") {
         let name = database.get("DatabaseName").cloned().unwrap_or_default();
         let database = Value::Object(database);
-        for mut peer in rows_of(&database, "Peers") {
+        for peer in rows_of(&database, "Peers") {
+            let peer = Value::Object(peer);
             let mut row = Map::from_iter([("Database".to_owned(), name.clone())]);
             for (field, column) in PEER_COLUMNS {
-                // No error is no column.
-                if let Some(value) = peer.remove(field).filter(|value| !(value.is_null() && field == "LastError")) {
-                    row.insert(column.to_owned(), value);
+                if let Some(value) = peer.pointer(field) {
+                    row.insert(column.to_owned(), value.clone());
                 }
             }
             rows.push(row);
@@ -223,8 +237,12 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    cut(&text, COLUMN_CHARACTERS_MAX)
+    cut(&printable(&text), COLUMN_CHARACTERS_MAX)
+}
+
+/// A text that cannot move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// A text that fits, with a sign where it was cut.
@@ -260,14 +278,14 @@ mod tests {
     #[test]
     fn a_line_of_the_peers_stays_within_a_terminal() {
         let peer = json!({
-            "PeerNodeId": "n".repeat(64), "BaseUrl": "http://10.0.0.2:1446", "CatchUpStatus": "CatchingUp",
-            "EstimatedPendingPushOperations": u64::MAX, "EstimatedPendingPullOperations": u64::MAX,
-            "RoundTripMilliseconds": u64::MAX, "Failures": u32::MAX, "LastSuccessUtc": "2026-01-01T00:00:00.000Z",
-            "LastError": "it cannot be reached: ".repeat(9), "OperationsSent": 1,
+            "PeerNodeId": "n".repeat(64), "BaseUrl": "http://10.0.0.2:1446", "State": "CatchingUp",
+            "ToSend": {"Operations": u64::MAX, "Seconds": u64::MAX}, "ToReceive": {"Operations": u64::MAX},
+            "RoundTripMilliseconds": u64::MAX, "ClockSkewMilliseconds": i64::MIN,
+            "LastContactUtc": "2026-01-01T00:00:00.000Z", "OperationsSent": 1,
         });
         let answer = json!({"Databases": [{"DatabaseName": "d".repeat(63), "Peers": [peer]}]});
         let shown = table(&peers(&answer));
         assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
-        assert!(shown.contains("LastError") && shown.contains("…"), "{shown}");
+        assert!(shown.contains("LastContact") && shown.contains("…"), "{shown}");
     }
 }

@@ -18,13 +18,13 @@ use crate::transfer::place::{PlaceError, open_directory, recorded_or};
 pub(super) struct UpkeepArguments {
     /// Database [default: all]
     #[arg(long, short = 'd', value_name = "NAME", value_parser = parse_database)]
-    database: Option<DatabaseName>,
+    pub(super) database: Option<DatabaseName>,
     /// Data directory, which no node may have open [default: the one of the settings]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Settings file, or the directory that holds appsettings.json [default: the working directory]
     #[arg(long, value_name = "DIR/FILE")]
-    settings: Option<PathBuf>,
+    pub(super) settings: Option<PathBuf>,
 }
 
 impl UpkeepArguments {

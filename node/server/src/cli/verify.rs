@@ -12,6 +12,7 @@ use indicatif::HumanCount;
 
 use super::EXIT_FAILED;
 use super::upkeep::{UpkeepArguments, guarded, say, silence_panics};
+use super::verify_peer::{self, PeerVerifyArguments};
 use crate::clock;
 
 /// Arguments of `holdfast verify`.
@@ -20,12 +21,17 @@ pub(super) struct VerifyArguments {
     #[command(flatten)]
     upkeep: UpkeepArguments,
     /// Make a data file that does not hold again from the log; the old one is kept beside it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "peer")]
     repair_data: bool,
+    #[command(flatten)]
+    peer: PeerVerifyArguments,
 }
 
-/// Verifies databases while no node runs.
+/// Verifies databases while no node runs, or a running node against a peer.
 pub(super) fn run(arguments: VerifyArguments) -> ExitCode {
+    if let Some(peer) = &arguments.peer.peer {
+        return verify_peer::run(peer, &arguments.peer, &arguments.upkeep);
+    }
     let (directory, names) = match arguments.upkeep.open("verify") {
         Ok(found) => found,
         Err(error) => {

@@ -53,6 +53,12 @@ pub struct DatabaseStatus {
     pub digest: Option<String>,
     /// Documents with concurrent versions.
     pub conflicted_documents: u64,
+    /// Records of deleted documents that wait until every member knows of the deletes.
+    pub tombstones: u64,
+    /// Members that have yet to acknowledge something, and are waited for before anything is given up.
+    pub waiting_for: Vec<String>,
+    /// Members that are counted out, until they return.
+    pub fenced_members: Vec<String>,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
 }
@@ -187,6 +193,9 @@ pub fn of(sync: &Sync) -> ReplicationStatus {
             total_estimated_pending_push_operations: 0,
             digest: None,
             conflicted_documents: 0,
+            tombstones: 0,
+            waiting_for: Vec::new(),
+            fenced_members: Vec::new(),
             peers: Vec::new(),
         })
     };
@@ -208,6 +217,12 @@ fn healthy(
     let view = database.view()?;
     let state = view.state()?;
     let oldest = database.log()?.oldest()?;
+    let tombstones = view.collections()?.iter().map(|(_, collection)| collection.tombstones).sum();
+    let acknowledgements = database.acknowledgements()?;
+    let waiting_for = acknowledgements.waiting_for(&state.members, database.origin(), &state.vector);
+    let waiting_for = waiting_for.map(ToString::to_string).collect();
+    let fenced = state.members.iter().filter(|(_, membership)| membership.fenced.is_some());
+    let fenced_members = fenced.map(|(origin, _)| origin.to_string()).collect();
     let here = Here { oldest, newest: state.position, vector: state.vector, now };
     let peers: Vec<PeerStatus> = peers.iter().map(|peer| peer_status(sync, database, peer, &here)).collect();
     Ok(DatabaseStatus {
@@ -220,6 +235,9 @@ fn healthy(
         total_estimated_pending_push_operations: peers.iter().map(|peer| peer.estimated_pending_push_operations).sum(),
         digest: Some(view.digest()?.to_string()),
         conflicted_documents: state.conflicted,
+        tombstones,
+        waiting_for,
+        fenced_members,
         peers,
     })
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::id::{CollectionName, DatabaseName, NodeName};
+use holdfast_core::limits::{SURVEY_ACKNOWLEDGED_MAX, VECTOR_ORIGINS_MAX};
 use holdfast_core::sync::comparison::{Comparison, Inconclusive, Outcome, Side, compare};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::survey::{
@@ -22,7 +23,7 @@ use holdfast_core::sync::survey::{
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::log::Backlog;
+use holdfast_storage::log::{Backlog, LogView};
 use holdfast_storage::view::ReadView;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::sync::Sync;
 use crate::sync::driver::SessionStatus;
+use crate::sync::membership;
 use crate::sync::peer_client::PeerError;
 use crate::sync::verify::{self, Order};
 
@@ -315,7 +317,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     }
     theirs.side.asked = asked;
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
-    remember(&open, &theirs);
+    membership::told(sync, &open, &theirs.memory.acknowledged);
     session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
     sync.surveys().note(key, |found| {
@@ -333,7 +335,7 @@ pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Resul
     let theirs = request.survey.parse()?;
     let account = account(open, confirmed, &theirs.side.vector)?;
     let asked = account.view.parts(theirs.side.changed.iter().flatten().map(|(key, _)| key))?;
-    remember(open, &theirs);
+    membership::told(sync, open, &theirs.memory.acknowledged);
     let key = (theirs.standing.origin.node.clone(), open.name().clone());
     if let Some(session) = sync.session(&key.0, &key.1) {
         session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
@@ -385,7 +387,7 @@ fn account(open: &OpenDatabase, confirmed: Position, known: &Vector) -> Result<A
         // Whom it exchanges with is told with operations, for which it matters.
         neighbours: std::collections::BTreeSet::new(),
     };
-    let memory = memory_of(open);
+    let memory = memory_of(open, &view, &log)?;
     let survey =
         Survey { standing, oldest: log.oldest()?, side: surveyed.side, counts: surveyed.counts, lacking, memory };
     Ok(Account { view, survey })
@@ -407,12 +409,20 @@ impl Account {
 }
 
 /// What this node remembers of the cluster in a database.
-fn memory_of(_open: &OpenDatabase) -> Memory {
-    Memory::default()
+fn memory_of(open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memory, StorageError> {
+    let state = view.state()?;
+    let mut acknowledged = membership::to_tell(open)?;
+    // What a message cannot hold is told by whom it is about.
+    let mut room = SURVEY_ACKNOWLEDGED_MAX;
+    let own = open.origin();
+    acknowledged.retain(|origin, vector| {
+        let fits = origin == own || vector.len() < room;
+        room -= if fits { vector.len().min(room) } else { 0 };
+        fits
+    });
+    let members = state.members.active().take(VECTOR_ORIGINS_MAX).cloned().collect();
+    Ok(Memory { acknowledged, members, graves: state.graves, floor: log.floor()? })
 }
-
-/// Takes in what a peer remembers.
-fn remember(_open: &OpenDatabase, _theirs: &Survey) {}
 
 /// What a peer lacks, as it is told.
 pub fn lacking(backlog: Backlog, now: Millis) -> Lacking {

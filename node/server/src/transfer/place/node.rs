@@ -29,6 +29,9 @@ use crate::transfer::read::BadRow;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(2);
+/// Reading and comparing all documents of two nodes takes as long as it takes.
+const VERIFY_PATH: &str = "/api/replication/verify";
+const VERIFY_TIME_MAX: Duration = Duration::from_hours(4);
 /// The largest answer that is read: a page of documents, with room for what stands around them.
 const ANSWER_BYTES_MAX: usize = 2 * PAGE_BYTES_TARGET + DOCUMENT_BYTES_MAX;
 /// Requests that write at the same time.
@@ -100,6 +103,19 @@ impl NodeClient {
         self.understood(&body)
     }
 
+    /// Tells a route something that wants the secret of the cluster, and reads its answer; null where there is none.
+    pub(crate) async fn tell_as_node(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+        secret: &Secret,
+    ) -> Result<serde_json::Value, PlaceError> {
+        let body = body.map(|body| (bytes::Bytes::from(body.to_string()), "application/json"));
+        let answer = self.send(method, path, body, &[("ReplicationApiKey", secret)]).await?;
+        if answer.is_empty() { Ok(serde_json::Value::Null) } else { self.understood(&answer) }
+    }
+
     fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, PlaceError> {
         serde_json::from_slice(body)
             .map_err(|error| PlaceError::new(format!("{} answered something else than a node does: {error}", self.url)))
@@ -129,6 +145,9 @@ impl NodeClient {
             }
             if let Some((body, media_type)) = &body {
                 request = request.header(CONTENT_TYPE, *media_type).body(body.clone());
+            }
+            if path == VERIFY_PATH {
+                request = request.timeout(VERIFY_TIME_MAX);
             }
             let (error, asked) = match request.send().await {
                 Ok(response) if response.status().is_success() => return self.body_of(response).await,

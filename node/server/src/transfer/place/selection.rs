@@ -16,17 +16,17 @@ use crate::settings::{self, CommandLineOverrides, Settings};
 #[command(next_help_heading = "Where")]
 pub(crate) struct PlaceArguments {
     /// Address of a running node [default: the one that the settings describe]
-    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data_dir")]
     pub(crate) url: Option<String>,
     /// API key for the node [default: the settings' root key, for the node that they describe]
     // The value never shows in the help: it is a secret.
-    #[arg(long, value_name = "KEY", env = "HOLDFAST_KEY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "KEY", env = "HOLDFAST_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Work directly in this data directory, which no node may have open
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Settings file, or the directory that holds appsettings.json [default: the working directory]
-    #[arg(long, value_name = "DIR/FILE")]
+    #[arg(long, global = true, value_name = "DIR/FILE")]
     settings: Option<PathBuf>,
 }
 
@@ -49,6 +49,20 @@ pub(crate) enum Place {
 }
 
 impl PlaceArguments {
+    /// A running node.
+    pub(crate) fn of_node(url: Option<String>, key: Option<String>, settings: Option<PathBuf>) -> Self {
+        Self { url, key, data_dir: None, settings }
+    }
+
+    /// The secret of the cluster: the one that was given, or the settings' for the settings' own node alone.
+    pub(crate) fn cluster_secret(&self, given: Option<&str>) -> Result<Secret, PlaceError> {
+        match given {
+            Some(secret) => Ok(Secret::new(secret)),
+            None if self.url.is_none() => Ok(self.load()?.node.replication_api_key),
+            None => Ok(Secret::default()),
+        }
+    }
+
     /// Finds the place. For a node whose address was not given, it also looks whether it is running.
     pub(crate) fn place(&self, database: Option<&DatabaseName>) -> Result<Place, PlaceError> {
         if let Some(path) = &self.data_dir {
