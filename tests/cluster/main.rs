@@ -19,6 +19,7 @@ mod keys;
 mod kills;
 mod one_way;
 mod proof;
+mod returns;
 mod start_and_stop;
 mod troubled_peers;
 mod two_nodes;

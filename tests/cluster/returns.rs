@@ -1,0 +1,263 @@
+//! Nodes that come late, come back changed, or come as somebody else: pruned logs, backups, copies, wiped directories.
+
+use std::fs;
+use std::path::Path;
+
+use holdfast_tests::cluster::{Client, Home, Node, SOON, introduce, register, wait_for, wait_until_equal};
+use serde_json::{Value, json};
+
+/// A home whose node looks at its peers every second and keeps nothing longer than it must.
+fn home(name: &str) -> Home {
+    Home::new(name)
+        .with("Node:SweepIntervalSeconds", "1")
+        .with("Node:TombstoneRetentionMinutes", "0")
+        .with("Node:OperationLogRetentionDays", "0")
+        .with("Node:OperationLogRetainRecentOperations", "0")
+}
+
+async fn write(client: &Client, ids: std::ops::Range<u64>) {
+    let lines: Vec<String> = ids.map(|id| json!({"Id": format!("o-{id}"), "n": id}).to_string()).collect();
+    let done = client.post("/api/documents/orders/bulk", &lines.join("\n")).await.expect(200);
+    assert_eq!(done["Failed"], 0, "{done}");
+}
+
+async fn introduce_both(left: &Node, right: &Node) {
+    introduce((left, &left.url), (right, &right.url)).await;
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "holdfast.lock" {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+async fn members(client: &Client) -> Value {
+    client.get("/api/replication/members").await.expect(200)
+}
+
+async fn stock(client: &Client) -> Value {
+    client.document("stock", "tea").await.unwrap()["n"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_begins_from_a_pruned_log_while_others_write() {
+    let (first, second) = (home("first"), home("second"));
+    let a = first.start();
+    let client = a.client("shop");
+    write(&client, 0..3_000).await;
+    client.delete("/api/documents/orders/o-7").await;
+    let pruned = client.post("/api/replication/operation-log/prune", "").await.expect(200);
+    assert_eq!(pruned[0]["Status"], "Pruned", "{pruned}");
+    assert!(pruned[0]["PrunedCount"].as_u64().unwrap() > 1_000, "{pruned}");
+    let b = second.start();
+    introduce_both(&a, &b).await;
+    let writing = async {
+        for round in 0..20 {
+            write(&client, 3_000 + round * 10..3_010 + round * 10).await;
+        }
+    };
+    writing.await;
+    b.client("shop").put("/api/documents/orders/mine", r#"{"by":"second"}"#).await;
+    wait_until_equal(&[&a, &b], "shop").await;
+    assert_eq!(b.client("shop").collection("orders").await.len(), 3_000 - 1 + 200 + 1);
+    b.stop();
+    second.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_that_all_members_know_are_forgotten_and_do_not_come_back() {
+    let homes = ["first", "second"].map(home);
+    let (a, b) = (homes[0].start(), homes[1].start());
+    introduce_both(&a, &b).await;
+    write(&a.client("shop"), 0..200).await;
+    wait_until_equal(&[&a, &b], "shop").await;
+    for id in 0..100 {
+        a.client("shop").delete(&format!("/api/documents/orders/o-{id}")).await.expect(200);
+    }
+    wait_until_equal(&[&a, &b], "shop").await;
+    for node in [&a, &b] {
+        wait_for("tombstones are gone", SOON, async || {
+            let told = members(&node.client("shop")).await;
+            if told["Tombstones"] == 0 { Ok(()) } else { Err(told.to_string()) }
+        })
+        .await;
+    }
+    assert_eq!(b.client("shop").collection("orders").await.len(), 100);
+    a.client("shop").put("/api/documents/orders/o-5", r#"{"n":"again"}"#).await;
+    wait_until_equal(&[&a, &b], "shop").await;
+    assert_eq!(b.client("shop").document("orders", "o-5").await.unwrap()["n"], "again");
+    a.stop();
+    b.stop();
+    homes.iter().for_each(Home::assert_sound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_node_that_returns_brings_what_it_wrote_and_nothing_that_was_deleted() {
+    let homes = ["first", "second"].map(home);
+    let (a, b) = (homes[0].start(), homes[1].start());
+    introduce_both(&a, &b).await;
+    write(&a.client("shop"), 0..50).await;
+    a.client("shop").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&a, &b], "shop").await;
+    b.pause();
+    for id in 0..50 {
+        a.client("shop").delete(&format!("/api/documents/orders/o-{id}")).await.expect(200);
+    }
+    let refused = a.client("shop").post("/api/replication/members/fence", r#"{"Member":"second"}"#).await;
+    refused.problem(400, "force-required");
+    let forced = a.client("shop").post("/api/replication/members/fence", r#"{"Member":"second","Force":true}"#).await;
+    forced.expect(200);
+    wait_for("tombstones are gone", SOON, async || {
+        let told = members(&a.client("shop")).await;
+        if told["Tombstones"] == 0 { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    b.resume();
+    // It does not know yet that it was counted out, and goes on selling; whatever reached the other before is there too.
+    let sold = b.client("shop");
+    sold.patch("/api/documents/stock/tea", r#"{"$inc":{"n":-3}}"#).await.expect(200);
+    sold.put("/api/documents/orders/offline", r#"{"by":"second"}"#).await;
+    wait_until_equal(&[&a, &b], "shop").await;
+    for client in [a.client("shop"), b.client("shop")] {
+        assert_eq!(stock(&client).await, json!(7));
+        let orders = client.collection("orders").await;
+        assert_eq!(orders.keys().collect::<Vec<_>>(), ["offline"]);
+    }
+    wait_for("it is a member again", SOON, async || {
+        let told = members(&a.client("shop")).await;
+        let is_back = told["Members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["NodeId"] == "second" && one["Standing"] == "Member");
+        if is_back { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_is_noticed_and_loses_nothing() {
+    let homes = ["shop", "till"].map(home);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.stop();
+    let backup = homes[1].path().join("backup");
+    copy_directory(homes[1].data(), &backup);
+    let till = homes[1].start();
+    register(&shop, "till", &till.url).await;
+    till.client("db").patch("/api/documents/stock/tea", r#"{"$inc":{"n":-1}}"#).await.expect(200);
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.stop();
+    // The disk dies; yesterday's backup is put in its place, and the till writes before it hears of anybody.
+    fs::remove_dir_all(homes[1].data()).unwrap();
+    copy_directory(&backup, homes[1].data());
+    fs::remove_file(homes[1].data().join("peers.json")).unwrap();
+    let till = homes[1].start();
+    assert!(!homes[1].log_lines("copied or restored").is_empty(), "it says what it found");
+    till.client("db").patch("/api/documents/stock/tea", r#"{"$inc":{"n":-2}}"#).await.expect(200);
+    introduce_both(&shop, &till).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    assert_eq!(stock(&shop.client("db")).await, json!(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_nothing_on_its_disk_betrays_is_seen_by_its_peer() {
+    let homes = ["shop", "till"].map(home);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.stop();
+    let backup = homes[1].path().join("backup");
+    copy_directory(homes[1].data(), &backup);
+    let till = homes[1].start();
+    register(&shop, "till", &till.url).await;
+    till.client("db").patch("/api/documents/stock/tea", r#"{"$inc":{"n":-1}}"#).await.expect(200);
+    till.client("db").put("/api/documents/orders/before", r#"{"n":1}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.stop();
+    fs::remove_dir_all(homes[1].data()).unwrap();
+    copy_directory(&backup, homes[1].data());
+    fs::remove_file(homes[1].data().join("peers.json")).unwrap();
+    // As after the rollback of a whole virtual machine: no file tells of another birth.
+    let identity = homes[1].data().join("node.json");
+    let mut told: Value = serde_json::from_slice(&fs::read(&identity).unwrap()).unwrap();
+    told.as_object_mut().unwrap().remove("Birth");
+    fs::write(&identity, told.to_string()).unwrap();
+    let till = homes[1].start();
+    for n in 0..5 {
+        till.client("db").put(&format!("/api/documents/orders/after-{n}"), r#"{"n":2}"#).await;
+    }
+    till.client("db").patch("/api/documents/stock/tea", r#"{"$inc":{"n":-2}}"#).await.expect(200);
+    introduce_both(&shop, &till).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    assert_eq!(stock(&shop.client("db")).await, json!(7));
+    assert_eq!(shop.client("db").collection("orders").await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_under_its_old_name_gets_everything_and_its_old_life_is_retired() {
+    let homes = ["shop", "till"].map(home);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.kill();
+    fs::remove_dir_all(homes[1].data()).unwrap();
+    let till = homes[1].start();
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/coffee", r#"{"n":1}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    assert_eq!(stock(&till.client("db")).await, json!(10));
+    wait_for("its old life is retired", SOON, async || {
+        let told = members(&shop.client("db")).await;
+        let of_till: Vec<&str> = told["Members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["NodeId"] == "till")
+            .filter_map(|one| one["Standing"].as_str())
+            .collect();
+        let mut sorted = of_till.clone();
+        sorted.sort_unstable();
+        if sorted == ["Member", "Retired"] { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_under_the_same_name_is_refused_while_the_original_speaks_and_loses_nothing_under_its_own() {
+    let homes = ["shop", "till"].map(home);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    till.stop();
+    let copy = home("till");
+    copy_directory(homes[1].data(), copy.data());
+    fs::remove_file(copy.data().join("peers.json")).unwrap();
+    let (till, twin) = (homes[1].start(), copy.start());
+    register(&shop, "till", &till.url).await;
+    till.client("db").put("/api/documents/stock/milk", r#"{"n":3}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    twin.client("db").put("/api/documents/stock/salt", r#"{"n":4}"#).await;
+    register(&twin, "shop", &shop.url).await;
+    wait_for("the copy is told why it is refused", SOON, async || {
+        let told = twin.client("db").status().await?;
+        if told.to_string().contains("Another node named 'till'") { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    assert_eq!(shop.client("db").document("stock", "salt").await, None);
+    twin.stop();
+    let renamed = Home::new("till-2").with("Node:SweepIntervalSeconds", "1").with_data_in(copy.data());
+    let twin = renamed.start();
+    introduce_both(&shop, &twin).await;
+    wait_until_equal(&[&shop, &twin, &till], "db").await;
+    assert_eq!(till.client("db").document("stock", "salt").await.unwrap()["n"], json!(4));
+}
