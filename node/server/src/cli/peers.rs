@@ -41,7 +41,9 @@ enum Action {
         /// Its Node:NodeId
         name: String,
         /// Where it listens, such as http://branch-2:1446
-        url: String,
+        // Not `url`: that is the address of the node that is asked.
+        #[arg(value_name = "URL")]
+        address: String,
         /// A database to sync with it; repeat for more [default: all]
         #[arg(long = "database", short = 'd', value_name = "NAME")]
         databases: Vec<String>,
@@ -80,14 +82,14 @@ pub(super) fn run(arguments: &PeersArguments) -> ExitCode {
 async fn act(client: &NodeClient, secret: &Secret, arguments: &PeersArguments) -> Result<String, PlaceError> {
     match &arguments.action {
         None | Some(Action::List) => list(client, secret, arguments.json).await,
-        Some(Action::Add { name, url, databases, inactive }) => {
-            let mut peer = json!({"NodeId": name, "BaseUrl": url, "IsActive": !inactive});
+        Some(Action::Add { name, address, databases, inactive }) => {
+            let mut peer = json!({"NodeId": name, "BaseUrl": address, "IsActive": !inactive});
             if let (false, Some(peer)) = (databases.is_empty(), peer.as_object_mut()) {
                 peer.insert("Databases".to_owned(), json!(databases));
             }
             let answer = client.tell_as_node(Method::POST, PEERS_PATH, Some(&peer), secret).await?;
             let verb = if *inactive { "registered, and not synced with" } else { "registered; sync begins" };
-            Ok(if arguments.json { format!("{answer:#}") } else { format!("{name} at {url}: {verb}") })
+            Ok(if arguments.json { format!("{answer:#}") } else { format!("{name} at {address}: {verb}") })
         }
         Some(Action::Remove { name }) => {
             let path = format!("{PEERS_PATH}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
