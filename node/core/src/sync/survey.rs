@@ -10,14 +10,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Chains;
 use crate::digest::Digest;
 use crate::error::Refusal;
 use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId};
 use crate::limits::{SURVEY_ACKNOWLEDGED_MAX, SURVEY_COLLECTIONS_MAX, SURVEY_DOCUMENTS_MAX, VECTOR_ORIGINS_MAX};
 use crate::sync::comparison::{DocumentKey, Side};
 use crate::sync::message::{PROTOCOL, Standing, StandingRecord, parse_hex, parse_vector, vector_record};
+use crate::sync::states::{chains_record, parse_chains};
 use crate::time::Millis;
-use crate::vector::{Origin, Position, Vector};
+use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
 /// A question and what its asker tells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +88,9 @@ pub struct SurveyRecord {
     /// Its log holds every operation above this vector.
     #[serde(alias = "floor", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floor: BTreeMap<String, u64>,
+    /// The running hash of each origin's operations up to its newest that it knows, 16 hexadecimal digits.
+    #[serde(alias = "chains", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chains: BTreeMap<String, String>,
 }
 
 /// A collection's digest.
@@ -161,6 +166,8 @@ pub struct Memory {
     pub graves: Vector,
     /// Its log holds every operation above this vector.
     pub floor: Vector,
+    /// The running hash of each origin's operations up to its newest that it knows.
+    pub chains: Chains,
 }
 
 fn protocol() -> u32 {
@@ -191,6 +198,7 @@ impl SurveyRecord {
             members: parse_members(&self.members)?,
             graves: parse_vector(&self.graves)?,
             floor: parse_vector(&self.floor)?,
+            chains: parse_chains(&self.chains)?,
         };
         let oldest = Position(self.oldest_log_sequence);
         Ok(Survey { standing, oldest, side, counts, lacking: self.lacking, memory })
@@ -217,7 +225,20 @@ impl From<&Survey> for SurveyRecord {
             members: memory.members.iter().map(ToString::to_string).collect(),
             graves: vector_record(&memory.graves),
             floor: vector_record(&memory.floor),
+            chains: chains_record(&memory.chains),
         }
+    }
+}
+
+impl Survey {
+    /// An origin of which both know equally many operations, and not the same: two branches of it.
+    pub fn other_branch<'a>(&self, vector: &'a Vector, chains: &Chains) -> Option<Dot> {
+        let is_other = |(origin, sequence): &(&'a Origin, Sequence)| {
+            let is_level = self.side.vector.get(origin) == *sequence;
+            is_level && matches!((chains.get(origin), self.memory.chains.get(origin)), (Some(a), Some(b)) if a != b)
+        };
+        let (origin, sequence) = vector.iter().find(is_other)?;
+        Some(Dot { origin: origin.clone(), sequence })
     }
 }
 

@@ -50,6 +50,7 @@ pub async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Ap
     page.family(metrics::START_TIME, [(String::new(), seconds(u128::from(app.started_millis) * 1_000))]);
     put_requests(&mut page, &app.metrics);
     put_databases(&mut page, &databases);
+    page.family(metrics::IDENTITY_EVENTS, [(String::new(), app.databases.identity().list().len())]);
     let sync = Arc::clone(&app.sync);
     let reached = app.scan(move || Ok(status::of(&sync))).await?;
     sync_metrics::put(&mut page, reached, &|name| databases.iter().any(|database| database.name == name));

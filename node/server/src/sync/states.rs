@@ -107,7 +107,7 @@ pub fn ids_of_origin(
 
 /// Looks at a peer's states and takes them if that is needed. `stranger` is an operation that did not fit.
 pub async fn look(
-    sync: &Arc<Sync>,
+    sync: &Sync,
     peer: &Peer,
     database: &Arc<OpenDatabase>,
     stranger: Option<&Dot>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::databases::{OpenDatabase, Standing};
+use crate::databases::{IdentityEvent, OpenDatabase, Standing};
 use crate::sync::Sync;
 use crate::sync::driver::SessionStatus;
 use crate::sync::registry::Peer;
@@ -27,8 +27,22 @@ pub struct ReplicationStatus {
     pub timestamp_utc: String,
     /// Nodes that have opened a WebSocket to this one.
     pub connected_nodes: Vec<String>,
+    /// What happened to its identity since the start: copies, restored backups, incarnations that were given up.
+    pub identity_events: Vec<IdentityEventStatus>,
     /// Its databases.
     pub databases: Vec<DatabaseStatus>,
+}
+
+/// Something that happened to the identity of a node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct IdentityEventStatus {
+    /// When.
+    pub timestamp_utc: String,
+    /// The database; null for the whole node.
+    pub database_name: Option<String>,
+    /// What.
+    pub what: String,
 }
 
 /// One database.
@@ -204,7 +218,16 @@ pub fn of(sync: &Sync) -> ReplicationStatus {
         incarnation: format!("{:016x}", sync.origin().incarnation),
         timestamp_utc: now.to_utc_text(),
         connected_nodes: sync.hub().nodes().iter().map(ToString::to_string).collect(),
+        identity_events: databases.identity().list().into_iter().map(identity_event).collect(),
         databases: databases.list().into_iter().map(database).collect(),
+    }
+}
+
+fn identity_event(event: IdentityEvent) -> IdentityEventStatus {
+    IdentityEventStatus {
+        timestamp_utc: event.at.to_utc_text(),
+        database_name: event.database.map(|name| name.to_string()),
+        what: event.what,
     }
 }
 

@@ -32,10 +32,10 @@ use tokio_util::sync::DropGuard;
 use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::sync::Sync;
-use crate::sync::driver::SessionStatus;
-use crate::sync::membership;
+use crate::sync::driver::{SessionHandle, SessionStatus};
 use crate::sync::peer_client::PeerError;
 use crate::sync::verify::{self, Order};
+use crate::sync::{membership, states};
 
 /// Where peers are asked.
 pub const SURVEY_PATH: &str = "/api/replication/survey";
@@ -318,6 +318,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     theirs.side.asked = asked;
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
     membership::told(sync, &open, &theirs.memory.acknowledged);
+    look_at_other_branch(sync, &session, &open, &theirs).await;
     session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
     sync.surveys().note(key, |found| {
@@ -327,6 +328,18 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     });
     sync.surveys().conclude(key, comparison.clone());
     Ok(comparison)
+}
+
+/// Two branches of an origin that are equally long show in their chains alone.
+async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<OpenDatabase>, theirs: &Survey) {
+    let Ok(ours) = open.view().and_then(|view| view.state()) else { return };
+    let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) else { return };
+    let Some(peer) = sync.registry().get(&theirs.standing.origin.node) else { return };
+    tracing::warn!(peer = %peer.node, database = %open.name(), origin = %stranger.origin, "the peer holds another branch of an origin");
+    if let Err(reason) = states::look(sync, &peer, open, Some(&stranger)).await {
+        tracing::warn!(peer = %peer.node, database = %open.name(), reason, "the branches stand as they are for now");
+    }
+    session.call();
 }
 
 /// Answers a peer's survey.
@@ -421,7 +434,7 @@ fn memory_of(open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memo
         fits
     });
     let members = state.members.active().take(VECTOR_ORIGINS_MAX).cloned().collect();
-    Ok(Memory { acknowledged, members, graves: state.graves, floor: log.floor()? })
+    Ok(Memory { acknowledged, members, graves: state.graves, floor: log.floor()?, chains: state.chains })
 }
 
 /// What a peer lacks, as it is told.

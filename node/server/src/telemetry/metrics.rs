@@ -61,6 +61,8 @@ definitions! {
     WRITES_WAITING = Gauge "holdfast_writes_waiting" "Requests that wait for the writer of a database.";
     /// Databases opened again.
     REOPENED = Counter "holdfast_database_reopened_total" "Times a database was opened again after a failed write.";
+    /// Changes of identity.
+    IDENTITY_EVENTS = Gauge "holdfast_identity_events" "Copies, restored backups and incarnations given up that were noticed since the start, the newest hundred.";
     /// Whether a database is served.
     DATABASE_UP = Gauge "holdfast_database_up" "1 when the database is served, 0 when it is being opened again or is quarantined.";
     /// Documents.

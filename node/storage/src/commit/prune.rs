@@ -77,7 +77,9 @@ impl Writer {
                 if limit.older_than.is_some_and(|age| entries.iter().any(|entry| is_younger(entry, age))) {
                     break;
                 }
-                entries.iter().for_each(|entry| raise(&mut floor, entry));
+                for entry in &entries {
+                    raise(&mut floor, entry);
+                }
                 pruned.entries += entries.len() as u64;
                 pruned.through = block.last();
                 going.push(first.value());

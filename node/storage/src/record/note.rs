@@ -104,7 +104,9 @@ pub(crate) fn encode(note: &Note, previous: Position, origins: &Origins) -> Vec<
             put_members(&mut bytes, &adoption.members, origins);
             record::put_vector(&mut bytes, &adoption.graves, origins);
             bytes.put_varint(adoption.collections.len() as u64);
-            adoption.collections.iter().for_each(|name| bytes.put_bytes(name.as_str().as_bytes()));
+            for name in &adoption.collections {
+                bytes.put_bytes(name.as_str().as_bytes());
+            }
         }
         Note::Graves(vector) => {
             bytes.put_varint(u64::from(GRAVES));
