@@ -64,6 +64,26 @@ pub struct Session {
     wakes_at: Option<Millis>,
     failures: u32,
     has_lost_place: bool,
+    /// The peer does not have the database: a push makes it there.
+    is_absent: bool,
+    selection: Selection,
+    /// Directions that the peer has refused; tried again at the next sweep or call.
+    refused: Refused,
+}
+
+/// Which ways operations may go, as far as we decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    /// From us to the peer.
+    pub push: bool,
+    /// From the peer to us.
+    pub pull: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Refused {
+    push: bool,
+    pull: bool,
 }
 
 /// What the session is doing.
@@ -140,6 +160,12 @@ pub enum Event {
     },
     /// The peer's log ends before the position that we count: that count was wrong, and begins anew.
     LostPlace,
+    /// The peer does not have the database.
+    Absent,
+    /// Which ways operations may go was changed here. Nothing that is known of the peer is forgotten.
+    Selected(Selection),
+    /// The peer does not let operations of this database go the way that was just tried.
+    NotSelectedByPeer,
     /// An exchange failed.
     Failed {
         /// A random number, for jitter.
@@ -204,6 +230,9 @@ impl Session {
             wakes_at: None,
             failures: 0,
             has_lost_place: false,
+            is_absent: false,
+            selection: Selection { push: true, pull: true },
+            refused: Refused::default(),
         }
     }
 
@@ -216,9 +245,13 @@ impl Session {
             Event::Answered { after, has_any, has_more } => self.note_answer(now, after, has_any, has_more),
             Event::Called => {
                 self.is_pull_wanted = true;
+                self.refused = Refused::default();
                 self.end_wait();
             }
-            Event::Sweep => self.is_pull_wanted = true,
+            Event::Sweep => {
+                self.is_pull_wanted = true;
+                self.refused = Refused::default();
+            }
             Event::Woken => {
                 self.wakes_at = None;
                 if matches!(self.phase, Phase::Waiting { until } if now >= until) {
@@ -238,6 +271,20 @@ impl Session {
                 self.pulled = Position::START;
                 self.is_pull_wanted = true;
                 self.lose_place(now);
+            }
+            Event::Absent => self.start_at_nothing(),
+            Event::Selected(selection) => {
+                self.is_pull_wanted = self.is_pull_wanted || (selection.pull && !self.selection.pull);
+                self.selection = selection;
+                self.refused = Refused::default();
+            }
+            Event::NotSelectedByPeer => {
+                match self.phase {
+                    Phase::Pushing => self.refused.push = true,
+                    Phase::Pulling | Phase::Idle | Phase::Waiting { .. } => self.refused.pull = true,
+                }
+                self.forwarding.withdraw_offer();
+                self.phase = Phase::Idle;
             }
             Event::Failed { random } => self.back_off(now, random),
         }
@@ -280,6 +327,11 @@ impl Session {
         self.failures == 0
     }
 
+    /// Whether the peer refuses a way that we would let operations go.
+    pub fn is_refused(&self) -> bool {
+        self.refused.push || self.refused.pull
+    }
+
     /// Failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -300,12 +352,13 @@ impl Session {
             self.asks_at = None;
             self.is_pull_wanted = self.is_pull_wanted || self.is_peer_ahead();
         }
-        let has_met = self.peer_origin.is_some();
+        let (may_push, may_pull) = (self.may_push(), self.selection.pull && !self.refused.pull);
+        let has_met = self.peer_origin.is_some() || self.is_absent || !may_pull;
         if self.has_offer() && has_met && self.known_to_peer().covers_all(&self.ours) {
             self.pushed = self.newest;
             self.looked = self.newest;
         }
-        if self.has_offer() && has_met && now >= self.offers_from {
+        if may_push && self.has_offer() && has_met && now >= self.offers_from {
             self.phase = Phase::Pushing;
             self.begun = now;
             if self.is_in_touch() {
@@ -313,7 +366,7 @@ impl Session {
             }
             return Some(Action::Push { after: self.pushed, filter: self.forwarding.for_push(self.known_to_peer()) });
         }
-        if self.is_pull_wanted || (self.has_offer() && !has_met) {
+        if may_pull && (self.is_pull_wanted || (may_push && self.has_offer() && !has_met)) {
             self.phase = Phase::Pulling;
             self.begun = now;
             self.is_pull_wanted = false;
@@ -324,8 +377,9 @@ impl Session {
 
     /// The next time at which something may be due, unless that was said before.
     fn wait(&mut self, now: Millis) -> Option<Action> {
-        let ripens = self.forwarding.ripens_at().filter(|_| self.newest > self.pushed);
-        let offers = (self.has_offer() && now < self.offers_from).then_some(self.offers_from);
+        let may_push = self.may_push();
+        let ripens = self.forwarding.ripens_at().filter(|_| may_push && self.newest > self.pushed);
+        let offers = (may_push && self.has_offer() && now < self.offers_from).then_some(self.offers_from);
         let at = [ripens, offers, self.asks_at].into_iter().flatten().min()?;
         if self.wakes_at.is_some_and(|said| said <= at && said > now) {
             return None;
@@ -337,6 +391,23 @@ impl Session {
     /// Whether there is something that was not looked at for the peer, or that has ripened since.
     fn has_offer(&self) -> bool {
         self.newest > self.looked || self.forwarding.ripe().min(self.newest) > self.pushed
+    }
+
+    fn may_push(&self) -> bool {
+        self.selection.push && !self.refused.push
+    }
+
+    /// The peer has no such database: it is as empty as a new one, and gets everything.
+    fn start_at_nothing(&mut self) {
+        self.phase = Phase::Idle;
+        self.is_absent = true;
+        self.pushed = Position::START;
+        self.looked = Position::START;
+        self.pulled = Position::START;
+        self.peer_log_id = None;
+        self.peer_origin = None;
+        self.peer_vector = Vector::new();
+        self.succeed();
     }
 
     fn is_peer_ahead(&self) -> bool {
@@ -456,6 +527,7 @@ impl Session {
             self.peer_vector = Vector::new();
             self.is_pull_wanted = true;
         }
+        self.is_absent = false;
         self.peer_log_id = Some(peer.log_id);
         self.peer_origin = Some(peer.origin.clone());
         self.peer_vector.merge(&peer.vector);
@@ -610,6 +682,34 @@ mod tests {
         assert_eq!(session.handle(Millis(1), Event::LostPlace), [pull(Position::START)]);
         session.handle(Millis(2), Event::LostPlace);
         assert!(matches!(session.phase(), Phase::Waiting { .. }), "a second time in a row waits");
+    }
+
+    #[test]
+    fn a_peer_without_the_database_is_sent_everything_and_asked_nothing() {
+        let mut session = session(Some((1, Position(5), Position(4))));
+        session.handle(Millis(0), committed(5));
+        assert!(is_push(&session.handle(Millis(1), Event::Absent), 0));
+        session.handle(Millis(2), pushed(5, 9));
+        assert_eq!((session.pushed(), session.pulled()), (Position(5), Position(0)));
+        let mut empty = Session::new(NodeName::parse("a").unwrap(), None);
+        assert!(is_pull(&empty.handle(Millis(0), Event::Sweep)));
+        assert_eq!(empty.handle(Millis(1), Event::Absent), [], "there is nothing to make it with");
+    }
+
+    #[test]
+    fn a_way_that_is_not_selected_rests_and_goes_on_where_it_was() {
+        let mut session = session(Some((1, Position(3), Position(4))));
+        session.handle(Millis(0), Event::Selected(Selection { push: false, pull: true }));
+        session
+            .handle(Millis(0), Event::Pulled { through: Position(4), has_more: false, has_gap: false, peer: peer(1) });
+        assert!(!is_push(&session.handle(Millis(1), committed(9)), 3));
+        let both = Selection { push: true, pull: true };
+        assert!(is_push(&session.handle(Millis(2), Event::Selected(both)), 3), "not from the start");
+        session.handle(Millis(3), Event::NotSelectedByPeer);
+        assert!(session.is_refused() && session.failures() == 0);
+        assert!(session.handle(Millis(4), committed(10)).is_empty(), "it is not asked again and again");
+        let actions = session.handle(Millis(5), Event::Sweep);
+        assert!(is_push(&actions, 3), "{actions:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, PathParts};
 use crate::http::refusal::{sentence, storage_failed};
 use crate::sync::Sync;
-use crate::sync::registry::{Peer, RegistryError};
+use crate::sync::registry::{Peer, RegistryError, Selected};
 
 /// The routes of this file.
 pub fn routes<S>() -> Router<S>
@@ -42,9 +42,15 @@ pub struct PeerRequest {
     /// Whether to sync with it now.
     #[serde(alias = "isActive", default = "yes")]
     pub is_active: bool,
-    /// The databases to sync with it; all when absent.
+    /// The databases to sync with it, both ways; all when absent.
     #[serde(alias = "databases", default)]
     pub databases: Option<Vec<String>>,
+    /// The databases that go out to it; those of `Databases` when absent.
+    #[serde(alias = "pushDatabases", default)]
+    pub push_databases: Option<Vec<String>>,
+    /// The databases that come in from it; those of `Databases` when absent.
+    #[serde(alias = "pullDatabases", default)]
+    pub pull_databases: Option<Vec<String>>,
     /// Ignored; accepted because answers hold it.
     #[serde(alias = "updatedUtc", default)]
     pub updated_utc: Option<String>,
@@ -65,8 +71,12 @@ pub struct PeerResponse {
     pub is_active: bool,
     /// When it was last changed.
     pub updated_utc: String,
-    /// The databases that are synced with it; null for all.
+    /// The databases that are synced with it, both ways; null for all.
     pub databases: Option<Vec<String>>,
+    /// The databases that go out to it; null for those of `Databases`.
+    pub push_databases: Option<Vec<String>>,
+    /// The databases that come in from it; null for those of `Databases`.
+    pub pull_databases: Option<Vec<String>>,
     /// Whether it comes from `Node:SeedPeers`.
     pub is_seed: bool,
 }
@@ -77,12 +87,17 @@ fn yes() -> bool {
 
 impl From<Peer> for PeerResponse {
     fn from(peer: Peer) -> Self {
+        let texts = |names: Option<Vec<holdfast_core::id::DatabaseName>>| {
+            names.map(|names| names.iter().map(ToString::to_string).collect())
+        };
         Self {
             node_id: peer.node.to_string(),
             base_url: peer.base_url,
             is_active: peer.is_active,
             updated_utc: peer.updated.to_utc_text(),
-            databases: peer.databases.map(|names| names.iter().map(ToString::to_string).collect()),
+            databases: texts(peer.databases),
+            push_databases: texts(peer.push_databases),
+            pull_databases: texts(peer.pull_databases),
             is_seed: peer.is_seed,
         }
     }
@@ -116,7 +131,12 @@ pub(crate) async fn register_peer(
     JsonBody(peer): JsonBody<PeerRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let registry = sync.registry();
-    registry.register(&peer.node_id, &peer.base_url, peer.is_active, peer.databases.as_deref())?;
+    let selected = Selected {
+        both: peer.databases.as_deref(),
+        push: peer.push_databases.as_deref(),
+        pull: peer.pull_databases.as_deref(),
+    };
+    registry.register(&peer.node_id, &peer.base_url, peer.is_active, selected)?;
     let node = holdfast_core::id::NodeName::parse(&peer.node_id)?;
     let registered = registry.get(&node).ok_or_else(ApiError::internal)?;
     Ok(Json(PeerResponse::from(registered)))

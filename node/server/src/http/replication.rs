@@ -8,7 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use holdfast_core::id::NodeName;
+use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_COMPACT_OPERATIONS, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::sync::admission::Admission;
 use holdfast_core::sync::compact::MEDIA_TYPE;
@@ -28,8 +28,8 @@ use crate::http::extract::{JsonBody, RawBody};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
 use crate::sync::membership::{self, Meeting};
-use crate::sync::peer_client::{DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
 use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
+use crate::sync::peer_client::{DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
 use crate::sync::{Sync, exchange, status};
 
 /// The routes of this file.
@@ -114,7 +114,11 @@ pub(crate) async fn pull(
     let batch = if is_compact { asked.max(EXCHANGE_COMPACT_OPERATIONS) } else { asked };
     let known = parse_vector(&request.vector)?;
     let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
-    let database = database_for_peer(&sync, &headers).await?;
+    let name = database_of(&headers)?;
+    if sync.registry().get(&source).is_some_and(|peer| !peer.sends(&name)) {
+        return Err(not_selected(&source, &name, "given to"));
+    }
+    let database = database_that_is_there(&sync, &name)?;
     let asker_log = request.requesting_log_id.as_deref().map(parse_hex).transpose()?;
     let session = sync.session(&source, database.name());
     if let Some(session) = &session {
@@ -260,16 +264,39 @@ fn batch_size(asked: Option<i64>) -> Result<usize, ApiError> {
     }
 }
 
-/// The database of a peer's request; created when it is new here, unless it was dropped here.
+fn not_selected(source: &NodeName, name: &DatabaseName, how: &str) -> ApiError {
+    ApiError::forbidden(
+        DATABASE_NOT_SELECTED,
+        format!(
+            "Database '{name}' is not {how} '{source}' by this node. Add it to PushDatabases or PullDatabases of that peer here."
+        ),
+    )
+}
+
+/// A database that a question is about: it is never created by one.
+fn database_that_is_there(sync: &Sync, name: &DatabaseName) -> Result<Arc<OpenDatabase>, ApiError> {
+    let databases = sync.databases();
+    match databases.get(name) {
+        Err(Unavailable::NotFound(_)) if databases.was_dropped(name) => Err(dropped(name)),
+        there => there.map_err(unavailable),
+    }
+}
+
+fn dropped(name: &DatabaseName) -> ApiError {
+    ApiError::conflict(
+        "database-dropped",
+        format!("Database '{name}' was dropped on this node. Create it here again to sync it."),
+    )
+}
+
+/// The database of a peer's offer; created when it is new here, unless it was dropped here.
 async fn database_for_peer(sync: &Sync, headers: &HeaderMap) -> Result<Arc<OpenDatabase>, ApiError> {
     let name = database_of(headers)?;
     let databases = sync.databases();
     match databases.get(&name) {
-        Err(Unavailable::NotFound(_)) if databases.was_dropped(&name) => Err(ApiError::conflict(
-            "database-dropped",
-            format!("Database '{name}' was dropped on this node. Create it here again to sync it."),
-        )),
-        Err(Unavailable::NotFound(_)) => databases.create(&name).await.map_err(unavailable),
-        there => there.map_err(unavailable),
+        Err(Unavailable::NotFound(_)) if !databases.was_dropped(&name) => {
+            databases.create(&name).await.map_err(unavailable)
+        }
+        _ => database_that_is_there(sync, &name),
     }
 }

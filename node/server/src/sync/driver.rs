@@ -9,7 +9,7 @@ use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
-use holdfast_core::sync::session::{Action, Event, Phase, Session};
+use holdfast_core::sync::session::{Action, Event, Phase, Selection, Session};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
@@ -24,7 +24,7 @@ use crate::databases::OpenDatabase;
 use crate::sync::exchange::{self, Checked};
 use crate::sync::mailbox::Mailbox;
 use crate::sync::membership::{self, Meeting};
-use crate::sync::peer_client::{POSITION_BEYOND_LOG, PeerError};
+use crate::sync::peer_client::{DATABASE_NOT_FOUND, DATABASE_NOT_SELECTED, POSITION_BEYOND_LOG, PeerError};
 use crate::sync::registry::Peer;
 use crate::sync::states::{self, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, Tempo};
@@ -45,6 +45,8 @@ pub struct SessionStatus {
     pub peer_vector: Vector,
     /// Whether the last exchange with the peer did not fail.
     pub is_in_touch: bool,
+    /// Whether the peer does not exchange this database with us, one way at least.
+    pub is_left_out: bool,
     /// When an exchange last succeeded.
     pub last_success: Option<Millis>,
     /// When the last exchange failed, and why.
@@ -205,6 +207,9 @@ impl Driver {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut wake_at: Option<Millis> = None;
         let mailbox = Arc::clone(&self.mailbox);
+        let mut peers = self.sync.registry().changed();
+        let selected = self.selected(&mut peers);
+        drop(self.session.handle(Millis(clock::now_millis()), selected));
         let first = self.committed(&mut newest);
         let mut actions: VecDeque<Action> = self.handle(first).into();
         loop {
@@ -213,6 +218,10 @@ impl Driver {
                     wake_at = Some(then);
                 } else if let Some(event) = self.perform(action).await {
                     actions.extend(self.handle(event));
+                }
+                if peers.has_changed().unwrap_or(false) {
+                    let selected = self.selected(&mut peers);
+                    actions.extend(self.handle(selected));
                 }
             }
             let wake = wake_at.map(|then| then.since(Millis(clock::now_millis())));
@@ -226,6 +235,7 @@ impl Driver {
                     vec![self.committed(&mut newest)]
                 }
                 () = mailbox.arrived() => Vec::new(),
+                Ok(()) = peers.changed() => vec![self.selected(&mut peers)],
                 _ = sweep.tick() => vec![Event::Sweep],
                 () = tokio::time::sleep_until(wake) => {
                     wake_at = None;
@@ -257,6 +267,7 @@ impl Driver {
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
         status.is_in_touch = self.session.is_in_touch();
+        status.is_left_out = self.session.is_refused();
         let has_learned = status.peer_vector != *self.session.peer_vector();
         if has_learned {
             status.peer_vector.clone_from(self.session.peer_vector());
@@ -324,6 +335,7 @@ impl Driver {
                 return Ok(Event::Pushed { through: after, looked: after, has_gap: false, peer: None });
             }
             Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => return self.look_at_states(None).await,
+            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
             response => response.map_err(|error| error.to_string())?,
         };
         let peer = self.meet(&response.standing, sent.elapsed()).await?;
@@ -376,6 +388,11 @@ impl Driver {
         let (pull, took) = match fetched {
             Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
             Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => return self.look_at_states(None).await,
+            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
+            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => {
+                self.note(|status| status.last_error = None);
+                return Ok(Event::Absent);
+            }
             fetched => fetched.map_err(|error| error.to_string())?,
         };
         let peer = self.meet(&pull.head.standing, took).await?;
@@ -402,6 +419,25 @@ impl Driver {
             Ok(other) => Err(format!("the writer answered something else: {other:?}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The peer is well, and does not exchange this database with us.
+    fn left_out(&self) -> Event {
+        self.note(|status| {
+            status.last_success = Some(Millis(clock::now_millis()));
+            status.last_error = None;
+        });
+        Event::NotSelectedByPeer
+    }
+
+    /// Which ways operations may go now.
+    fn selected(&mut self, peers: &mut watch::Receiver<u64>) -> Event {
+        peers.mark_unchanged();
+        if let Some(peer) = self.sync.registry().get(&self.peer.node) {
+            self.peer = peer;
+        }
+        let database = self.database.name();
+        Event::Selected(Selection { push: self.peer.sends(database), pull: self.peer.accepts(database) })
     }
 
     /// Asks the peer for its log after a position.

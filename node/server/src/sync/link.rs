@@ -117,7 +117,7 @@ impl LinkTask {
         for one in found.databases {
             let Ok(name) = DatabaseName::parse(&one.database_name) else { continue };
             let databases = self.sync.databases();
-            if databases.exists(&name) || databases.was_dropped(&name) || !self.peer.syncs(&name) {
+            if databases.exists(&name) || databases.was_dropped(&name) || !self.peer.accepts(&name) {
                 continue;
             }
             databases.create(&name).await.map_err(|error| error.to_string())?;

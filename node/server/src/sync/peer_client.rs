@@ -32,6 +32,11 @@ const ACCEPTED: &str = "application/x-holdfast-sync, application/json;q=0.5";
 /// The problem of a pull that asks for a position which the log does not reach.
 pub const POSITION_BEYOND_LOG: &str = "position-beyond-log";
 
+/// The problem of an exchange that the other side's selection of databases leaves out.
+pub const DATABASE_NOT_SELECTED: &str = "database-not-selected";
+/// The problem of a question about a database that the other side does not have.
+pub const DATABASE_NOT_FOUND: &str = "database-not-found";
+
 /// Why a peer gave no useful answer.
 #[derive(Debug, Error)]
 pub enum PeerError {

@@ -36,8 +36,12 @@ pub struct Peer {
     pub base_url: String,
     /// Whether it is synced with now.
     pub is_active: bool,
-    /// The databases that are synced with it; `None` for all.
+    /// The databases that are synced with it, both ways; `None` for all.
     pub databases: Option<Vec<DatabaseName>>,
+    /// The databases that go out to it, in place of `databases`.
+    pub push_databases: Option<Vec<DatabaseName>>,
+    /// The databases that come in from it, in place of `databases`.
+    pub pull_databases: Option<Vec<DatabaseName>>,
     /// When it was last changed.
     pub updated: Millis,
     /// Whether it comes from the settings.
@@ -45,10 +49,33 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether a database is synced with it.
+    /// Whether a database is synced with it, one way at least.
     pub fn syncs(&self, database: &DatabaseName) -> bool {
-        self.databases.as_ref().is_none_or(|names| names.contains(database))
+        self.sends(database) || self.accepts(database)
     }
+
+    /// Whether a database goes out to it.
+    pub fn sends(&self, database: &DatabaseName) -> bool {
+        let names = self.push_databases.as_ref().or(self.databases.as_ref());
+        names.is_none_or(|names| names.contains(database))
+    }
+
+    /// Whether a database comes in from it.
+    pub fn accepts(&self, database: &DatabaseName) -> bool {
+        let names = self.pull_databases.as_ref().or(self.databases.as_ref());
+        names.is_none_or(|names| names.contains(database))
+    }
+}
+
+/// The databases that go to and come from a peer, as they are asked for; `None` for all, or as `both` says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selected<'a> {
+    /// Both ways.
+    pub both: Option<&'a [String]>,
+    /// Out to the peer.
+    pub push: Option<&'a [String]>,
+    /// In from the peer.
+    pub pull: Option<&'a [String]>,
 }
 
 /// Why peers could not be read or changed.
@@ -105,6 +132,10 @@ struct StoredPeer {
     #[serde(default)]
     databases: Option<Vec<String>>,
     #[serde(default)]
+    push_databases: Option<Vec<String>>,
+    #[serde(default)]
+    pull_databases: Option<Vec<String>>,
+    #[serde(default)]
     updated_millis: u64,
 }
 
@@ -114,7 +145,13 @@ impl Registry {
         let file = PeersFile { path: directory.path().join(FILE_NAME) };
         let mut by_name = BTreeMap::new();
         for seed in seeds {
-            let peer = checked(&seed.node_id, &seed.base_url, seed.is_active, seed.databases.as_deref(), true)?;
+            let selected = Selected { both: seed.databases.as_deref(), ..Selected::default() };
+            let peer = checked(&seed.node_id, &seed.base_url, seed.is_active, selected, true)?;
+            if let Some(other) = by_name.values().find(|other: &&Peer| other.base_url == peer.base_url)
+                && other.node != peer.node
+            {
+                return Err(RegistryError::SameUrl(other.node.to_string()));
+            }
             // A shared settings file lists every node, this one included.
             if peer.node != local {
                 by_name.insert(peer.node.clone(), peer);
@@ -148,9 +185,9 @@ impl Registry {
         node_id: &str,
         base_url: &str,
         is_active: bool,
-        databases: Option<&[String]>,
+        selected: Selected<'_>,
     ) -> Result<bool, RegistryError> {
-        let mut peer = checked(node_id, base_url, is_active, databases, false)?;
+        let mut peer = checked(node_id, base_url, is_active, selected, false)?;
         peer.updated = Millis(clock::now_millis());
         if peer.node.as_str().eq_ignore_ascii_case(self.local.as_str()) {
             return Err(Refusal::invalid("local-node", "Cannot register local node as a peer.").into());
@@ -215,7 +252,12 @@ impl PeersFile {
             return Err(StorageError::WrittenByNewerNode { place: FILE_NAME.to_owned(), format }.into());
         }
         let peer = |one: StoredPeer| {
-            let mut peer = checked(&one.node_id, &one.base_url, one.is_active, one.databases.as_deref(), false)?;
+            let selected = Selected {
+                both: one.databases.as_deref(),
+                push: one.push_databases.as_deref(),
+                pull: one.pull_databases.as_deref(),
+            };
+            let mut peer = checked(&one.node_id, &one.base_url, one.is_active, selected, false)?;
             peer.updated = Millis(one.updated_millis);
             Ok((peer.node.clone(), peer))
         };
@@ -223,11 +265,16 @@ impl PeersFile {
     }
 
     fn write(&self, peers: &BTreeMap<NodeName, Peer>) -> Result<(), RegistryError> {
+        let texts = |names: &Option<Vec<DatabaseName>>| {
+            names.as_ref().map(|names| names.iter().map(ToString::to_string).collect())
+        };
         let stored = |peer: &Peer| StoredPeer {
             node_id: peer.node.to_string(),
             base_url: peer.base_url.clone(),
             is_active: peer.is_active,
-            databases: peer.databases.as_ref().map(|names| names.iter().map(ToString::to_string).collect()),
+            databases: texts(&peer.databases),
+            push_databases: texts(&peer.push_databases),
+            pull_databases: texts(&peer.pull_databases),
             updated_millis: peer.updated.0,
         };
         let all = StoredPeers { format: FORMAT, peers: peers.values().map(stored).collect() };
@@ -242,7 +289,7 @@ fn checked(
     node_id: &str,
     base_url: &str,
     is_active: bool,
-    databases: Option<&[String]>,
+    selected: Selected<'_>,
     is_seed: bool,
 ) -> Result<Peer, RegistryError> {
     let node = NodeName::parse(node_id)?;
@@ -260,11 +307,16 @@ fn checked(
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("must hold no user, password, query or fragment.").into());
     }
-    let names =
-        databases.map(|names| names.iter().map(|name| DatabaseName::parse(name)).collect::<Result<Vec<_>, _>>());
+    let parse = |names: Option<&[String]>| {
+        let parsed =
+            names.map(|names| names.iter().map(|name| DatabaseName::parse(name)).collect::<Result<Vec<_>, _>>());
+        parsed.transpose()
+    };
     Ok(Peer {
         base_url: url.as_str().trim_end_matches('/').to_owned(),
-        databases: names.transpose()?,
+        databases: parse(selected.both)?,
+        push_databases: parse(selected.push)?,
+        pull_databases: parse(selected.pull)?,
         updated: Millis(clock::now_millis()),
         node,
         is_active,

@@ -370,6 +370,9 @@ fn catch_up(is_active: bool, session: Option<&SessionStatus>, here: &Here) -> (&
     let Some(session) = session.filter(|_| is_active) else {
         return ("Inactive", "Peer is inactive.".to_owned());
     };
+    if session.is_left_out {
+        return ("NotSelected", "This database is not selected by the peer for exchange with this node.".to_owned());
+    }
     match &session.last_error {
         Some((_, error)) => ("Failing", format!("The last exchange failed: {error}")),
         None if here.newest == Position::START => ("Ready", "No local operations are available.".to_owned()),
