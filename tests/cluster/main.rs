@@ -20,6 +20,7 @@ mod kills;
 mod one_way;
 mod proof;
 mod returns;
+mod selection;
 mod start_and_stop;
 mod troubled_peers;
 mod two_nodes;

@@ -209,9 +209,9 @@ impl Driver {
         let mailbox = Arc::clone(&self.mailbox);
         let mut peers = self.sync.registry().changed();
         let selected = self.selected(&mut peers);
-        drop(self.session.handle(Millis(clock::now_millis()), selected));
         let first = self.committed(&mut newest);
-        let mut actions: VecDeque<Action> = self.handle(first).into();
+        let mut actions: VecDeque<Action> = self.handle(selected).into();
+        actions.extend(self.handle(first));
         loop {
             while let Some(action) = actions.pop_front() {
                 if let Action::WakeAt(then) = action {
