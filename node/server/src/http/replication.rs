@@ -28,8 +28,8 @@ use crate::http::extract::{JsonBody, RawBody};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
 use crate::sync::membership::{self, Meeting};
-use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::peer_client::{DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
+use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, exchange, status};
 
 /// The routes of this file.
