@@ -11,6 +11,7 @@ mod bulk;
 mod changes;
 mod conflicts;
 mod consistency;
+mod dead_letters;
 mod documents;
 mod keys;
 mod node_routes;

@@ -19,6 +19,7 @@ mod keys;
 mod kills;
 mod one_way;
 mod proof;
+mod poison;
 mod returns;
 mod selection;
 mod start_and_stop;

@@ -59,6 +59,13 @@ pub const VERIFY_STATES_MAX: usize = 100;
 /// Most differences that one search reports and settles; the next one goes on.
 pub const VERIFY_DIFFERENCES_MAX: usize = 1_000;
 
+/// Most operations that a database parks; with so many, somebody has to look.
+pub const DEAD_LETTERS_MAX: usize = 2_000;
+/// Bytes of a parked operation's record that a list shows, and that looking at one shows.
+pub const DEAD_LETTER_LISTED_BYTES_MAX: usize = 1_024;
+/// See [`DEAD_LETTER_LISTED_BYTES_MAX`].
+pub const DEAD_LETTER_SHOWN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Most origins in one vector. A cluster is far smaller; the bound keeps a hostile peer's vector small.
 pub const VECTOR_ORIGINS_MAX: usize = 4_096;
 /// Most databases on one node.

@@ -8,6 +8,7 @@ use crate::id::{CollectionName, DocumentId, OperationId};
 use crate::json::JsonText;
 use crate::members::FenceReason;
 use crate::stamp::Stamp;
+use crate::sync::poison::PARKED_KIND;
 use crate::vector::{Dot, Origin, Vector};
 
 /// One change to one document (or to a collection), as its writer logged it.
@@ -116,6 +117,7 @@ impl OperationKind {
             Self::RegisterCollection => "collection-register",
             Self::JoinMember { .. } => "member-join",
             Self::FenceMember { .. } => "member-fence",
+            Self::Unknown { code: PARKED_KIND, .. } => "parked",
             Self::Unknown { .. } => "unknown",
         }
     }

@@ -92,6 +92,10 @@ fn compare(
     let origins = database.origins().snapshot();
     let (expected_state, expected_collections) = read_data_state(fresh, &origins)?;
     let state = view.state()?;
+    if state.letters != expected_state.letters {
+        let (held, expected) = (state.letters.len(), expected_state.letters.len());
+        report.find(format!("the data knows of {held} dead letters but the log makes it {expected}"));
+    }
     if (state.position, &state.vector, state.conflicted)
         != (expected_state.position, &expected_state.vector, expected_state.conflicted)
     {

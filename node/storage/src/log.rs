@@ -8,6 +8,7 @@ use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
+use crate::record::note::{LoggedNote, Note};
 use crate::record::operation::{Block, Entry, Logged};
 use crate::record::progress::{Checkpoint, decode_checkpoint, decode_vector};
 use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META};
@@ -195,7 +196,14 @@ impl LogView {
         while next > Position::START && changes.len() < limit {
             let (previous, logged) = match self.at(next)? {
                 Some(Entry::Operation(logged)) => (logged.previous, Some(logged)),
-                Some(Entry::Note(logged)) => (logged.previous, None),
+                Some(Entry::Note(logged)) => {
+                    let LoggedNote { position, previous, note } = logged;
+                    let retried = match note {
+                        Note::Retried { operation, .. } => Some(Logged { position, previous, operation: *operation }),
+                        _ => None,
+                    };
+                    (previous, retried)
+                }
                 None => break,
             };
             if previous >= next {

@@ -1,12 +1,15 @@
 //! What the writer of a database is asked, and what it answers.
 
+use std::collections::BTreeMap;
+
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::counter::Increment;
 use holdfast_core::document::{DocumentState, DocumentVersion};
 use holdfast_core::error::Refusal;
-use holdfast_core::id::{CollectionName, DocumentId, NodeName};
+use holdfast_core::id::{CollectionName, DocumentId, NodeName, OperationId};
 use holdfast_core::json::JsonText;
+use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
@@ -14,6 +17,7 @@ use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
 use crate::ranges::SumError;
+use crate::record::letter::Letter;
 use crate::record::note::Adoption;
 use crate::record::operation::Logged;
 use crate::record::progress::Checkpoint;
@@ -54,6 +58,10 @@ pub enum Request {
     Mend(Mending),
     /// All states of a peer were taken in: what it knew is known here.
     Adopt(Adoption),
+    /// Tries parked operations again.
+    RetryLetters(Which),
+    /// Gives parked operations up, keeping what is shown here.
+    SettleLetters(Which),
     /// Progress with a peer; kept with the next commit.
     Checkpoint {
         /// The peer.
@@ -72,6 +80,7 @@ impl Request {
             Self::States { states, .. } => states.len().max(1),
             Self::Mend(mending) => mending.states.len().max(1),
             Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
+            Self::RetryLetters(_) | Self::SettleLetters(_) => DEAD_LETTERS_MAX,
             Self::Register(_) | Self::Checkpoint { .. } | Self::Member { .. } | Self::Adopt(_) => 1,
         }
     }
@@ -96,6 +105,8 @@ impl Request {
             | Self::Checkpoint { .. }
             | Self::Member { .. }
             | Self::GiveUp { .. }
+            | Self::RetryLetters(_)
+            | Self::SettleLetters(_)
             | Self::Adopt(_) => 0,
         }
     }
@@ -196,6 +207,8 @@ pub enum Answer {
     GivenUp(GivenUp),
     /// How many documents changed.
     StatesTaken(u64),
+    /// What became of dead letters.
+    Letters(LetterOutcome),
     /// The progress is noted.
     Noted,
 }
@@ -207,6 +220,44 @@ pub enum StatesFrom {
     Peer,
     /// From a repair: they take the place of what is here.
     Repair,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// The one of this operation.
+    Dot(Dot),
+    /// The one of the operation with this id.
+    Id(OperationId),
+}
+
+impl Which {
+    /// Whether it means a letter.
+    pub fn names(&self, letter: &Letter) -> bool {
+        match self {
+            Self::All => true,
+            Self::Dot(dot) => letter.dot == *dot,
+            Self::Id(id) => letter.id == *id,
+        }
+    }
+}
+
+/// What became of dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LetterOutcome {
+    /// How many were meant.
+    pub named: u64,
+    /// How many are none any more, those that followed included.
+    pub done: u64,
+    /// Why others stay, the first of them.
+    pub failed: BTreeMap<Dot, String>,
+}
+
+impl LetterOutcome {
+    /// Most reasons that are told.
+    pub const FAILED_MAX: usize = 100;
 }
 
 /// What every member knew, and was therefore given up.
@@ -246,6 +297,8 @@ pub struct Receipt {
     /// The first operation that was refused because it does not fit what is here: it is of another branch of its
     /// origin, or its sender has not seen what was forgotten here. The nodes must look at each other's states.
     pub stranger: Option<Dot>,
+    /// The first operation that would have to be parked, and too many are.
+    pub overfull: Option<Dot>,
     /// Operations that stood beside others that had not seen them.
     pub conflicts: u64,
     /// Operations whose stamp was too far ahead of our clock.

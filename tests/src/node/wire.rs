@@ -181,5 +181,5 @@ fn records(stretch: &Stretch, ours: &Standing) -> Vec<OperationRecord> {
 }
 
 fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
-    records.into_iter().map(OperationRecord::into_operation).collect()
+    records.into_iter().map(OperationRecord::into_arrived).collect()
 }

@@ -6,15 +6,16 @@
 //!   operation  kind varint · flags u8 · id u128 · origin varint · sequence varint · stamp u64
 //!              position, as the step from the one before, varint · context: count, (origin varint, sequence varint) …
 //!              [group id u128, index varint, count varint] · [chain u64] · [replaced id u128]
-//!              collection varint · document text, empty for none · payload, each part with its length
+//!              collection varint · document text, empty for none · payload with its length, each part with its own
 //! ```
 //!
 //! Origins and collections are named once and then by their number. The head is the JSON message without its
 //! operations; so a field that is added to a message needs no change here. A message travels as
 //! [`MEDIA_TYPE`], put into an envelope that says whether it is compressed; peers that do not know it are sent JSON.
 //!
-//! Must stay true: what is decoded has passed the very checks that the same operation passes as JSON; bytes that were
-//! altered are refused with a reason and cost no more memory than they have bytes.
+//! Must stay true: what is decoded has passed the very checks that the same operation passes as JSON, or is parked
+//! ([`crate::sync::poison`]); bytes that were altered are refused with a reason and cost no more memory than they have
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::encoding::{DecodeError, Encode, Reader};
 use crate::error::Refusal;
-use crate::id::{DocumentId, NodeName, OperationId};
+use crate::id::{CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName, OperationId};
 use crate::json::JsonText;
 use crate::limits::{
     DOCUMENT_DEPTH_MAX, EXCHANGE_OPERATIONS_MAX, INCREMENT_FIELDS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX,
 };
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
-use crate::sync::message::{IncrementRecord, check_shape, parse_collection, parse_increments};
+use crate::sync::message::{IncrementRecord, OperationRecord, check_shape, parse_collection, parse_increments, to_hex};
+use crate::sync::poison::unknown_kind;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
 /// What `Content-Type` and `Accept` call such messages.
@@ -65,6 +67,8 @@ pub struct Encoder<'a> {
     count: u64,
     position: Position,
     operations: Vec<u8>,
+    /// The payload of one operation, while it is written.
+    payload: Vec<u8>,
 }
 
 /// Things by the order in which they were met.
@@ -137,7 +141,8 @@ impl<'a> Encoder<'a> {
     }
 
     fn put_payload(&mut self, kind: &'a OperationKind) {
-        let bytes = &mut self.operations;
+        self.payload.clear();
+        let bytes = &mut self.payload;
         match kind {
             OperationKind::Put { body, .. } => bytes.put_bytes(body.as_str().as_bytes()),
             OperationKind::Patch { body, patch } => {
@@ -168,6 +173,7 @@ impl<'a> Encoder<'a> {
             }
             OperationKind::Unknown { payload, .. } => bytes.put_bytes(payload),
         }
+        self.operations.put_bytes(&self.payload);
     }
 
     /// The whole message, with its head.
@@ -264,16 +270,33 @@ impl Names<'_> {
         let replaces = if has_replaced { Some(OperationId(reader.u128().map_err(malformed)?)) } else { None };
         let number = usize::try_from(reader.varint().map_err(malformed)?).unwrap_or(usize::MAX);
         let collection = *self.collections.get(number).ok_or_else(|| malformed("it names no collection"))?;
-        let document = match reader.text().map_err(malformed)? {
+        let document = reader.text().map_err(malformed)?;
+        let payload = reader.bytes().map_err(malformed)?;
+        let dot = Dot { origin, sequence };
+        let bare = Bare { id, dot, stamp, context, group, chain, replaces, code, flags, collection, document, payload };
+        let operation = match self.check(bare.clone()) {
+            Ok(operation) => operation,
+            Err(refusal) => bare.park(*position, &refusal)?,
+        };
+        Ok((*position, operation))
+    }
+
+    /// Checks an operation as JSON is checked.
+    fn check(&self, bare: Bare<'_>) -> Result<Operation, Refusal> {
+        let document = match bare.document {
             "" => None,
             id => Some(DocumentId::parse(id)?),
         };
-        let kind = self.kind(code, flags, document.as_ref(), reader)?;
-        let collection = parse_collection(collection, &kind)?;
-        let dot = Dot { origin, sequence };
+        let mut payload = Reader::new(bare.payload);
+        let kind = self.kind(bare.code, bare.flags, document.as_ref(), &mut payload)?;
+        if !payload.is_empty() {
+            return Err(malformed("a payload has bytes after its end"));
+        }
+        let collection = parse_collection(bare.collection, &kind)?;
+        let Bare { id, dot, stamp, context, group, chain, replaces, .. } = bare;
         let operation = Operation { id, dot, stamp, collection, document, context, group, chain, replaces, kind };
         check_shape(&operation)?;
-        Ok((*position, operation))
+        Ok(operation)
     }
 
     fn context(&self, reader: &mut Reader<'_>) -> Result<Vector, Refusal> {
@@ -302,9 +325,9 @@ impl Names<'_> {
         Ok(match code {
             PUT => OperationKind::Put { body: body(reader)?, created: flags & CREATED != 0 },
             PATCH => OperationKind::Patch { body: body(reader)?, patch: patch(reader)? },
+            DELETE => OperationKind::Delete,
             RESOLVE => OperationKind::Resolve { body: Some(body(reader)?), patch: patch(reader)? },
             RESOLVE_DELETED => OperationKind::Resolve { body: None, patch: patch(reader)? },
-            DELETE => OperationKind::Delete,
             INCREMENT => OperationKind::Increment(parse_increments(&increments(reader)?)?),
             REGISTER_COLLECTION => OperationKind::RegisterCollection,
             JOIN_MEMBER => OperationKind::JoinMember { member: self.origin(reader)?.clone() },
@@ -313,10 +336,64 @@ impl Names<'_> {
                 reason: reader.text().map_err(malformed)?.parse()?,
             },
             code => {
-                let code = code.checked_sub(UNKNOWN).and_then(|code| u16::try_from(code).ok());
-                let code = code.ok_or_else(|| malformed("a kind has no number"))?;
+                let number = code.checked_sub(UNKNOWN).and_then(|code| u16::try_from(code).ok());
+                let code = number.ok_or_else(|| unknown_kind(format!("kind-{code}")))?;
                 OperationKind::Unknown { code, payload: Arc::from(reader.bytes().map_err(malformed)?) }
             }
+        })
+    }
+}
+
+/// An operation as it was sent, not yet checked.
+#[derive(Clone)]
+struct Bare<'a> {
+    id: OperationId,
+    dot: Dot,
+    stamp: Stamp,
+    context: Vector,
+    group: Option<Group>,
+    chain: Option<Chain>,
+    replaces: Option<OperationId>,
+    code: u64,
+    flags: u8,
+    collection: &'a str,
+    document: &'a str,
+    payload: &'a [u8],
+}
+
+impl Bare<'_> {
+    /// Parks it, in the form that it would have had as JSON.
+    fn park(self, position: Position, refusal: &Refusal) -> Result<Operation, Refusal> {
+        if self.dot.sequence == Sequence(0) {
+            return Err(malformed("an operation has no sequence"));
+        }
+        let mut record = OperationRecord::new(&self.stand_in()?, position, &self.dot.origin);
+        self.collection.clone_into(&mut record.collection);
+        self.document.clone_into(&mut record.entity_id);
+        let mut payload = Reader::new(self.payload);
+        let mut text = || payload.text().ok().map(str::to_owned);
+        (record.kind, record.payload, record.patch) = match self.code {
+            PUT => ("put".to_owned(), text(), None),
+            PATCH => ("patch".to_owned(), text(), text()),
+            DELETE => ("delete".to_owned(), None, None),
+            code => (format!("kind-{}", code.checked_sub(UNKNOWN).unwrap_or(code)), Some(to_hex(self.payload)), None),
+        };
+        record.into_parked(refusal).map(|(_, operation)| operation)
+    }
+
+    /// An operation with the parts that hold in any case.
+    fn stand_in(&self) -> Result<Operation, Refusal> {
+        Ok(Operation {
+            id: self.id,
+            dot: self.dot.clone(),
+            stamp: self.stamp,
+            collection: CollectionName::parse_any(MEMBERS_COLLECTION)?,
+            document: None,
+            context: self.context.clone(),
+            group: self.group,
+            chain: self.chain,
+            replaces: self.replaces,
+            kind: OperationKind::Delete,
         })
     }
 }

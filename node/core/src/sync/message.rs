@@ -18,6 +18,7 @@ use crate::limits::{
 };
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
+use crate::sync::poison::{self, PARKED_KIND, Parked};
 use crate::time::Millis;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
@@ -96,6 +97,9 @@ pub struct OperationRecord {
     /// Whether it deletes the document.
     #[serde(alias = "isTombstone", default)]
     pub is_tombstone: bool,
+    /// The record's text, where its fields cannot say all that was sent.
+    #[serde(skip)]
+    pub raw: Option<String>,
 }
 
 /// One field of an increment.
@@ -151,7 +155,7 @@ pub struct PushRequest {
     #[serde(alias = "vector", default)]
     pub vector: BTreeMap<String, u64>,
     /// The operations, by rising position.
-    #[serde(alias = "operations")]
+    #[serde(alias = "operations", with = "poison::sent")]
     pub operations: Vec<OperationRecord>,
 }
 
@@ -218,7 +222,7 @@ pub struct PullResponse {
     #[serde(alias = "protocol", default = "protocol")]
     pub protocol: u32,
     /// The operations, by rising position.
-    #[serde(alias = "operations")]
+    #[serde(alias = "operations", with = "poison::sent")]
     pub operations: Vec<OperationRecord>,
     /// The stretch begins after this position …
     #[serde(alias = "afterLogSequence")]
@@ -286,7 +290,10 @@ impl OperationRecord {
     /// An operation at its position in the log of the node `local`.
     pub fn new(operation: &Operation, position: Position, local: &Origin) -> Self {
         let (kind, payload, patch, increments) = contents(&operation.kind);
+        // What is parked goes out as it came.
+        let raw = Parked::of(&operation.kind).and_then(|parked| parked.record_at(position));
         Self {
+            raw: raw.map(|record| record.get().to_owned()),
             id: operation.id.to_string(),
             node_id: operation.dot.origin.node.to_string(),
             incarnation: format!("{:016x}", operation.dot.origin.incarnation),
@@ -316,17 +323,79 @@ impl OperationRecord {
         }
     }
 
+    /// A record as a message has it.
+    pub(super) fn sent(text: &str) -> Self {
+        let read: Result<Self, _> = serde_json::from_str(text);
+        read.map_or_else(|_| Self::unreadable(text), |record| Self { raw: Some(text.to_owned()), ..record })
+    }
+
+    fn unreadable(text: &str) -> Self {
+        Self {
+            id: String::new(),
+            node_id: String::new(),
+            incarnation: String::new(),
+            timestamp_utc: String::new(),
+            stamp: String::new(),
+            collection: String::new(),
+            entity_id: String::new(),
+            operation_type: 0,
+            kind: String::new(),
+            payload: None,
+            patch: None,
+            increments: None,
+            sequence: 0,
+            log_sequence: 0,
+            context: BTreeMap::new(),
+            group: None,
+            chain: None,
+            replaces: None,
+            parent_version: None,
+            global_sequence: None,
+            is_synced: false,
+            is_tombstone: false,
+            raw: Some(text.to_owned()),
+        }
+    }
+
+    /// Checks everything and gives the operation with the sender's position. What does not hold is parked, as long as
+    /// it says which operation it is.
+    pub fn into_arrived(self) -> Result<(Position, Operation), Refusal> {
+        match self.check() {
+            Ok((_, Operation { kind: OperationKind::Unknown { .. }, .. })) => {
+                let refusal = poison::unknown_kind(self.kind.clone());
+                self.into_parked(&refusal)
+            }
+            Ok(arrived) => Ok(arrived),
+            Err(refusal) => self.into_parked(&refusal),
+        }
+    }
+
+    /// Parks it, for this reason.
+    pub(super) fn into_parked(mut self, refusal: &Refusal) -> Result<(Position, Operation), Refusal> {
+        let text = self.raw.take().or_else(|| serde_json::to_string(&self).ok());
+        poison::park_record(text.unwrap_or_default(), refusal)
+    }
+
     /// Checks everything and gives the operation with the sender's position.
     pub fn into_operation(self) -> Result<(Position, Operation), Refusal> {
+        self.check()
+    }
+
+    fn check(&self) -> Result<(Position, Operation), Refusal> {
         let place = format!("operation {}", self.id);
-        let fail = |what: &str| Refusal::invalid("invalid-operation", format!("{place}: {what}"));
+        let say = |code: &'static str, what: &str| Refusal::invalid(code, format!("{place}: {what}"));
+        let fail = |what: &str| say("invalid-operation", what);
         let origin = Origin { node: NodeName::parse(&self.node_id)?, incarnation: parse_hex(&self.incarnation)? };
+        if self.kind == format!("kind-{PARKED_KIND}") {
+            return Err(fail("its kind's number is reserved"));
+        }
         let document = match self.entity_id.as_str() {
             "" => None,
             id => Some(DocumentId::parse(id)?),
         };
         let group = self.group.as_ref().map(GroupRecord::to_group).transpose()?;
-        let kind = self.parse_kind(document.as_ref()).map_err(|refusal| fail(&refusal.to_string()))?;
+        let kind = self.parse_kind(document.as_ref());
+        let kind = kind.map_err(|refusal| say(refusal.code(), &refusal.to_string()))?;
         let operation = Operation {
             id: self.id.parse()?,
             dot: Dot { origin, sequence: Sequence(self.sequence) },
@@ -370,7 +439,7 @@ impl OperationRecord {
             }
             other => {
                 let code = other.strip_prefix("kind-").and_then(|code| code.parse().ok());
-                let code = code.ok_or_else(|| missing("a known Kind"))?;
+                let code = code.ok_or_else(|| poison::unknown_kind(other.chars().take(40).collect()))?;
                 OperationKind::Unknown { code, payload: parse_bytes(payload()?)? }
             }
         })
@@ -378,7 +447,7 @@ impl OperationRecord {
 }
 
 impl GroupRecord {
-    fn to_group(&self) -> Result<Group, Refusal> {
+    pub(super) fn to_group(&self) -> Result<Group, Refusal> {
         Ok(Group { id: self.id.parse()?, index: self.index, count: self.count })
     }
 }
@@ -392,11 +461,15 @@ pub(super) fn check_shape(operation: &Operation) -> Result<(), Refusal> {
     if operation.kind.is_of_document().is_some_and(|is| is != operation.document.is_some()) {
         return Err(fail("its kind and its document id do not go together"));
     }
-    let is_sound = |group: Group| group.index < group.count && group.count as usize <= TRANSACTION_OPERATIONS_MAX;
-    if !operation.group.is_none_or(is_sound) {
+    if !operation.group.as_ref().is_none_or(check_group) {
         return Err(fail("its transaction's index or count is not valid"));
     }
     Ok(())
+}
+
+/// Whether a place in a transaction can be one.
+pub(super) fn check_group(group: &Group) -> bool {
+    group.index < group.count && group.count as usize <= TRANSACTION_OPERATIONS_MAX
 }
 
 impl StandingRecord {
@@ -512,18 +585,20 @@ pub(super) fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, 
 /// Peers exchange documents, cache entries and who is a member; what else is reserved belongs to each node itself.
 pub(super) fn parse_collection(name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
     let is_of_members = matches!(kind, OperationKind::JoinMember { .. } | OperationKind::FenceMember { .. });
-    if name == CACHE_COLLECTION || (is_of_members && name == MEMBERS_COLLECTION) {
+    // What is parked may name anything: it is not applied.
+    let is_parked = matches!(kind, OperationKind::Unknown { code: PARKED_KIND, .. });
+    if is_parked || name == CACHE_COLLECTION || (is_of_members && name == MEMBERS_COLLECTION) {
         return CollectionName::parse_any(name);
     }
     CollectionName::parse(name)
 }
 
-fn parse_stamp(text: &str) -> Option<Stamp> {
+pub(super) fn parse_stamp(text: &str) -> Option<Stamp> {
     let (millis, counter) = text.split_once('.')?;
     Some(Stamp::new(Millis(millis.parse().ok()?), u16::from_str_radix(counter, 16).ok()?))
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");

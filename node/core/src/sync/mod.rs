@@ -20,6 +20,7 @@
 
 pub mod admission;
 pub mod message;
+pub mod poison;
 pub mod compact;
 pub mod forwarding;
 pub mod session;

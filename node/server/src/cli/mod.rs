@@ -5,6 +5,7 @@
 mod arguments;
 mod compact;
 mod conflicts;
+mod dead_letters;
 mod export;
 mod import;
 mod keys;
@@ -53,6 +54,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Give unused room of a stopped node's files back.
     Compact(compact::CompactArguments),
+    /// List, retry or settle what peers sent and a running node could not take in.
+    DeadLetters(dead_letters::DeadLettersArguments),
     /// Show how a running node and its peers are doing.
     Status(status::StatusArguments),
     /// List, show and settle what was written on several nodes at once.
@@ -76,6 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Export(arguments) => export::run(*arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Compact(arguments) => compact::run(arguments),
+        Command::DeadLetters(arguments) => dead_letters::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Conflicts(arguments) => conflicts::run(arguments),
         Command::Peers(arguments) => peers::run(&arguments),

@@ -52,6 +52,8 @@ pub struct Contents {
     pub tombstones: u64,
     /// Documents with versions that did not know of each other.
     pub conflicted: u64,
+    /// Operations from peers that could not be taken in.
+    pub dead_letters: u64,
     /// Oldest position that the log still holds; 0 when it is empty.
     pub oldest_log_sequence: u64,
     /// Newest position of the log.
@@ -139,6 +141,7 @@ fn measure(database: &Arc<OpenDatabase>) -> Result<Contents, StorageError> {
         documents: collections.iter().map(|(_, state)| state.alive).sum(),
         tombstones: collections.iter().map(|(_, state)| state.tombstones).sum(),
         conflicted: state.conflicted,
+        dead_letters: state.letters.len() as u64,
         oldest_log_sequence: log.oldest()?.0,
         newest_log_sequence: log.newest()?.0,
         log_id: format!("{:016x}", database.log_id()?),

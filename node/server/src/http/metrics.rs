@@ -137,10 +137,11 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
         page.family(definition, samples);
     }
     type Reader = fn(&Contents) -> u64;
-    let of_contents: [(Definition, Reader); 5] = [
+    let of_contents: [(Definition, Reader); 6] = [
         (metrics::DOCUMENTS, |contents| contents.documents),
         (metrics::TOMBSTONES, |contents| contents.tombstones),
         (metrics::CONFLICTED, |contents| contents.conflicted),
+        (metrics::DEAD_LETTERS, |contents| contents.dead_letters),
         (metrics::LOG_POSITION, |contents| contents.newest_log_sequence),
         (metrics::LOG_OLDEST, |contents| contents.oldest_log_sequence),
     ];

@@ -38,6 +38,7 @@ pub mod metrics;
 mod sync_metrics;
 pub mod cluster;
 pub mod replication;
+pub mod dead_letters;
 pub mod states;
 pub mod members;
 pub mod survey;
@@ -72,6 +73,7 @@ pub fn routes(app: App) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .merge(consistency::routes())
+        .merge(dead_letters::routes())
         .merge(members::routes())
         .split_for_parts();
     openapi::complete(&mut description);

@@ -49,6 +49,10 @@ where
         .merge(exchanges)
 }
 
+/// What is said when no further operation can be parked.
+const TOO_MANY_DEAD_LETTERS: &str =
+    "Too many operations are parked. Look at 'holdfast dead-letters list' here, and retry or settle them.";
+
 /// Takes a stretch of a peer's log.
 #[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = Object,
     responses((status = 200, description = "How far the stretch was taken", body = Object), (status = 400), (status = 401), (status = 409)))]
@@ -76,6 +80,9 @@ pub(crate) async fn push(
     admitted(&sync, &database, &origin, &vector)?;
     let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
+    if receipt.overfull.is_some() && receipt.accepted == 0 {
+        return Err(ApiError::conflict("too-many-dead-letters", TOO_MANY_DEAD_LETTERS));
+    }
     if receipt.stranger.is_none() {
         let met = membership::meet(&sync, &database, &origin, Meeting::Came).await;
         met.map_err(|error| storage_failed(&error))?;

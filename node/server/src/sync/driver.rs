@@ -409,6 +409,9 @@ impl Driver {
             self.next_pull = Some(NextPull { after: through, log_id: peer.log_id, answer });
         }
         match self.database.submit(Request::Receive(received)).await {
+            Ok(Answer::Receipt(Receipt { overfull: Some(_), accepted: 0, .. })) => {
+                Err("too many operations are parked here: retry or settle dead letters".to_owned())
+            }
             Ok(Answer::Receipt(Receipt { stranger: Some(stranger), .. })) => {
                 self.next_pull = None;
                 self.look_at_states(Some(&stranger)).await

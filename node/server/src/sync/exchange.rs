@@ -158,7 +158,7 @@ pub fn received_pull(pull: Checked<PullResponse>, peer: &Standing) -> Result<Rec
 }
 
 fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
-    records.into_iter().map(OperationRecord::into_operation).collect()
+    records.into_iter().map(OperationRecord::into_arrived).collect()
 }
 
 /// Checks that the positions of a batch rise. Those beyond the range that the batch states are early: others before

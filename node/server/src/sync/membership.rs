@@ -178,7 +178,7 @@ pub fn to_tell(database: &OpenDatabase) -> Result<BTreeMap<Origin, Vector>, Stor
     let known = database.acknowledgements()?;
     let mut told: BTreeMap<Origin, Vector> =
         state.members.active().map(|member| (member.clone(), known.newest_of(member))).collect();
-    told.insert(database.origin().clone(), state.vector);
+    told.insert(database.origin().clone(), state.acknowledged());
     Ok(told)
 }
 

@@ -73,6 +73,8 @@ pub struct DatabaseStatus {
     pub waiting_for: Vec<String>,
     /// Members that are counted out, until they return.
     pub fenced_members: Vec<String>,
+    /// Operations from peers that could not be taken in: see `/api/replication/dead-letters`.
+    pub dead_letters: u64,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
 }
@@ -210,6 +212,7 @@ pub fn of(sync: &Sync) -> ReplicationStatus {
             tombstones: 0,
             waiting_for: Vec::new(),
             fenced_members: Vec::new(),
+            dead_letters: 0,
             peers: Vec::new(),
         })
     };
@@ -261,6 +264,7 @@ fn healthy(
         tombstones,
         waiting_for,
         fenced_members,
+        dead_letters: state.letters.len() as u64,
         peers,
     })
 }

@@ -71,6 +71,8 @@ definitions! {
     TOMBSTONES = Gauge "holdfast_tombstones" "Records of deleted documents that a database keeps.";
     /// Open conflicts.
     CONFLICTED = Gauge "holdfast_conflicted_documents" "Documents with versions that did not know of each other.";
+    /// Parked operations.
+    DEAD_LETTERS = Gauge "holdfast_dead_letters" "Operations from peers that a database could not take in.";
     /// Conflicts by policy.
     CONFLICTS_SETTLED = Counter "holdfast_conflicts_settled_total" "Conflicts that a policy or a rule of this node has settled.";
     /// Newest position.

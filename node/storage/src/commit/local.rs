@@ -22,7 +22,8 @@ impl Writer {
         changes: Vec<Change>,
     ) -> Result<Result<Vec<Written>, (usize, Refusal)>, StorageError> {
         let mut touched = Touched::default();
-        let mut knows = self.state.vector.clone();
+        // Short of what is parked: that was not seen. Nothing of this node's own is ever parked.
+        let mut knows = self.state.acknowledged();
         let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
         let origins = self.shared.origins.snapshot();
         for (index, change) in changes.into_iter().enumerate() {

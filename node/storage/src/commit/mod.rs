@@ -11,6 +11,7 @@ mod plan;
 mod conflicts;
 mod touched;
 mod blocks;
+mod letters;
 mod local;
 mod notes;
 mod mend;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use holdfast_core::chain::Chain;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, NodeName};
-use holdfast_core::operation::Operation;
+use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::stamp::HybridClock;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
@@ -328,6 +329,8 @@ impl Writer {
             }
             Request::States { states, from } => Ok(Answer::StatesTaken(self.take_states(batch, states, from)?)),
             Request::Mend(mending) => Ok(Answer::StatesTaken(self.mend(batch, mending)?)),
+            Request::RetryLetters(which) => Ok(Answer::Letters(self.retry(batch, &which)?)),
+            Request::SettleLetters(which) => Ok(Answer::Letters(self.settle_letters(batch, moment, &which)?)),
             Request::Adopt(adoption) => {
                 self.adopt(batch, adoption);
                 Ok(Answer::Noted)
@@ -346,11 +349,14 @@ impl Writer {
             operation.chain = Some(self.state.chains.get(&self.origin).unwrap_or(Chain::START));
         }
         let previous = match &operation.document {
-            Some(id) => touched.moved_to(&operation.collection, id, position),
-            None => Position::START,
+            // What is not applied is no change of its document.
+            Some(id) if !matches!(operation.kind, OperationKind::Unknown { .. }) => {
+                touched.moved_to(&operation.collection, id, position)
+            }
+            _ => Position::START,
         };
         self.state.position = position;
-        self.state.take_note_of(&operation);
+        self.state.take_note_of(&operation, position);
         batch.encoded.push(encode(&operation, previous, &self.shared.origins));
         Logged { position, previous, operation }
     }

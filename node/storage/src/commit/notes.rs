@@ -21,8 +21,9 @@ impl Writer {
     /// What every member is known to know, and this node too.
     pub fn stable(&self) -> Vector {
         let mut acknowledgements = self.shared.lock_acknowledgements();
-        acknowledgements.settle(&self.state.vector);
-        acknowledgements.stable(&self.state.members, &self.origin, &self.state.vector)
+        let own = self.state.acknowledged();
+        acknowledgements.settle(&own);
+        acknowledgements.stable(&self.state.members, &self.origin, &own)
     }
 
     /// Removes tombstones and adds up increments that every member knows, looking at so many documents at most.

@@ -53,7 +53,11 @@ impl Writer {
         result
     }
 
-    fn remove_blocks(&mut self, limit: PruneLimit) -> Result<Pruned, StorageError> {
+    fn remove_blocks(&mut self, mut limit: PruneLimit) -> Result<Pruned, StorageError> {
+        // The log alone holds what is parked.
+        if let Some(oldest) = self.state.letters.oldest() {
+            limit.through = limit.through.min(Position(oldest.0.saturating_sub(1)));
+        }
         let origins = self.shared.origins.snapshot();
         let mut floor = self.floor.clone();
         let mut pruned = Pruned::default();

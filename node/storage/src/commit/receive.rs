@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use holdfast_core::id::NodeName;
+use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 
+use crate::commit::letters::screen;
 use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
 use crate::error::StorageError;
@@ -19,8 +21,10 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         now: Millis,
-        received: Received,
+        mut received: Received,
     ) -> Result<Receipt, StorageError> {
+        screen(&mut received);
+        let mut screen = self.screen_for(&received.operations);
         let mut touched = Touched::default();
         let mut receipt = Receipt { through: received.after, ..Receipt::default() };
         let whole_groups = complete_prefix(&received.operations);
@@ -44,6 +48,13 @@ impl Writer {
                 break;
             }
             if operation.dot.sequence == known.next() {
+                let operation = self.screened(&mut screen, index, operation, (received.source.as_str(), now));
+                if self.state.letters.len() >= DEAD_LETTERS_MAX
+                    && matches!(operation.kind, OperationKind::Unknown { .. })
+                {
+                    receipt.overfull = Some(operation.dot);
+                    break;
+                }
                 receipt.accepted += 1;
                 receipt.suspect_stamps += u64::from(self.clock.observe(now, operation.stamp));
                 receipt.conflicts += u64::from(self.take(batch, &mut touched, operation)?);
@@ -51,7 +62,7 @@ impl Writer {
             // What lies beyond the stretch came early: it says nothing of what lies before it.
             receipt.through = position.min(received.through);
         }
-        if receipt.gap.is_none() && receipt.stranger.is_none() && is_whole {
+        if receipt.gap.is_none() && receipt.stranger.is_none() && receipt.overfull.is_none() && is_whole {
             receipt.through = received.through;
         }
         self.flush(batch, touched)?;
@@ -69,7 +80,7 @@ impl Writer {
     }
 
     /// Whether an operation has seen others that are not here, besides those of its own origin before it.
-    fn is_ahead(&self, operation: &Operation) -> bool {
+    pub(super) fn is_ahead(&self, operation: &Operation) -> bool {
         let Dot { origin, sequence } = &operation.dot;
         operation.context.iter().any(
             |(of, seen)| {

@@ -81,7 +81,7 @@ impl<'t> Replay<'t> {
             }
             _ => {}
         }
-        self.state.take_note_of(operation);
+        self.state.take_note_of(operation, logged.position);
         self.state.clock = self.state.clock.max(operation.stamp);
         Ok(())
     }
@@ -112,6 +112,23 @@ impl<'t> Replay<'t> {
                 }
             }
             Note::Graves(vector) => self.state.graves.merge(vector),
+            Note::Retried { letter, operation } => {
+                self.state.letters.remove(*letter);
+                self.state.members.apply(operation);
+                self.state.clock = self.state.clock.max(operation.stamp);
+                match (&operation.document, &operation.kind) {
+                    (Some(id), _) => {
+                        let document = touched.load(&self.tables, &origins.snapshot(), &operation.collection, id)?;
+                        document.state.apply(operation);
+                        touched.moved_to(&operation.collection, id, logged.position);
+                    }
+                    (None, OperationKind::RegisterCollection) => {
+                        self.collections.entry(operation.collection.clone()).or_default();
+                    }
+                    _ => {}
+                }
+            }
+            Note::Dismissed { letter } => self.state.letters.remove(*letter),
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::integrity::verify;
 use crate::log::ReadLimit;
 use crate::request::{Action, Answer, Change, Expect, Received, Request, Written};
 
-const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
+pub(crate) const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
 
 pub(crate) struct Node {
     pub(crate) database: Database,
@@ -39,7 +39,7 @@ impl Node {
         Self { database: opened.database, writer: opened.writer, now: Arc::new(AtomicU64::new(1_000)) }
     }
 
-    fn commit(&mut self, requests: Vec<Request>) -> Vec<Answer> {
+    pub(crate) fn commit(&mut self, requests: Vec<Request>) -> Vec<Answer> {
         let now = Millis(self.now.fetch_add(1, Ordering::Relaxed));
         let mut random = {
             let mut state = u128::from(now.0);
@@ -49,6 +49,18 @@ impl Node {
             }
         };
         self.writer.commit(&mut Moment { now, random: &mut random }, requests).unwrap()
+    }
+
+    pub(crate) fn state(&self) -> crate::record::progress::DataState {
+        self.writer.state().clone()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.writer.origin().clone()
+    }
+
+    pub(crate) fn prune(&mut self, limit: crate::commit::PruneLimit) -> crate::commit::Pruned {
+        self.writer.prune(limit).unwrap()
     }
 
     pub(crate) fn write(&mut self, change: Change) -> Result<Written, Refusal> {

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod document;
+pub mod letter;
 pub mod conflict;
 pub mod note;
 pub mod operation;

@@ -9,19 +9,22 @@
 //!   forget   0x8002 · previous varint · collection text · document text
 //!   adopt    0x8003 · vector · chains · members · graves · collections
 //!   graves   0x8004 · vector
+//!   retried  0x8010 · previous varint · letter varint · operation
+//!   dismissed 0x8011 · letter varint
 //! ```
 
 use holdfast_core::chain::{Chain, Chains};
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::members::{Members, Membership};
+use holdfast_core::operation::Operation;
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Origin, Position, Vector};
 
 use crate::encoding::{DecodeError, Encode, Reader};
 use crate::origins::{Origins, origin_at};
 use crate::record;
-use crate::record::operation::{fence_code, read_fence};
+use crate::record::operation::{Entry, fence_code, read_fence};
 
 /// Kinds from here on are notes.
 pub(crate) const NOTE_CODES_FROM: u16 = 0x8000;
@@ -30,6 +33,8 @@ const STATE: u16 = 0x8001;
 const FORGET: u16 = 0x8002;
 const ADOPT: u16 = 0x8003;
 const GRAVES: u16 = 0x8004;
+const RETRIED: u16 = 0x8010;
+const DISMISSED: u16 = 0x8011;
 
 /// A note at its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,18 @@ pub enum Note {
     Adopt(Adoption),
     /// Tombstones up to here may be gone.
     Graves(Vector),
+    /// A parked operation holds by now, and is applied here.
+    Retried {
+        /// Where it was parked.
+        letter: Position,
+        /// The operation.
+        operation: Box<Operation>,
+    },
+    /// A parked operation that is about no document was given up.
+    Dismissed {
+        /// Where it was parked.
+        letter: Position,
+    },
 }
 
 /// What a node takes over from a peer once it has all of its states.
@@ -112,6 +129,16 @@ pub(crate) fn encode(note: &Note, previous: Position, origins: &Origins) -> Vec<
             bytes.put_varint(u64::from(GRAVES));
             record::put_vector(&mut bytes, vector, origins);
         }
+        Note::Retried { letter, operation } => {
+            bytes.put_varint(u64::from(RETRIED));
+            bytes.put_varint(previous.0);
+            bytes.put_varint(letter.0);
+            bytes.extend_from_slice(&record::operation::encode(operation, previous, origins));
+        }
+        Note::Dismissed { letter } => {
+            bytes.put_varint(u64::from(DISMISSED));
+            bytes.put_varint(letter.0);
+        }
     }
     bytes
 }
@@ -146,6 +173,15 @@ pub(crate) fn decode(
             collections: (0..reader.count(1)?).map(|_| read_collection(reader)).collect::<Result<_, _>>()?,
         }),
         GRAVES => Note::Graves(record::read_vector(reader, origins)?),
+        RETRIED => {
+            previous = Position(reader.varint()?);
+            let letter = Position(reader.varint()?);
+            match record::operation::decode(reader.take_rest(), position, origins)? {
+                Entry::Operation(logged) => Note::Retried { letter, operation: Box::new(logged.operation) },
+                Entry::Note(_) => return Err("a note holds another one"),
+            }
+        }
+        DISMISSED => Note::Dismissed { letter: Position(reader.varint()?) },
         _ => return Err("a note is of an unknown kind"),
     };
     Ok(LoggedNote { position, previous, note })

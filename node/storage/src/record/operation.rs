@@ -201,7 +201,8 @@ fn split<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, DecodeError> {
     if reader.is_empty() { Ok(operations) } else { Err("it has bytes after its end") }
 }
 
-fn decode(bytes: &[u8], position: Position, origins: &[Origin]) -> Result<Entry, DecodeError> {
+/// Reads one entry.
+pub(crate) fn decode(bytes: &[u8], position: Position, origins: &[Origin]) -> Result<Entry, DecodeError> {
     let mut reader = Reader::new(bytes);
     let code = u16::try_from(reader.varint()?).map_err(|_| "a kind is too large")?;
     if code >= NOTE_CODES_FROM {

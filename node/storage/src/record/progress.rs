@@ -13,6 +13,7 @@ use crate::encoding::{DecodeError, Encode, Reader};
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record;
+use crate::record::letter::{Letters, put_letters, read_letters};
 use crate::record::note::{Adoption, put_chains, put_members, read_chains, read_members};
 
 /// What the data reflects: everything up to a position of the log.
@@ -33,14 +34,23 @@ pub struct DataState {
     /// Below this vector tombstones may have been removed: who has not seen all of it could bring a deleted document
     /// back, and must take our states before we take its operations.
     pub graves: Vector,
+    /// Operations that are parked: logged, and not in the data.
+    pub letters: Letters,
 }
 
 impl DataState {
     /// Who wrote it, what it says of members: everything about an operation that is not about its document.
-    pub(crate) fn take_note_of(&mut self, operation: &Operation) {
+    pub(crate) fn take_note_of(&mut self, operation: &Operation, position: Position) {
+        self.letters.follow(operation, position);
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
         self.chains.follow(&operation.dot.origin, operation.chain, operation.id);
         self.members.apply(operation);
+    }
+
+    /// What this node can vouch for: what it knows, short of what is parked. Peers are told this as acknowledged, and
+    /// writes to documents without a record have seen this.
+    pub fn acknowledged(&self) -> Vector {
+        self.letters.short_of(&self.vector)
     }
 
     /// Takes over what a peer knew, once all of its states are here.
@@ -52,6 +62,7 @@ impl DataState {
             }
         }
         self.vector.merge(&adoption.vector);
+        self.letters.remove_covered(&adoption.vector);
         self.graves.merge(&adoption.graves);
         for (member, membership) in adoption.members.iter() {
             self.members.set(member, membership.clone());
@@ -95,6 +106,10 @@ pub(crate) fn encode_state(state: &DataState, origins: &Origins) -> Vec<u8> {
     put_chains(&mut bytes, &state.chains, origins);
     put_members(&mut bytes, &state.members, origins);
     record::put_vector(&mut bytes, &state.graves, origins);
+    // Most have none, and earlier ones of this format have no place for them.
+    if !state.letters.is_empty() {
+        put_letters(&mut bytes, &state.letters, origins);
+    }
     record::seal(bytes)
 }
 
@@ -110,7 +125,9 @@ pub(crate) fn decode_state(bytes: &[u8], origins: &[Origin]) -> Result<DataState
             return Ok(state);
         }
         let (chains, members) = (read_chains(reader, origins)?, read_members(reader, origins)?);
-        Ok(DataState { chains, members, graves: record::read_vector(reader, origins)?, ..state })
+        let graves = record::read_vector(reader, origins)?;
+        let letters = if reader.is_empty() { Letters::default() } else { read_letters(reader, origins)? };
+        Ok(DataState { chains, members, graves, letters, ..state })
     })
 }
 

@@ -299,13 +299,13 @@ fn as_operations(one: &StateAt, theirs: &Vector, is_new: &dyn Fn(&Dot) -> bool) 
 pub fn adoption_of(view: &ReadView) -> Result<Adoption, StorageError> {
     let state = view.state()?;
     let collections = view.collections()?.into_iter().map(|(name, _)| name).collect();
-    Ok(Adoption {
-        vector: state.vector,
-        chains: state.chains,
-        members: state.members,
-        graves: state.graves,
-        collections,
-    })
+    // What is parked is not in the states: whoever takes them asks for it, and for what came after it.
+    let vector = state.acknowledged();
+    let mut chains = state.chains;
+    for letter in state.letters.iter() {
+        chains.forget(&letter.dot.origin);
+    }
+    Ok(Adoption { vector, chains, members: state.members, graves: state.graves, collections })
 }
 
 #[cfg(test)]
