@@ -180,6 +180,7 @@ fn records(stretch: &Stretch, ours: &Standing) -> Vec<OperationRecord> {
     stretch.operations.iter().map(record).collect()
 }
 
+/// Strict, as a line that breaks messages has it refused and sent again: what a broken writer sends is parked, and stays.
 fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
-    records.into_iter().map(OperationRecord::into_arrived).collect()
+    records.into_iter().map(OperationRecord::into_operation).collect()
 }
