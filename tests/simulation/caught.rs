@@ -1,14 +1,15 @@
 //! Each checker sees the mistake that it is there for: worlds with one wrong node in them.
 
+use holdfast_core::time::Millis;
 use holdfast_core::vector::Origin;
 use holdfast_storage::database::{Database, Options};
 use holdfast_tests::checkers::{
-    self, Ending, NodeEnding, causality, convergence, counters, digests, durability, exactly_once, groups, replay,
-    resurrection, sameness, transfers,
+    self, Ending, NodeEnding, accounts, causality, convergence, counters, digests, durability, exactly_once, groups,
+    replay, resurrection, sameness, transfers,
 };
 use holdfast_tests::disk::Disk;
 use holdfast_tests::faults::FaultOptions;
-use holdfast_tests::node::Sabotage;
+use holdfast_tests::node::{Forgetting, Sabotage};
 use holdfast_tests::seed::Seed;
 use holdfast_tests::world::{self, Scenario};
 use redb::ReadableTable;
@@ -36,6 +37,18 @@ fn a_node_that_logs_without_applying_does_not_converge() {
 #[test]
 fn an_answer_without_a_write_is_noticed() {
     catches(Sabotage::AnswersWithoutWriting, durability::check);
+}
+
+#[test]
+fn an_answer_without_a_write_is_noticed_where_nodes_forget_too() {
+    let forgets = Forgetting { tombstone_age: Millis(500), prune_percent: 60, is_ruthless: true };
+    let play = |sabotage| {
+        let scenario = Scenario { nodes: 3, sabotage, forgets: Some(forgets), ..Scenario::calm_pair() };
+        let end = world::play(&scenario, Seed::new(3)).unwrap_or_else(|failure| panic!("{failure}"));
+        accounts::check(&end)
+    };
+    assert_eq!(play(Sabotage::None), Ok(()));
+    assert!(play(Sabotage::AnswersWithoutWriting).is_err());
 }
 
 #[test]

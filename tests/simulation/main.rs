@@ -10,6 +10,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `HOLDFAST_SIMULATION_SEED` | the number that decides all worlds; world 0 is that seed itself |
+//! | `HOLDFAST_SIMULATION_HAZARDS` | 1 lets tombstones go while nodes join, and operators count members out by force |
 //! | `HOLDFAST_SIMULATION_WORLDS` | how many worlds; with 1, its last events are shown |
 //!
 //! `cargo xtask simulate` sets them.

@@ -139,6 +139,19 @@ impl Disk {
         DiskFile { disk: self.clone(), name: name.to_owned() }
     }
 
+    /// Puts a file in the place of another, durably and in one step.
+    pub fn replace(&self, file: &str, with: &str) {
+        let mut state = self.lock();
+        if let Some(moved) = state.files.remove(with) {
+            state.files.insert(file.to_owned(), moved);
+        }
+    }
+
+    /// Takes a file away, durably and in one step.
+    pub fn remove(&self, file: &str) {
+        self.lock().files.remove(file);
+    }
+
     /// Writes, length changes and syncs so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations

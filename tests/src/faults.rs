@@ -50,6 +50,12 @@ pub struct FaultOptions {
     pub partings: u64,
     /// Times that a node's selection of what goes to or comes from a peer is off for a while.
     pub filters: u64,
+    /// Disks that are lost: the node comes back under its name with nothing, if nodes forget.
+    pub wipes: u64,
+    /// Times that a node is put back to a backup, and knows it.
+    pub restores: u64,
+    /// Times that an operator counts a member out by force.
+    pub fences: u64,
     /// Nodes that join with an empty disk while the others work, of those that there are.
     pub newcomers: u64,
 }
@@ -92,6 +98,9 @@ impl FaultOptions {
             partings: draw(1..4),
             filters: draw(1..4),
             newcomers: draw(1..3),
+            wipes: draw(1..2),
+            restores: draw(1..3),
+            fences: draw(1..3),
             ..Self::default()
         }
     }
@@ -179,6 +188,28 @@ pub enum Fault {
         /// Whom.
         peer: usize,
     },
+    /// A node's disk is lost, and replaced by an empty one.
+    Wipe {
+        /// Which.
+        node: usize,
+    },
+    /// A copy is made of a node's disk.
+    Backup {
+        /// Which.
+        node: usize,
+    },
+    /// A node's disk is put back to the last copy of it.
+    Restore {
+        /// Which.
+        node: usize,
+    },
+    /// An operator at one node counts another out.
+    Fence {
+        /// Where.
+        node: usize,
+        /// Whom.
+        member: usize,
+    },
     /// A node selects what goes to a peer and what is taken from it.
     Select {
         /// Who.
@@ -260,6 +291,22 @@ fn operators(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Se
         if seed.chance(50) {
             faults.push((start, Fault::Part { node: peer, peer: node }));
             faults.push((end, Fault::Meet { node: peer, peer: node }));
+        }
+    }
+    for _ in 0..options.wipes {
+        let (start, _) = span(active, seed);
+        faults.push((start, Fault::Wipe { node: seed.index(nodes) }));
+    }
+    for _ in 0..options.restores {
+        let ((start, end), node) = (span(active, seed), seed.index(nodes));
+        faults.push((start, Fault::Backup { node }));
+        faults.push((end, Fault::Restore { node }));
+    }
+    for _ in 0..options.fences {
+        let ((start, _), (node, member)) = (span(active, seed), two_of(nodes, seed));
+        faults.push((start, Fault::Fence { node, member }));
+        if seed.chance(40) {
+            faults.push((start, Fault::Fence { node: member, member: node }));
         }
     }
     for _ in 0..options.filters {

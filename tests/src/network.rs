@@ -110,6 +110,11 @@ impl Topology {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Chain, Self::Ring, Self::Star, Self::Mesh, Self::OneWayChain, Self::OneWayStar];
 
+    /// Whether some are called and call nobody back.
+    pub fn is_one_way(self) -> bool {
+        matches!(self, Self::OneWayChain | Self::OneWayStar)
+    }
+
     /// The peers that a node is configured with.
     pub fn peers_of(self, node: usize, nodes: usize) -> BTreeSet<usize> {
         let others = (0..nodes).filter(|other| *other != node);

@@ -15,6 +15,8 @@ mod driver;
 pub mod garble;
 mod hardship;
 mod sabotage;
+mod states;
+mod upkeep;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use std::sync::OnceLock;
 
 use holdfast_core::digest::Digest;
 use holdfast_core::id::NodeName;
+use holdfast_core::operation::Operation;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::{Event, Phase, Session};
@@ -29,12 +32,14 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::commit::{Moment, Writer};
 use holdfast_storage::database::{Database, Opened, Options};
-use holdfast_storage::record::operation::Logged;
+use holdfast_storage::record::operation::{Entry, Logged};
 use holdfast_storage::request::Request;
 
 use self::hardship::Hardship;
 pub use self::sabotage::Sabotage;
-use self::wire::Body;
+use self::states::Incoming;
+pub use self::upkeep::Forgetting;
+use self::wire::{Body, Side};
 use crate::checkers::{Finding, groups};
 use crate::disk::{Disk, DiskImage, Survival, SyncLoss};
 use crate::seed::Seed;
@@ -57,6 +62,8 @@ pub enum Stimulus {
         exchange: u64,
         /// What it says.
         body: Body,
+        /// How its sender stood when it was sent.
+        side: Option<Box<Side>>,
     },
     /// The writer takes what waits in the inbox.
     Commit,
@@ -87,6 +94,13 @@ pub enum Stimulus {
     Sweep,
     /// Time to make the data durable, if that is due.
     Settle,
+    /// Time to forget what can be forgotten.
+    Upkeep,
+    /// No page of states has come in time.
+    StatesTimedOut {
+        /// The question for it.
+        number: u64,
+    },
 }
 
 /// What a node wants done.
@@ -102,6 +116,10 @@ pub struct Outbox {
     pub findings: Vec<Finding>,
     /// What the node knows and shows, if that has changed.
     pub shows: Option<(Vector, Digest)>,
+    /// Operations that have come into the log, whoever wrote them.
+    pub logged: Vec<Operation>,
+    /// Who it was and what it knew, if it goes on under another incarnation.
+    pub rebased: Option<(Origin, Vector)>,
     /// Lines for the trace.
     pub lines: Vec<String>,
     /// Whether the log has grown.
@@ -123,6 +141,8 @@ pub struct Setup {
     pub sweep: Millis,
     /// What it does wrong on purpose.
     pub sabotage: Sabotage,
+    /// How it forgets, if it does; where nobody forgets, nobody counts members either.
+    pub forgets: Option<Forgetting>,
 }
 
 /// One node of a world.
@@ -130,6 +150,9 @@ pub struct Setup {
 pub struct Node {
     index: usize,
     setup: Setup,
+    /// Who its data directory says that it is.
+    identity: Origin,
+    /// Who writes in its database: another incarnation, once it was made anew from a peer's states.
     origin: Origin,
     disk: Disk,
     seed: Seed,
@@ -147,6 +170,7 @@ struct Running {
     writer: Writer,
     links: BTreeMap<usize, Link>,
     inbox: Vec<(Request, Caller)>,
+    incoming: Option<Incoming>,
 }
 
 #[derive(Debug)]
@@ -202,6 +226,7 @@ impl Node {
         Self {
             index,
             setup,
+            identity: origin.clone(),
             origin,
             disk,
             seed,
@@ -228,14 +253,18 @@ impl Node {
         };
         outbox.lines.push(format!("starts at position {}, {} replayed", position(&opened.writer), opened.replayed));
         self.life += 1;
+        self.origin = opened.writer.origin().clone();
         let (links, inbox) = (BTreeMap::new(), Vec::new());
-        self.running = Some(Running { database: opened.database, writer: opened.writer, links, inbox });
+        let (database, writer) = (opened.database, opened.writer);
+        self.running = Some(Running { database, writer, links, inbox, incoming: None });
         for peer in self.setup.peers.clone() {
             self.open_link(now, peer, outbox);
         }
         outbox.shows = self.shows();
         outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
         outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
+        self.plan_upkeep(outbox);
+        self.tell_logged(Position::START, outbox);
     }
 
     /// Begins a session with a peer, where the last one has left off.
@@ -251,14 +280,8 @@ impl Node {
     }
 
     fn open(&mut self) -> Result<Opened, holdfast_storage::error::StorageError> {
-        let options = Options {
-            data_cache_bytes: 1024 * 1024,
-            log_cache_bytes: 1024 * 1024,
-            undurable_operations_max: 20,
-            ..Options::default()
-        };
         let (log, data) = (self.disk.file("log"), self.disk.file("data"));
-        Database::open("shop", log, data, self.origin.clone(), self.seed.next_u64(), options)
+        Database::open("shop", log, data, self.identity.clone(), self.seed.next_u64(), options())
     }
 
     /// The power goes, at once or in the middle of the next commit.
@@ -319,7 +342,7 @@ impl Node {
     pub fn is_quiet(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
             let is_idle = |link: &Link| link.session.phase() == Phase::Idle;
-            running.inbox.is_empty() && running.links.values().all(is_idle)
+            running.inbox.is_empty() && running.incoming.is_none() && running.links.values().all(is_idle)
         })
     }
 
@@ -330,7 +353,11 @@ impl Node {
         }
         match stimulus {
             Stimulus::Client(request) => self.submit(request, Caller::Client, outbox),
-            Stimulus::Arrived { from, exchange, body } => self.receive(now, from, exchange, body, outbox),
+            Stimulus::Arrived { from, exchange, body, side } => {
+                self.receive(now, from, exchange, body, side.as_deref(), outbox);
+            }
+            Stimulus::Upkeep => self.keep_up(now, outbox),
+            Stimulus::StatesTimedOut { number } => self.give_states_up(number, outbox),
             Stimulus::Commit => self.commit(now, outbox),
             Stimulus::ReadLog { peer, exchange, after, filter } => {
                 self.push(now, peer, exchange, after, filter, outbox);
@@ -367,6 +394,17 @@ impl Node {
     fn shows(&self) -> Option<(Vector, Digest)> {
         let view = self.running.as_ref()?.database.view().expect("a healthy database");
         Some((view.state().expect("a healthy database").vector, view.digest().expect("a healthy database")))
+    }
+
+    /// Tells of the operations that came into the log after a position.
+    fn tell_logged(&self, after: Position, outbox: &mut Outbox) {
+        let Some(running) = &self.running else { return };
+        let log = running.database.log().expect("a healthy log");
+        let tell = |entry: Entry| {
+            outbox.logged.extend(entry.into_operation().map(|logged| logged.operation));
+            Ok(())
+        };
+        log.scan(after, tell).expect("a healthy log");
     }
 
     /// The node's own clock.
@@ -417,7 +455,8 @@ impl Node {
                 return;
             };
             let newest = position(&running.writer);
-            if newest > before {
+            // What came through states, or was written again, comes in its parts.
+            if newest > before && self.setup.forgets.is_none() {
                 outbox.findings.extend(groups::look(&running.database));
             }
             outbox.lines.push(format!("commits ({before}, {newest}] for {} requests", answers.len()));
@@ -426,10 +465,21 @@ impl Node {
             }
             if newest > before {
                 outbox.has_grown = true;
+                self.tell_logged(before, outbox);
                 outbox.shows = self.shows();
                 self.announce(now, newest, outbox);
             }
         }
+    }
+}
+
+/// How the databases of a world use the machine.
+fn options() -> Options {
+    Options {
+        data_cache_bytes: 1024 * 1024,
+        log_cache_bytes: 1024 * 1024,
+        undurable_operations_max: 20,
+        ..Options::default()
     }
 }
 

@@ -22,6 +22,7 @@ use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Dot;
 
+use crate::checkers::history::History;
 use crate::checkers::sameness::Sameness;
 use crate::checkers::{self, Ending, Finding, Times};
 use crate::faults::{self, Fault};
@@ -33,8 +34,10 @@ use crate::workload::Workload;
 
 pub use self::scenario::Scenario;
 
-/// Events that a failure shows.
-const RECENT_MAX: usize = 60;
+/// Events that are kept.
+const RECENT_MAX: usize = 100_000;
+/// Events that a failure shows, unless all are asked for.
+const SHOWN_MAX: usize = 60;
 /// How long a healed world may take to come to rest.
 const REST_WITHIN: Millis = Millis(30 * 60 * 1_000);
 /// Beyond one sweep, in which every node asks every peer: time for the answers to come in.
@@ -54,21 +57,27 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:#?}", self.scenario)?;
-        self.recent.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        let skipped = if f.alternate() { 0 } else { self.recent.len().saturating_sub(SHOWN_MAX) };
+        self.recent.iter().skip(skipped).try_for_each(|line| writeln!(f, "{line}"))?;
         write!(f, "{}", self.reason)
     }
 }
 
-/// Runs the world of a seed and checks it.
-pub fn run(seed: u64) -> Result<Ending, Failure> {
+/// Runs the world of a seed and checks it. With `hazards`, members may be counted out by force, and tombstones go while
+/// nodes join.
+pub fn run(seed: u64, hazards: bool) -> Result<Ending, Failure> {
     let mut seed = Seed::new(seed);
-    let scenario = Scenario::drawn_from(&mut seed);
-    let end = play(&scenario, seed)?;
-    let failed = checkers::ALL.iter().find_map(|(name, check)| Some(format!("{name}: {}", check(&end).err()?)));
-    match failed {
-        None => Ok(end),
-        Some(reason) => Err(Failure { reason, scenario: Box::new(scenario), recent: end.recent }),
+    let mut scenario = Scenario::drawn_from(&mut seed);
+    if !hazards {
+        scenario = scenario.without_hazards();
     }
+    let end = play(&scenario, seed)?;
+    let failed = checkers::ALL.iter().filter_map(|(name, check)| Some(format!("{name}: {}", check(&end).err()?)));
+    let reason = failed.collect::<Vec<_>>().join("\n");
+    if reason.is_empty() {
+        return Ok(end);
+    }
+    Err(Failure { reason, scenario: Box::new(scenario), recent: end.recent })
 }
 
 /// Plays a scenario to its end, unchecked.
@@ -107,6 +116,7 @@ pub struct World {
     transfers: BTreeMap<(Dot, usize), Times>,
     findings: Vec<Finding>,
     sameness: Sameness,
+    history: History,
     last_growth: Millis,
     trace: Trace,
 }
@@ -141,6 +151,7 @@ impl World {
                 batch: scenario.batch,
                 sweep: scenario.sweep,
                 sabotage: if index + 1 == scenario.nodes { scenario.sabotage } else { Sabotage::None },
+                forgets: scenario.forgets,
             };
             nodes.push(Node::new(index, setup, seed.fork()));
         }
@@ -156,6 +167,7 @@ impl World {
             transfers: BTreeMap::new(),
             findings: Vec::new(),
             sameness: Sameness::default(),
+            history: History::default(),
             last_growth: Millis(0),
             trace: Trace::default(),
             scenario,
@@ -237,6 +249,8 @@ impl World {
             acknowledged: self.acknowledged,
             transfers: self.transfers,
             findings: self.findings,
+            history: self.history,
+            forgets: self.scenario.forgets.is_some(),
             trace: self.trace.hasher.finish(),
             recent: self.trace.recent.into(),
             virtual_time: self.now,
@@ -274,12 +288,12 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, Message { from, to, exchange, body, garbled }: Message) {
+    fn deliver(&mut self, Message { from, to, exchange, body, side, garbled }: Message) {
         self.under_way -= 1;
         let way = format!("{} n{from} ─► n{to} #{exchange}", self.now);
         let Some(number) = garbled else {
             self.trace.add(format!("{way} {}", body.line()));
-            return self.tell(to, Stimulus::Arrived { from, exchange, body });
+            return self.tell(to, Stimulus::Arrived { from, exchange, body, side });
         };
         self.trace.add(format!("{way} garbled: {}", body.line()));
         if let Some(broken) = garble::broken(&body, number)
@@ -317,19 +331,22 @@ impl World {
         for Finding { checker, what } in outbox.findings {
             self.find(checker, format!("n{index}: {what}"));
         }
-        if let Some((knows, shows)) = outbox.shows
-            && let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), knows, shows)
-        {
-            self.find(checker, what);
+        if let Some((knows, shows)) = outbox.shows {
+            self.history.note_vector(index, &knows);
+            if let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), knows, shows) {
+                self.find(checker, what);
+            }
         }
         if outbox.has_grown {
             self.last_growth = self.now;
         }
         self.acknowledged.extend(outbox.acknowledged);
+        self.history.take_note(index, outbox.logged, outbox.rebased);
         let life = self.nodes.get(index).map_or(0, Node::life);
         for (after, stimulus) in outbox.later {
             self.at(self.now + after, Occurrence::Told { node: index, life, stimulus });
         }
+        let side = self.nodes.get(index).and_then(Node::side).map(Box::new);
         for (to, exchange, body) in outbox.sends {
             for record in body.operations() {
                 let dot = record.clone().into_operation().map(|(_, Operation { dot, .. })| dot);
@@ -341,7 +358,8 @@ impl World {
             }
             let body = if self.scenario.as_text { body.through_text() } else { body };
             for (arrival, garbled) in self.network.arrivals(self.now, index, to) {
-                let message = Message { from: index, to, exchange, body: body.clone(), garbled };
+                let (body, side) = (body.clone(), side.clone());
+                let message = Message { from: index, to, exchange, body, side, garbled };
                 self.at(arrival, Occurrence::Arrives(message));
             }
         }

@@ -11,6 +11,7 @@ pub fn check(end: &Ending) -> Result<(), String> {
     let operations = end.operations();
     for node in &end.nodes {
         let mut told: BTreeSet<&Dot> = BTreeSet::new();
+        let held: BTreeSet<&Dot> = node.log.iter().map(|logged| &logged.operation.dot).collect();
         for logged in &node.log {
             let operation = &logged.operation;
             told.insert(&operation.dot);
@@ -18,7 +19,11 @@ pub fn check(end: &Ending) -> Result<(), String> {
             let Some(others) = operations.get(&(operation.collection.clone(), id.clone())) else { continue };
             // As its author wrote it: what a node has made of it on the way is another checker's matter.
             let written = end.as_written(&operation.dot).unwrap_or(operation);
-            let missing = others.keys().find(|dot| written.context.covers(dot) && !told.contains(dot));
+            let is_missing = |dot: &&Dot| {
+                let is_here = !end.forgets || held.contains(*dot);
+                written.context.covers(dot) && is_here && !told.contains(*dot)
+            };
+            let missing = others.keys().find(is_missing);
             if let Some(missing) = missing {
                 let (dot, name, at) = (&operation.dot, &node.origin.node, logged.position);
                 return Err(format!("{dot} has seen {missing}, which is not before it in the log of {name} at {at}"));

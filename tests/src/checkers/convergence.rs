@@ -1,6 +1,9 @@
 //! All nodes that have exchanged everything hold and show the same.
 
-use crate::checkers::Ending;
+use std::collections::BTreeMap;
+
+use crate::checkers::history::story;
+use crate::checkers::{Ending, NodeEnding, Place, Shown};
 
 /// Compares every node with the first.
 pub fn check(end: &Ending) -> Result<(), String> {
@@ -9,6 +12,10 @@ pub fn check(end: &Ending) -> Result<(), String> {
         let names = format!("{} and {}", first.origin.node, node.origin.node);
         if node.vector != first.vector {
             return Err(format!("{names} know different things: {:?} and {:?}", first.vector, node.vector));
+        }
+        if end.forgets {
+            show_the_same(end, first, node)?;
+            continue;
         }
         for (place, shown) in &first.documents {
             let other = node.documents.get(place);
@@ -31,6 +38,29 @@ pub fn check(end: &Ending) -> Result<(), String> {
         if node.digest != first.digest {
             return Err(format!("{names} have different digests of equal documents"));
         }
+    }
+    Ok(())
+}
+
+/// Where tombstones go and increments are added up, each node in its own time, what is shown is still the same.
+fn show_the_same(end: &Ending, first: &NodeEnding, node: &NodeEnding) -> Result<(), String> {
+    let names = format!("{} and {}", first.origin.node, node.origin.node);
+    let shown = |node: &NodeEnding| -> BTreeMap<Place, String> {
+        let text = |(place, document): (&Place, &Shown)| Some((place.clone(), document.text.clone()?));
+        node.documents.iter().filter_map(text).collect()
+    };
+    let (left, right) = (shown(first), shown(node));
+    let differs = left.keys().chain(right.keys()).find(|place| left.get(*place) != right.get(*place));
+    if let Some(place) = differs {
+        let (what, left, right) = (format!("{}/{}", place.0, place.1), left.get(place), right.get(place));
+        let all = end.operations().remove(place).unwrap_or_default();
+        let all = story(all.values().copied());
+        return Err(format!(
+            "{names} show different {what}: {left:?} and {right:?}; all there ever was of it:\n  {all}"
+        ));
+    }
+    if node.digest != first.digest {
+        return Err(format!("{names} have different digests of equal documents"));
     }
     Ok(())
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use holdfast_core::operation::Operation;
 use holdfast_core::vector::Dot;
 
-use crate::checkers::{Ending, NodeEnding};
+use crate::checkers::{Ending, NodeEnding, accounts};
 
 /// Looks for every acknowledged operation everywhere.
 pub fn check(end: &Ending) -> Result<(), String> {
+    if end.forgets {
+        return accounts::check(end);
+    }
     let operations = end.operations();
     for node in &end.nodes {
         let logged: BTreeMap<&Dot, &Operation> =

@@ -13,11 +13,13 @@
 //! | `causality` | what an operation had seen of its document is before it in every log |
 //! | `digests` | digests and counts are those of the documents that are there |
 //! | `sameness` | whoever knows the same shows the same, at every moment |
+//! | `accounts` | the same as `durability`, where logs are pruned and nodes change their names |
 //! | `findings` | nothing else was seen that should never be seen |
 //!
 //! The checkers look at an [`Ending`]: plain data, read from the nodes' own databases. They do their own sums with
 //! operations and contexts and use nothing of the code that they check.
 
+pub mod accounts;
 pub mod causality;
 pub mod convergence;
 pub mod counters;
@@ -25,6 +27,7 @@ pub mod digests;
 pub mod durability;
 pub mod exactly_once;
 pub mod groups;
+pub mod history;
 pub mod replay;
 pub mod resurrection;
 pub mod sameness;
@@ -46,6 +49,7 @@ use holdfast_storage::record::operation::Logged;
 use holdfast_storage::record::progress::CollectionState;
 use redb::backends::InMemoryBackend;
 
+use crate::checkers::history::History;
 use crate::disk::DiskImage;
 
 /// Which document: its collection and its id.
@@ -60,6 +64,10 @@ pub struct Ending {
     pub acknowledged: Vec<Logged>,
     /// How often each operation was sent to each node.
     pub transfers: BTreeMap<(Dot, usize), Times>,
+    /// All that ever happened.
+    pub history: History,
+    /// Whether nodes forget: logs do not hold everything, and tombstones go.
+    pub forgets: bool,
     /// What was seen on the way that should never be seen.
     pub findings: Vec<Finding>,
     /// The hash of everything that happened, for comparing two runs.
@@ -158,18 +166,11 @@ impl NodeEnding {
         let log = log.read(start, &Vector::new(), everything).expect("a healthy log").operations;
         let view = database.view().expect("healthy data");
         let mut documents = BTreeMap::new();
-        for operation in log.iter().map(|logged| &logged.operation) {
-            let Some(id) = &operation.document else { continue };
-            let place = (operation.collection.clone(), id.clone());
-            if documents.contains_key(&place) {
-                continue;
-            }
-            let state = view.state_of(&place.0, id).expect("healthy data");
-            let text = view.document(&place.0, id).expect("healthy data").and_then(|document| document.text);
+        for one in view.states_after(start, everything).expect("healthy data").states {
+            let document = view.document(&one.collection, &one.document).expect("healthy data");
+            let text = document.and_then(|document| document.text);
             let text = text.map(|text| String::from_utf8(text).expect("documents are UTF-8"));
-            if let Some((state, _)) = state {
-                documents.insert(place, Shown { state, text });
-            }
+            documents.insert((one.collection, one.document), Shown { state: one.state, text });
         }
         Self {
             origin,
@@ -197,11 +198,17 @@ impl Ending {
         logged.map(|logged| &logged.operation).find(|operation| operation.dot == *dot)
     }
 
-    /// Every operation that any node holds, or whose writer was answered, by document; each once.
+    /// Whether every node knows an operation.
+    pub fn is_known(&self, operation: &Operation) -> bool {
+        self.nodes.iter().all(|node| node.vector.covers(&operation.dot))
+    }
+
+    /// Every operation that any node ever held, or whose writer was answered, by document; each once.
     pub fn operations(&self) -> BTreeMap<Place, BTreeMap<Dot, &Operation>> {
-        let logged = self.nodes.iter().flat_map(|node| &node.log).chain(&self.acknowledged);
+        let acknowledged = self.acknowledged.iter().map(|logged| &logged.operation);
+        let logged = self.nodes.iter().flat_map(|node| &node.log).map(|logged| &logged.operation);
         let mut operations: BTreeMap<Place, BTreeMap<Dot, &Operation>> = BTreeMap::new();
-        for operation in logged.map(|logged| &logged.operation) {
+        for operation in self.history.operations.values().chain(logged).chain(acknowledged) {
             let Some(id) = &operation.document else { continue };
             let place = (operation.collection.clone(), id.clone());
             operations.entry(place).or_default().insert(operation.dot.clone(), operation);

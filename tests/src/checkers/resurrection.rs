@@ -1,16 +1,34 @@
 //! What was deleted stays deleted: where a delete has seen everything else, nobody shows the document.
 
 use holdfast_core::operation::OperationKind;
+use holdfast_core::vector::Dot;
 
 use crate::checkers::Ending;
 
-/// Looks at every document that has such a delete.
+/// Looks at every document that has such a delete; and at every document that is shown, whether somebody deleted it who
+/// had seen what is shown.
 pub fn check(end: &Ending) -> Result<(), String> {
     for (place, operations) in end.operations() {
         let is_last = |delete: &holdfast_core::operation::Operation| {
             matches!(delete.kind, OperationKind::Delete)
+                && end.is_known(delete)
                 && operations.keys().all(|dot| *dot == delete.dot || delete.context.covers(dot))
         };
+        let is_over = |shown: &Dot| {
+            operations.values().find(|operation| {
+                matches!(operation.kind, OperationKind::Delete)
+                    && end.is_known(operation)
+                    && operation.context.covers(shown)
+            })
+        };
+        for node in &end.nodes {
+            let shown = node.documents.get(&place).filter(|document| document.text.is_some());
+            let shown = shown.and_then(|document| document.state.versions.first());
+            if let Some((version, delete)) = shown.and_then(|version| Some((version, is_over(&version.dot)?))) {
+                let (what, shown) = (format!("{}/{} at {}", place.0, place.1, node.origin.node), &version.dot);
+                return Err(format!("{what} shows {shown}, which {} had seen and deleted", delete.dot));
+            }
+        }
         let Some(delete) = operations.values().find(|operation| is_last(operation)) else { continue };
         for node in &end.nodes {
             if let Some(text) = node.documents.get(&place).and_then(|document| document.text.as_ref()) {

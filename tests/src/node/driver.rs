@@ -1,5 +1,6 @@
 //! Between the sessions of a node and the world: what the server's driver, exchange and hints do.
 
+use holdfast_core::sync::admission::Admission;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord, parse_hex, parse_vector,
@@ -12,7 +13,7 @@ use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Receipt, Request};
 
 use crate::checkers::Finding;
-use crate::node::wire::{self, Body};
+use crate::node::wire::{self, Body, Side};
 use crate::node::{Caller, Exchange, Link, Node, Outbox, Stimulus, name_of};
 
 /// How long a driver waits for a reply.
@@ -84,7 +85,7 @@ impl Node {
     }
 
     /// Ends an exchange, unless it was given up before.
-    fn end(&mut self, peer: usize, exchange: u64) -> Option<Exchange> {
+    pub(super) fn end(&mut self, peer: usize, exchange: u64) -> Option<Exchange> {
         let link = self.running.as_mut()?.links.get_mut(&peer)?;
         link.under_way.take_if(|under_way| under_way.number == exchange)
     }
@@ -138,7 +139,15 @@ impl Node {
     }
 
     /// Takes a message in.
-    pub(super) fn receive(&mut self, now: Millis, from: usize, exchange: u64, body: Body, outbox: &mut Outbox) {
+    pub(super) fn receive(
+        &mut self,
+        now: Millis,
+        from: usize,
+        exchange: u64,
+        body: Body,
+        side: Option<&Side>,
+        outbox: &mut Outbox,
+    ) {
         let is_wanted = match &body {
             Body::Push(_) => self.hardship.comes_in(from),
             Body::Pull(_) => self.hardship.goes_out(from),
@@ -147,12 +156,26 @@ impl Node {
         if !is_wanted {
             return;
         }
+        if let (Body::Push(_) | Body::Pull(_), Some(side)) = (&body, side)
+            && !self.is_admitted(from, exchange, side, outbox)
+        {
+            return;
+        }
         match body {
             Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
             Body::Pushed(response) => self.receive_confirmation(now, from, exchange, &response, outbox),
             Body::Pull(request) => self.receive_question(now, from, exchange, &request, outbox),
             Body::Pulled(response) => self.receive_answer(from, exchange, response, outbox),
             Body::Hint => self.handle(now, from, Event::Called, outbox),
+            Body::Turned(admission) => self.turned_away(now, from, exchange, admission, outbox),
+            Body::TakeStates => self.ask_for_states(from, outbox),
+            Body::Beyond => self.lose_place(now, from, exchange, outbox),
+            Body::AskStates { after, log_id } => self.serve_states(from, exchange, after, log_id, outbox),
+            Body::States { page, adoption } => {
+                if let Some(side) = side {
+                    self.take_states(now, exchange, (&page, adoption.map(|adoption| *adoption)), side, outbox);
+                }
+            }
             Body::Standing(standing) => match standing.parse() {
                 Ok(Standing { vector, log_id, .. }) => {
                     self.handle(now, from, Event::Heard { vector, log_id: Some(log_id) }, outbox);
@@ -189,6 +212,10 @@ impl Node {
         let (Some(ours), Ok(known)) = (self.standing(now), parse_vector(&request.vector)) else { return };
         let is_our_log = request.log_id.as_ref().is_none_or(|id| *id == format!("{:016x}", ours.log_id));
         let after = if is_our_log { Position(request.after_log_sequence) } else { Position::START };
+        if after > ours.newest {
+            outbox.sends.push((from, exchange, Body::Beyond));
+            return;
+        }
         let wanted = request.batch_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1);
         let filter = match self.link(from) {
             Some(link) => link.session.forwarding().clone().for_answer(now, known.clone()),
@@ -226,6 +253,9 @@ impl Node {
             let random = self.seed.next_u64();
             self.handle(now, peer, Event::Failed { random }, outbox);
             return;
+        }
+        if has_gap && self.has_forgotten_what_is_lacked(&standing.vector) {
+            outbox.sends.push((peer, 0, Body::TakeStates));
         }
         let is_short = through < under_way.through && !has_gap;
         let looked = if is_short { through } else { under_way.looked };
@@ -266,6 +296,19 @@ impl Node {
             }
             (Answer::Together(Ok(written)), Caller::Client) => {
                 outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
+            }
+            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Push { from, exchange }) => {
+                let have_we_forgotten = stranger.origin == self.origin;
+                let who = if have_we_forgotten { Admission::WeMustRebase } else { Admission::MustRebase };
+                outbox.lines.push(format!("cannot take {stranger}"));
+                outbox.sends.push((from, exchange, Body::Turned(who)));
+                if have_we_forgotten {
+                    self.ask_for_states(from, outbox);
+                }
+            }
+            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Pull { peer, exchange, .. }) => {
+                outbox.lines.push(format!("cannot take {stranger}"));
+                self.fail(now, peer, exchange, outbox);
             }
             (Answer::Receipt(receipt), Caller::Push { from, exchange }) => {
                 let Some(ours) = self.standing(now) else { return };

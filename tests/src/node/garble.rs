@@ -23,7 +23,7 @@ pub fn broken(body: &Body, number: u64) -> Option<Body> {
         Body::Pushed(answer) => break_standing(&mut answer.standing, &mut seed),
         Body::Pull(question) => drop(question.vector.insert("n0@xyz".to_owned(), 1)),
         Body::Standing(standing) => break_standing(standing, &mut seed),
-        Body::Hint => return None,
+        _ => return None,
     }
     Some(body)
 }
@@ -36,7 +36,7 @@ pub fn is_taken(body: Body) -> bool {
         Body::Pushed(answer) => answer.standing.parse().is_ok(),
         Body::Pull(question) => parse_vector(&question.vector).is_ok(),
         Body::Standing(standing) => standing.parse().is_ok(),
-        Body::Hint => false,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use holdfast_core::time::Millis;
 use holdfast_storage::integrity::check_file;
 
 use crate::disk::{Disk, DiskImage, Room};
-use crate::node::{Node, Outbox};
+use crate::node::{Node, Outbox, empty_image};
 
 thread_local! {
     /// Whether a panic of this thread is expected, and needs no words.
@@ -28,6 +28,8 @@ pub(super) struct Hardship {
     room: Option<u64>,
     /// Peers to or from which the database does not go: out, in.
     unselected: BTreeMap<usize, (bool, bool)>,
+    /// A copy of the disk.
+    backup: Option<DiskImage>,
 }
 
 impl Hardship {
@@ -70,20 +72,49 @@ impl Node {
     }
 
     /// Stops it, turns bits of its data file over, and takes that file away if the store says that it is not sound, as
-    /// an operator does who reads what `verify` says. Answers whether it has to be started again.
+    /// an operator does who reads what `verify` says. Answers whether the disk must be wiped: a log that was pruned does
+    /// not make the data again.
     pub fn rot(&mut self, bits: u64) -> bool {
-        let was_up = self.crash(false);
+        self.crash(false);
         let mut image = self.disk.image();
         let len = image.len_of(DATA).unwrap_or(0);
         if len > 0 {
             image.flip_bits(DATA, 0..len, bits, &mut self.seed);
             if !is_sound(&image) {
+                if self.setup.forgets.is_some() {
+                    return true;
+                }
                 image.remove(DATA);
             }
             self.disk = Disk::from_image(&image);
             self.apply_room();
         }
-        was_up
+        false
+    }
+
+    /// Copies the disk.
+    pub fn back_up(&mut self) {
+        self.hardship.backup = Some(self.disk.image());
+    }
+
+    /// Puts an empty disk in the place of the one that it has. Answers whether it has to be started again.
+    pub fn wipe(&mut self) -> bool {
+        self.exchange_disk(empty_image().clone())
+    }
+
+    /// Puts the disk back to its copy, if there is one, and knows it. Answers whether it has to be started again.
+    pub fn restore(&mut self) -> bool {
+        let Some(backup) = self.hardship.backup.clone() else { return false };
+        self.exchange_disk(backup)
+    }
+
+    fn exchange_disk(&mut self, image: DiskImage) -> bool {
+        self.crash(false);
+        self.disk = Disk::from_image(&image);
+        self.apply_room();
+        self.identity.incarnation = self.seed.next_u64();
+        self.origin = self.identity.clone();
+        true
     }
 
     /// Takes a peer out of the settings.

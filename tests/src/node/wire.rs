@@ -2,13 +2,16 @@
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
+use holdfast_core::members::Members;
 use holdfast_core::operation::Operation;
+use holdfast_core::sync::admission::{self, Admission};
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
     parse_hex, parse_vector, vector_record,
 };
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::log::Stretch;
+use holdfast_storage::record::note::Adoption;
 use holdfast_storage::request::{Receipt, Received};
 
 /// A message under way.
@@ -22,8 +25,34 @@ pub struct Message {
     pub exchange: u64,
     /// What it says.
     pub body: Body,
+    /// How its sender stood when it was sent, if it counts members.
+    pub side: Option<Box<Side>>,
     /// For a message that arrives broken, the number that decides how.
     pub garbled: Option<u64>,
+}
+
+/// How a node stands: what its peers need to know before they exchange operations with it.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// Who it is.
+    pub origin: Origin,
+    /// Its log.
+    pub log_id: u64,
+    /// What it knows.
+    pub vector: Vector,
+    /// Below this it may have removed tombstones.
+    pub graves: Vector,
+    /// Its log holds every operation above this.
+    pub floor: Vector,
+    /// Whom it counts with.
+    pub members: Members,
+}
+
+impl Side {
+    /// As the core judges it.
+    pub fn as_admission(&self) -> admission::Side<'_> {
+        admission::Side { origin: &self.origin, vector: &self.vector, graves: &self.graves, floor: &self.floor }
+    }
 }
 
 /// What a message says.
@@ -39,6 +68,26 @@ pub enum Body {
     Pulled(PullResponse),
     /// There is something new.
     Hint,
+    /// An exchange was turned away.
+    Turned(Admission),
+    /// The log no longer holds what the other one lacks: it shall take states.
+    TakeStates,
+    /// The log ends before the position that was asked for.
+    Beyond,
+    /// A question for states after a position.
+    AskStates {
+        /// After this position …
+        after: Position,
+        /// … of this log.
+        log_id: Option<u64>,
+    },
+    /// A page of states.
+    States {
+        /// The page, as it crosses the wire.
+        page: Vec<u8>,
+        /// What else there is to take over, with the last page.
+        adoption: Option<Box<Adoption>>,
+    },
     /// What the sender knows.
     Standing(StandingRecord),
 }
@@ -49,7 +98,7 @@ impl Body {
         match self {
             Self::Push(request) => &request.operations,
             Self::Pulled(response) => &response.operations,
-            Self::Pushed(_) | Self::Pull(_) | Self::Hint | Self::Standing(_) => &[],
+            _ => &[],
         }
     }
 
@@ -70,6 +119,13 @@ impl Body {
                 format!("answers ({after}, {through}] {} operations", answer.operations.len())
             }
             Self::Hint => "hint".to_owned(),
+            Self::Turned(admission) => format!("turned away: {admission:?}"),
+            Self::TakeStates => "has only states of what is lacked".to_owned(),
+            Self::Beyond => "the log does not go that far".to_owned(),
+            Self::AskStates { after, .. } => format!("asks for states after {after}"),
+            Self::States { adoption, .. } => {
+                format!("states{}", if adoption.is_some() { ", the last of them" } else { "" })
+            }
             Self::Standing(standing) => format!("knows {:?}", standing.vector),
         }
     }
@@ -92,7 +148,7 @@ impl Body {
             Self::Pulled(answer) => {
                 Self::Pulled(serde_json::from_str(&text(serde_json::to_string(&answer))).expect(unreadable))
             }
-            Self::Hint | Self::Standing(_) => self,
+            other => other,
         }
     }
 }

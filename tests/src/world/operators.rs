@@ -22,6 +22,8 @@ impl World {
             }
             Fault::Rot { node, bits } => {
                 if self.at_node(node, |node| node.rot(bits)) == Some(true) {
+                    self.lose_disk(node, Node::wipe);
+                } else {
                     self.at(self.now + RESTART, Occurrence::Starts { node });
                 }
             }
@@ -38,6 +40,17 @@ impl World {
             }
             Fault::Select { node, peer, goes_out, comes_in } => {
                 self.change(node, |node| node.select(peer, goes_out, comes_in));
+            }
+            // Where nobody counts members, nobody could tell a new life from an old one.
+            _ if self.scenario.forgets.is_none() => {}
+            Fault::Backup { node } => self.change(node, Node::back_up),
+            Fault::Wipe { node } => self.lose_disk(node, Node::wipe),
+            Fault::Restore { node } => self.lose_disk(node, Node::restore),
+            Fault::Fence { node, member } => {
+                let member = self.nodes.get(member).map(|member| member.origin().clone());
+                let mut outbox = Outbox::default();
+                self.at_node(node, |node| member.map(|member| node.fence(member, &mut outbox)));
+                self.carry_out(node, outbox);
             }
         }
     }
@@ -56,6 +69,13 @@ impl World {
             for peer in self.scenario.topology.peers_of(node, self.nodes.len()) {
                 self.meet(node, peer);
             }
+        }
+    }
+
+    fn lose_disk(&mut self, node: usize, lose: impl FnOnce(&mut Node) -> bool) {
+        if self.at_node(node, lose) == Some(true) {
+            self.history.lose(node, &self.acknowledged);
+            self.at(self.now + RESTART, Occurrence::Starts { node });
         }
     }
 

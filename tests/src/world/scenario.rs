@@ -4,8 +4,11 @@ use holdfast_core::time::Millis;
 
 use crate::faults::FaultOptions;
 use crate::network::Topology;
-use crate::node::Sabotage;
+use crate::node::{Forgetting, Sabotage};
 use crate::seed::Seed;
+
+/// Longer than any world lasts.
+const AN_AGE: Millis = Millis(1_000 * 60 * 60 * 24 * 365);
 
 /// What kind of world it is.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct Scenario {
     pub as_text: bool,
     /// What the last node does wrong on purpose.
     pub sabotage: Sabotage,
+    /// How nodes forget, if they do.
+    pub forgets: Option<Forgetting>,
 }
 
 impl Scenario {
@@ -37,9 +42,13 @@ impl Scenario {
     pub fn drawn_from(seed: &mut Seed) -> Self {
         let is_small = seed.chance(50);
         let (active, writes) = if is_small { (1_000..8_000, 3..20) } else { (2_000..40_000, 5..60) };
+        let forgets = Self::forgetting(&mut seed.fork());
+        let topology = *seed.pick(&Topology::ALL);
         Self {
+            // A node that nobody can call gives its states to nobody: who has it as a peer must not forget what it lacks.
+            forgets: forgets.filter(|_| !topology.is_one_way()),
+            topology,
             nodes: *seed.pick(&[2, 2, 3, 3, 3, 4, 5]),
-            topology: *seed.pick(&Topology::ALL),
             faults: FaultOptions::drawn_from(seed),
             active: Millis(seed.range(active)),
             writes: seed.range(writes),
@@ -49,6 +58,26 @@ impl Scenario {
             as_text: seed.chance(30),
             sabotage: Sabotage::None,
         }
+    }
+
+    /// The same, but tombstones stay and nobody is counted out.
+    #[must_use]
+    pub fn without_hazards(mut self) -> Self {
+        if let Some(forgets) = &mut self.forgets {
+            forgets.tombstone_age = AN_AGE;
+        }
+        self.faults.fences = 0;
+        self
+    }
+
+    /// How nodes forget, in half of the worlds.
+    fn forgetting(seed: &mut Seed) -> Option<Forgetting> {
+        let forgets = Forgetting {
+            tombstone_age: Millis(*seed.pick(&[0, 500, 5_000])),
+            prune_percent: *seed.pick(&[0, 20, 60]),
+            is_ruthless: seed.chance(50),
+        };
+        seed.chance(50).then_some(forgets)
     }
 
     /// Two nodes, no trouble, writes one after another.
@@ -64,6 +93,7 @@ impl Scenario {
             sweep: Millis(5_000),
             as_text: false,
             sabotage: Sabotage::None,
+            forgets: None,
         }
     }
 

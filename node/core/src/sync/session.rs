@@ -472,11 +472,14 @@ impl Session {
         let is_same_log = self.meet(now, &peer);
         if has_gap {
             self.forwarding.withdraw_offer();
+            // It was believed to have what it lacks, as after a backup was put back: what it says itself counts.
+            self.peer_vector.clone_from(&peer.vector);
         } else {
             self.forwarding.offer(now, self.pushed);
         }
-        if has_gap && looked > through {
-            // The peer lacks something that was left for later: it gets it now.
+        if has_gap && looked > through && !self.has_lost_place {
+            // The peer lacks something that was left for later: it gets it now. If that is not it, wait before more.
+            self.has_lost_place = true;
             self.forwarding.ripen_all();
             self.looked = self.pushed;
             return;

@@ -346,7 +346,9 @@ impl Writer {
     fn log(&mut self, batch: &mut Batch<'_>, touched: &mut Touched, mut operation: Operation) -> Logged {
         let position = self.state.position.next();
         if operation.dot.origin == self.origin && operation.chain.is_none() {
-            operation.chain = Some(self.state.chains.get(&self.origin).unwrap_or(Chain::START));
+            // Where it was lost sight of, nothing is claimed: a wrong chain would look like another branch.
+            let is_first = operation.dot.sequence == Sequence(1);
+            operation.chain = self.state.chains.get(&self.origin).or(is_first.then_some(Chain::START));
         }
         let previous = match &operation.document {
             // What is not applied is no change of its document.

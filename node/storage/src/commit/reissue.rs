@@ -116,8 +116,19 @@ impl Writer {
         let (operation, context) = if is_nothing {
             // Nothing is known of it there: it never was, or it was deleted and every member has forgotten it. Either
             // way what this node shows of it is written as new, in the knowledge of everything.
-            run.revived.insert(key.clone());
-            let Some(body) = shown else { return Ok(()) };
+            let Some(shown) = shown else {
+                run.revived.insert(key.clone());
+                return Ok(());
+            };
+            let body = match operation.kind {
+                // The write that it begins with is ours: what follows it stands beside it as it did, so that increments
+                // still add up with those of others.
+                OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => body,
+                _ => {
+                    run.revived.insert(key.clone());
+                    shown
+                }
+            };
             let kind = OperationKind::Put { body, created: true };
             (Operation { kind, ..operation }, self.state.vector.clone())
         } else {

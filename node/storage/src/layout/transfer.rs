@@ -27,8 +27,13 @@ impl DataDirectory {
         fresh_log_id: u64,
         options: Options,
     ) -> Result<Transfer, StorageError> {
-        if let Some(transfer) = self.try_transfer(name, source, fresh_log_id, options)? {
-            return Ok(transfer);
+        match self.try_transfer(name, source, fresh_log_id, options) {
+            Ok(Some(transfer)) => return Ok(transfer),
+            Ok(None) => {}
+            // A making that was cut short, by a full disk or a crash: there is nothing in there that the peer has not.
+            Err(error) => {
+                tracing::warn!(database = %name, %error, "a transfer that cannot be gone on with begins anew");
+            }
         }
         self.discard_transfer(name)?;
         let fresh = self.try_transfer(name, source, fresh_log_id, options)?;

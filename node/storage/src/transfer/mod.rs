@@ -13,7 +13,6 @@
 
 pub mod page;
 
-use holdfast_core::chain::Chains;
 use holdfast_core::id::NodeName;
 use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
@@ -137,7 +136,13 @@ impl Transfer {
         if is_merge {
             let adoption = Adoption {
                 vector: old_floor.clone(),
-                chains: Chains::new(),
+                // Of origins with operations above the floor, those bring their chains along.
+                chains: old_state
+                    .chains
+                    .iter()
+                    .filter(|(origin, _)| old_floor.get(origin) == old_state.vector.get(origin))
+                    .map(|(origin, chain)| (origin.clone(), chain))
+                    .collect(),
                 members: old_state.members.clone(),
                 graves: old_state.graves.clone(),
                 collections: Vec::new(),
