@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Refusal;
+use crate::id::NodeName;
 use crate::operation::Operation;
 use crate::operation::OperationKind;
 use crate::stamp::Stamp;
@@ -104,6 +105,15 @@ impl Members {
         self.0.iter().filter(|(_, membership)| membership.fenced.is_none()).map(|(origin, _)| origin)
     }
 
+    /// The nodes whose word is waited for, `me` left out: members, and whoever has written here and was neither counted in
+    /// nor out yet. Earlier lives of this node, and of members, write nothing any more.
+    pub fn counted<'a>(&'a self, vector: &'a Vector, me: &'a Origin) -> impl Iterator<Item = &'a Origin> {
+        let is_alive = move |name: &NodeName| *name == me.node || self.active().any(|member| member.node == *name);
+        let strangers = vector.iter().map(|(origin, _)| origin);
+        let strangers = strangers.filter(move |origin| self.get(origin).is_none() && !is_alive(&origin.node));
+        self.active().filter(move |member| *member != me).chain(strangers)
+    }
+
     /// All, with how they stand.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Origin, &Membership)> {
         self.0.iter()
@@ -163,12 +173,23 @@ impl Acknowledgements {
     }
 
     /// What every member is known to know: `own` for this node, `me`.
+    ///
+    /// A member that has not yet heard that it is counted holds everything back, and so does one that was counted out
+    /// until all others have heard of that: before, somebody might still take its operations in.
     pub fn stable(&self, members: &Members, me: &Origin, own: &Vector) -> Vector {
         let mut stable = own.clone();
-        for member in members.active().filter(|member| *member != me) {
-            match self.of(member) {
+        for member in members.counted(own, me) {
+            let knows_of_itself = |vector: &&Vector| members.get(member).is_none_or(|its| vector.covers(&its.by));
+            match self.of(member).filter(knows_of_itself) {
                 Some(vector) => stable = stable.meet(vector),
                 None => return Vector::new(),
+            }
+        }
+        let heard_by_all =
+            |by: &Dot| members.counted(own, me).all(|member| self.of(member).is_some_and(|vector| vector.covers(by)));
+        for (member, membership) in members.iter().filter(|(_, membership)| membership.fenced.is_some()) {
+            if !heard_by_all(&membership.by) {
+                stable = self.of(member).map_or_else(Vector::new, |vector| stable.meet(vector));
             }
         }
         stable
@@ -182,7 +203,7 @@ impl Acknowledgements {
         vector: &'a Vector,
     ) -> impl Iterator<Item = &'a Origin> {
         let is_behind = move |member: &&Origin| !self.of(member).is_some_and(|taken| taken.covers_all(vector));
-        members.active().filter(move |member| *member != me).filter(is_behind)
+        members.counted(vector, me).filter(is_behind)
     }
 }
 
@@ -239,5 +260,27 @@ mod tests {
         assert_eq!(waiting, [origin("c")]);
         members.set(&origin("c"), entry(2, Some(FenceReason::Forced)));
         assert_eq!(acknowledgements.stable(&members, &me, &own), own, "a fenced member holds nothing back");
+        members.set(&origin("c"), entry(9, Some(FenceReason::Forced)));
+        let held = acknowledgements.stable(&members, &me, &own);
+        assert_eq!(held, vector(&[("a", 4), ("b", 3)]), "unless somebody has not heard of it");
+    }
+
+    #[test]
+    fn whoever_has_written_here_is_waited_for_before_anybody_counts_it_in() {
+        let (me, own) = (origin("a"), vector(&[("a", 5), ("b", 2)]));
+        let mut members = Members::new();
+        let mut acknowledgements = Acknowledgements::default();
+        assert_eq!(acknowledgements.stable(&members, &me, &own), Vector::new(), "b has said nothing");
+        acknowledgements.hear(&origin("b"), &vector(&[("a", 3), ("b", 2)]));
+        acknowledgements.settle(&own);
+        assert_eq!(acknowledgements.stable(&members, &me, &own), vector(&[("a", 3), ("b", 2)]));
+        members.set(&origin("b"), entry(4, None));
+        assert_eq!(acknowledgements.stable(&members, &me, &own), Vector::new(), "it does not know that it counts");
+        let later = Origin { incarnation: 8, ..origin("b") };
+        members.set(&later, entry(1, None));
+        acknowledgements.hear(&later, &own);
+        acknowledgements.hear(&origin("b"), &own);
+        acknowledgements.settle(&own);
+        assert_eq!(acknowledgements.stable(&members, &me, &own), own);
     }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use holdfast_core::members::{FenceReason, Members};
-use holdfast_core::vector::Origin;
+use holdfast_core::vector::{Origin, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::request::{Answer, Request};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ pub(crate) async fn fence(
     }
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
-    let member = find(&state.members, &request.member)?;
+    let member = find(&state.members, &state.vector, &request.member)?;
     if member == *database.origin() {
         return Err(ApiError::conflict("own-node", "A node cannot fence itself."));
     }
@@ -168,9 +168,10 @@ pub(crate) async fn fence(
     members(may, State(sync), headers).await
 }
 
-fn find(members: &Members, name: &str) -> Result<Origin, ApiError> {
+fn find(members: &Members, writers: &Vector, name: &str) -> Result<Origin, ApiError> {
     let is_meant = |origin: &&Origin| origin.to_string() == name || origin.node.as_str() == name;
-    let found = members.active().find(is_meant).or_else(|| members.iter().map(|(origin, _)| origin).find(is_meant));
+    let others = members.iter().map(|(origin, _)| origin).chain(writers.iter().map(|(origin, _)| origin));
+    let found = members.active().chain(others).find(is_meant);
     found.cloned().ok_or_else(|| {
         ApiError::not_found("member-not-found", format!("There is no member {} in this database.", quoted(name)))
     })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
+use holdfast_core::sync::admission::Admission;
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
@@ -398,6 +399,16 @@ impl Driver {
         let peer = self.meet(&pull.head.standing, took).await?;
         if self.forgot_itself(&peer)? {
             return self.look_at_states(None).await;
+        }
+        let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
+        match ours.map_err(|error| error.to_string())? {
+            Admission::MustRebase | Admission::NameTaken if !pull.operations.is_empty() => {
+                return Err(format!(
+                    "{} was counted out or has not seen what was forgotten here: it takes our states when it next calls us",
+                    peer.origin.node
+                ));
+            }
+            _ => {}
         }
         let has_more = pull.head.has_more;
         let received = exchange::received_pull(pull, &peer).map_err(|refusal| refusal.to_string())?;

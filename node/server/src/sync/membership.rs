@@ -63,13 +63,13 @@ impl Contacts {
     fn count(
         &self,
         database: &DatabaseName,
-        members: &Members,
+        (members, vector): (&Members, &Vector),
         me: &Origin,
         elapsed: Duration,
         tempo: (Duration, Duration),
     ) -> Vec<Origin> {
         let (silent_after, lease) = tempo;
-        let others: Vec<&Origin> = members.active().filter(|member| *member != me).collect();
+        let others: Vec<&Origin> = members.counted(vector, me).collect();
         let mut seen = self.lock();
         let now = clock::monotonic();
         let is_silent = |seen: &Seen| now.saturating_duration_since(seen.last) > silent_after;
@@ -196,7 +196,9 @@ pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
             let Ok(database) = sync.databases().get(&listing.name) else { continue };
             let Ok(state) = database.view().and_then(|view| view.state()) else { continue };
             let tempo = (sweep * SILENT_SWEEPS, lease);
-            for lapsed in sync.contacts().count(&listing.name, &state.members, database.origin(), elapsed, tempo) {
+            for lapsed in
+                sync.contacts().count(&listing.name, (&state.members, &state.vector), database.origin(), elapsed, tempo)
+            {
                 tracing::warn!(
                     database = %listing.name, member = %lapsed,
                     "a member was not seen for the length of its lease: it is no longer waited for"
@@ -242,16 +244,19 @@ mod tests {
         let three = members(&["a", "b", "c"]);
         let tempo = (Duration::ZERO, Duration::from_secs(10));
         let long = Duration::from_secs(11);
-        assert!(contacts.count(&shop, &three, &me, long, tempo).is_empty(), "alone, one of three");
+        assert!(contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo).is_empty(), "alone, one of three");
         let tempo = (Duration::from_secs(60), Duration::from_secs(10));
         contacts.heard(&shop, &origin("b"));
         // Never heard since the start: silent from the start on.
-        let contacts_of_c = contacts.count(&shop, &three, &me, long, tempo);
+        let contacts_of_c = contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo);
         assert!(contacts_of_c.is_empty(), "its silence is not older than two sweeps yet");
         contacts.lock().get_mut(&(shop.clone(), origin("c"))).unwrap().last =
             clock::monotonic().checked_sub(Duration::from_secs(61)).unwrap();
-        assert_eq!(contacts.count(&shop, &three, &me, long, tempo), [origin("c")]);
+        assert_eq!(contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo), [origin("c")]);
         let two = members(&["a", "c"]);
-        assert!(contacts.count(&shop, &two, &me, long, tempo).is_empty(), "one of two is no majority");
+        assert!(
+            contacts.count(&shop, (&two, &Vector::new()), &me, long, tempo).is_empty(),
+            "one of two is no majority"
+        );
     }
 }

@@ -83,7 +83,9 @@ impl Writer {
     ) -> bool {
         let known = self.state.members.get(&member).map(|membership| membership.fenced);
         let Ok(collection) = CollectionName::parse_any(MEMBERS_COLLECTION) else { return false };
-        if known == Some(fence) || (known.is_none() && fence.is_some()) {
+        // Who has never been heard of cannot be counted out; who has written here can.
+        let is_unknown = known.is_none() && !self.state.vector.iter().any(|(origin, _)| *origin == member);
+        if known == Some(fence) || (is_unknown && fence.is_some()) {
             return false;
         }
         let kind = match fence {
