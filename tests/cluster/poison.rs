@@ -72,5 +72,7 @@ async fn poison_from_a_third_peer_stops_neither_node_and_is_settled_for_both() {
     assert_eq!(left.client("shop").document("orders", "b").await.unwrap()["By"], "left");
     [left, right].into_iter().for_each(Node::stop);
     homes.iter().for_each(Home::assert_sound);
-    homes.iter().for_each(|home| home.assert_log_is_without(&[CLUSTER_KEY]));
+    for home in &homes {
+        home.assert_log_is_without(&[CLUSTER_KEY]);
+    }
 }

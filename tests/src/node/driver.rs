@@ -165,7 +165,7 @@ impl Node {
             Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
             Body::Pushed(response) => self.receive_confirmation(now, from, exchange, &response, outbox),
             Body::Pull(request) => self.receive_question(now, from, exchange, &request, outbox),
-            Body::Pulled(response) => self.receive_answer(from, exchange, response, outbox),
+            Body::Pulled(response) => self.receive_answer(now, from, exchange, response, outbox),
             Body::Hint => self.handle(now, from, Event::Called, outbox),
             Body::Turned(admission) => self.turned_away(now, from, exchange, admission, outbox),
             Body::TakeStates => self.ask_for_states(from, outbox),
@@ -262,7 +262,7 @@ impl Node {
         self.handle(now, peer, Event::Pushed { through, looked, has_gap, peer: Some(standing) }, outbox);
     }
 
-    fn receive_answer(&mut self, peer: usize, exchange: u64, response: PullResponse, outbox: &mut Outbox) {
+    fn receive_answer(&mut self, now: Millis, peer: usize, exchange: u64, response: PullResponse, outbox: &mut Outbox) {
         let is_awaited = self
             .running
             .as_ref()
@@ -277,6 +277,12 @@ impl Node {
             Ok((received, standing))
         });
         match received {
+            Ok((received, standing)) if !received.operations.is_empty() && !self.may_be_believed(&standing) => {
+                outbox.lines.push(format!("takes nothing from n{peer}: it must take our states first"));
+                self.end(peer, exchange);
+                let random = self.seed.next_u64();
+                self.handle(now, peer, Event::Failed { random }, outbox);
+            }
             Ok((received, standing)) => {
                 let caller = Caller::Pull { peer, exchange, has_more, standing };
                 self.submit(Request::Receive(received), caller, outbox);

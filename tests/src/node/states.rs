@@ -6,6 +6,7 @@
 //! ```
 
 use holdfast_core::sync::admission::{self, Admission, admit};
+use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::Event;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
@@ -61,6 +62,14 @@ impl Node {
             self.ask_for_states(from, outbox);
         }
         false
+    }
+
+    /// Whether operations may be taken from a peer that was asked for them, as from one that brings them.
+    pub(super) fn may_be_believed(&self, peer: &Standing) -> bool {
+        let Some(ours) = self.side() else { return true };
+        let nothing = Vector::new();
+        let theirs = admission::Side { origin: &peer.origin, vector: &peer.vector, graves: &nothing, floor: &nothing };
+        !matches!(admit(&ours.as_admission(), &ours.members, &theirs), Admission::MustRebase | Admission::NameTaken)
     }
 
     /// Whether somebody lacks operations that the log no longer holds.
