@@ -10,7 +10,7 @@ mod upkeep;
 mod writer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -113,6 +113,8 @@ pub struct Databases {
     changed: watch::Sender<u64>,
     activity: watch::Sender<u64>,
     identity: IdentityEvents,
+    /// Databases that are being made anew from a peer's states.
+    transfers: Mutex<BTreeSet<DatabaseName>>,
     is_stopping: AtomicBool,
 }
 
@@ -136,6 +138,7 @@ impl Databases {
             changed: watch::Sender::new(0),
             activity: watch::Sender::new(0),
             identity: IdentityEvents::default(),
+            transfers: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         });
         if databases.directory.is_reborn() {

@@ -19,8 +19,32 @@ use crate::{clock, entropy};
 /// A transfer of a database's states that is under way; dropping it keeps what it has for later.
 #[derive(Debug)]
 pub struct Incoming {
-    name: DatabaseName,
     transfer: Transfer,
+    // After the transfer: its files are closed before another may begin.
+    turn: Turn,
+}
+
+/// The right to transfer a database: one at a time, for there is one place where it is made.
+#[derive(Debug)]
+struct Turn {
+    databases: Arc<Databases>,
+    name: DatabaseName,
+}
+
+impl Turn {
+    fn take(databases: &Arc<Databases>, name: &DatabaseName) -> Result<Self, Unavailable> {
+        let mut under_way = databases.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !under_way.insert(name.clone()) {
+            return Err(Unavailable::Transfer { reason: "another peer's are being taken right now".to_owned() });
+        }
+        Ok(Self { databases: Arc::clone(databases), name: name.clone() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.databases.transfers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
 }
 
 impl Incoming {
@@ -61,9 +85,10 @@ impl Databases {
     ) -> Result<Incoming, Unavailable> {
         let (databases, name, source) = (Arc::clone(self), name.clone(), source.clone());
         blocking(move || {
+            let turn = Turn::take(&databases, &name)?;
             let source = (&source, source_log_id);
             let opened = databases.directory.open_transfer(&name, source, entropy::random_u64(), databases.options);
-            Ok(Incoming { transfer: opened?, name })
+            Ok(Incoming { transfer: opened?, turn })
         })
         .await
     }
@@ -76,7 +101,8 @@ impl Databases {
     }
 
     fn finish_transfer_now(&self, incoming: Incoming, ending: Ending) -> Result<Carried, Unavailable> {
-        let Incoming { name, transfer } = incoming;
+        let Incoming { transfer, turn } = incoming;
+        let name = turn.name.clone();
         let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.get(&name)?;
         drop(present.queue.send(Job::Close));

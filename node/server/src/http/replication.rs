@@ -70,6 +70,10 @@ pub(crate) async fn push(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    let name = database_of(&headers)?;
+    if sync.registry().get(&source).is_some_and(|peer| !peer.accepts(&name)) {
+        return Err(not_selected(&source, &name, "taken from"));
+    }
     let database = database_for_peer(&sync, &headers).await?;
     // Before it is applied, so that nothing of it goes back to where it comes from.
     let session = sync.session(&source, database.name());

@@ -114,8 +114,12 @@ pub async fn look(
 ) -> Result<Outcome, String> {
     let name = database.name().clone();
     let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
-    let forks = match stranger {
-        Some(dot) => forks(sync, peer, database, &first, &dot.origin).await?,
+    let me = database.origin();
+    // A node that was set back may have gone on under numbers that were given out before.
+    let suspect =
+        stranger.map(|dot| &dot.origin).or_else(|| (first.standing.vector.get(me) > Sequence(0)).then_some(me));
+    let forks = match suspect {
+        Some(origin) => forks(sync, peer, database, &first, origin).await?,
         None => Vec::new(),
     };
     let kind = {
@@ -244,6 +248,9 @@ async fn forks(
         }
         high = next_low;
     }
+    if different.is_none() && *origin == *database.origin() {
+        return Ok(unconfirmed(database, peer, &shared, theirs)?.into_iter().collect());
+    }
     match different {
         Some((fork, ours, theirs)) if *origin == *database.origin() || ours > theirs => Ok(vec![fork]),
         Some((fork, ..)) => {
@@ -251,4 +258,40 @@ async fn forks(
         }
         None => Ok(Vec::new()),
     }
+}
+
+/// The first operation of our own that the peer may only seem to know: it has seen our sequence, its log no longer says
+/// which operation that was, and it had not confirmed ours when we last knew.
+fn unconfirmed(
+    database: &OpenDatabase,
+    peer: &Peer,
+    shared: &[(Sequence, OperationId)],
+    theirs: &States,
+) -> Result<Option<Dot>, String> {
+    let me = database.origin();
+    let forgotten = theirs.floor.get(me);
+    let is_behind_itself = {
+        let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
+        theirs.standing.vector.get(me) > state.vector.get(me)
+    };
+    if !is_behind_itself {
+        return Ok(None);
+    }
+    let log = database.log().map_err(|error| error.to_string())?;
+    let confirmed = log.checkpoint(peer.node.as_str()).map_err(|error| error.to_string())?;
+    let confirmed = confirmed.map_or(Position::START, |checkpoint| checkpoint.pushed);
+    let mut first = None;
+    log.scan(confirmed, |entry| {
+        if let Entry::Operation(logged) = entry
+            && first.is_none()
+            && logged.operation.dot.origin == *me
+            && logged.operation.dot.sequence <= forgotten
+            && shared.iter().any(|(sequence, _)| *sequence == logged.operation.dot.sequence)
+        {
+            first = Some(logged.operation.dot);
+        }
+        Ok(())
+    })
+    .map_err(|error| error.to_string())?;
+    Ok(first)
 }
