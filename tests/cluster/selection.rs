@@ -47,6 +47,16 @@ async fn only_selected_databases_travel_and_a_change_goes_on_where_it_was() {
     wait_until_equal(&[&left, &right], "shop").await;
     let after = left.client("shop").peer_status("right").await.unwrap()["OperationsSent"].clone();
     assert_eq!(after.as_u64(), sent.as_u64().map(|sent| sent + 1), "nothing was sent a second time");
+
+    // A database that is there already is not changed by a peer either that it is not taken from.
+    select(&right, &left, json!({"PullDatabases": ["private"]})).await;
+    left.client("shop").put("/api/documents/products/pepper", "{}").await.expect(200);
+    wait_for("the sender is told again", SOON, async || {
+        let status = left.client("shop").peer_status("right").await?;
+        if status["CatchUpStatus"] == "NotSelected" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    right.client("shop").get("/api/documents/products/pepper").await.problem(404, "not-found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,10 @@ pub struct Evidence<'a> {
     pub is_active: bool,
     /// Whether this database is synced with it.
     pub is_selected: bool,
+    /// Whether this database goes out to it.
+    pub is_sent: bool,
+    /// Whether it comes in from it.
+    pub is_taken: bool,
     /// Its session, when there is one.
     pub session: Option<&'a SessionStatus>,
     /// What surveys found.
@@ -95,8 +99,16 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
     if let Some((since, error)) = &session.last_error {
         return (PeerState::Failing, failing(*since, error, session));
     }
-    let to_send = session.peer_vector.missing_from(ours);
-    let to_receive = ours.missing_from(&session.peer_vector);
+    if session.is_left_out {
+        return (
+            PeerState::Inactive,
+            format!(
+                "{peer} leaves database {database} out of what it exchanges with this node: ask its operator if not so meant."
+            ),
+        );
+    }
+    let to_send = if evidence.is_sent { session.peer_vector.missing_from(ours) } else { 0 };
+    let to_receive = if evidence.is_taken { ours.missing_from(&session.peer_vector) } else { 0 };
     let last = found.conclusive.as_ref();
     if let Some(Comparison { outcome: Outcome::Different(collections), at, .. }) = last {
         return (PeerState::Diverged, diverged(evidence, &names(collections), *at));
@@ -107,6 +119,15 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
     }
     if to_send > 0 || to_receive > 0 {
         return (PeerState::CatchingUp, catching_up(to_send, to_receive, last));
+    }
+    if !(evidence.is_sent && evidence.is_taken) {
+        let way = if evidence.is_sent { "goes out to" } else { "comes in from" };
+        return (
+            PeerState::Ready,
+            format!(
+                "Database {database} only {way} {peer}, as this node is told, and everything that way was exchanged."
+            ),
+        );
     }
     (PeerState::Ready, ready(session, found))
 }
@@ -183,8 +204,17 @@ mod tests {
 
     fn state(session: Option<&SessionStatus>, found: &Found, ours: u64) -> (PeerState, String) {
         let ours = vector(ours);
-        let evidence =
-            Evidence { peer: "b", database: "shop", is_active: true, is_selected: true, session, found, ours: &ours };
+        let evidence = Evidence {
+            peer: "b",
+            database: "shop",
+            is_active: true,
+            is_selected: true,
+            is_sent: true,
+            is_taken: true,
+            session,
+            found,
+            ours: &ours,
+        };
         state_of(&evidence)
     }
 

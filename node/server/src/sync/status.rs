@@ -288,12 +288,19 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         database: database.name().as_str(),
         is_active: peer.is_active,
         is_selected: peer.syncs(database.name()),
+        is_sent: peer.sends(database.name()),
+        is_taken: peer.accepts(database.name()),
         session: session.as_ref(),
         found: &found,
         ours: &here.vector,
     });
-    let to_send = if is_active { to_send(database, &known, here) } else { LagStatus::default() };
-    let to_receive = if is_active { to_receive(&known, &found, here) } else { LagStatus::default() };
+    let to_send =
+        if is_active && peer.sends(database.name()) { to_send(database, &known, here) } else { LagStatus::default() };
+    let to_receive = if is_active && peer.accepts(database.name()) {
+        to_receive(&known, &found, here)
+    } else {
+        LagStatus::default()
+    };
     PeerStatus {
         state,
         state_reason,

@@ -210,8 +210,9 @@ fn report(
     let open = differences.iter().filter(is_open).count();
     let undecided = differences.iter().filter(|one| one.outcome == "NeedsDecision").count();
     let is_sound = |audit: &AuditRecord| audit.is_corrected || (audit.unreadable == 0 && audit.wrong_sums.is_empty());
-    let is_equal = open == 0 && !has_more && is_sound(&ours) && is_sound(&theirs);
+    let is_equal = open == 0 && !has_more && still_moving == 0 && is_sound(&ours) && is_sound(&theirs);
     let mut summary = match (open, differences.len()) {
+        (0, 0) if still_moving > 0 => "No document that both hold at rest differs.".to_owned(),
         (0, 0) => "No document differs.".to_owned(),
         (0, settled) => format!("{settled} documents differed and are settled."),
         (open, _) if undecided > 0 => format!(
@@ -225,7 +226,11 @@ fn report(
     }
     if still_moving > 0 {
         // Writing to a string cannot fail.
-        let _ = write!(summary, " {still_moving} were being written all the time and could not be compared.");
+        let _ = write!(
+            summary,
+            " {still_moving} could not be compared: they are being written, or one side lacks operations on them. If sync is \
+             failing, 'holdfast status' tells why."
+        );
     }
     if !is_sound(&ours) || !is_sound(&theirs) {
         summary.push_str(" Sums or records on one side do not hold; --repair makes them again from that side's log.");
