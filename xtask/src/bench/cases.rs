@@ -11,6 +11,7 @@
 //! | `idle` | memory of an idle node | 30 MB | below |
 //! | `size` | the stripped binary | 25 MB | below |
 //! | `open` | opening 1 M documents | 100 ms clean, 2 s after a kill | below |
+//! | `sync` | two nodes in sync; see `sync` | fixed numbers, and itself alone | as there |
 
 use super::load::{Amount, Numbers, Plan, Report, Server, drive, per_second};
 use super::servers::{Floor, Node, Redis, directory_bytes, file_bytes, import_directly, purchases};
@@ -55,6 +56,8 @@ pub(super) enum Case {
     Size,
     /// Opening a large database after a clean stop and after a kill.
     Open,
+    /// Catch-up, bootstrap, visibility and cost of sync between two nodes.
+    Sync,
 }
 
 /// The chosen cases in their usual order; all of them if none is chosen.
@@ -82,7 +85,8 @@ pub(super) struct Bench {
     pub(super) documents: u64,
 }
 
-type Outcome = Result<Vec<Row>, String>;
+/// The lines of a case, or why there are none.
+pub(super) type Outcome = Result<Vec<Row>, String>;
 
 impl Bench {
     /// Runs one case; a failure becomes a row, so that the others still run.
@@ -101,6 +105,7 @@ impl Bench {
             Case::Idle => self.with_node(&name, |binary| idle(binary, &directory)),
             Case::Size => self.with_node(&name, size),
             Case::Open => self.with_node(&name, |binary| self.open(binary, &directory)),
+            Case::Sync => self.with_node(&name, |binary| Ok(super::sync::sync(self, binary, &directory))),
         };
         // Gigabytes of one case must not slow the next; what cannot be removed goes at the end.
         let _ = std::fs::remove_dir_all(&directory);
@@ -300,7 +305,7 @@ impl Bench {
 }
 
 /// Runs the plan on documents that no earlier round has written.
-fn drive_new(plan: &mut Plan) -> Result<Report, String> {
+pub(super) fn drive_new(plan: &mut Plan) -> Result<Report, String> {
     let report = drive(plan)?;
     plan.numbers = Numbers::From(report.next_number);
     Ok(report)
@@ -318,7 +323,7 @@ fn bulk_plan(node: &Node, connections: usize, from: u64, documents: u64) -> Plan
 }
 
 /// Writes documents whose speed does not matter; returns the next number.
-fn load_documents(node: &Node, from: u64, documents: u64) -> Result<u64, String> {
+pub(super) fn load_documents(node: &Node, from: u64, documents: u64) -> Result<u64, String> {
     let report = drive(&bulk_plan(node, BULK_CONNECTIONS, from, documents))?;
     match report.first_error {
         Some(error) => Err(format!("cannot load documents: {error}")),
@@ -364,7 +369,7 @@ fn size(binary: &Path) -> Outcome {
 }
 
 /// A row of bytes that must stay below a fixed number.
-fn limit(name: &str, measured: f64, reference: f64, target: &str, note: String) -> Row {
+pub(super) fn limit(name: &str, measured: f64, reference: f64, target: &str, note: String) -> Row {
     Row {
         name: name.to_owned(),
         target: target.to_owned(),
@@ -449,13 +454,13 @@ impl Sides {
 }
 
 /// The round with the median rate.
-fn median_of(reports: &[Report]) -> Option<&Report> {
+pub(super) fn median_of(reports: &[Report]) -> Option<&Report> {
     let mut sorted: Vec<&Report> = reports.iter().collect();
     sorted.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     sorted.get(sorted.len() / 2).copied()
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -465,7 +470,7 @@ fn failed(reports: &[Report]) -> bool {
 }
 
 /// Latencies of the median round, every round's rate, and the first error if there was one.
-fn describe(side: &str, reports: &[Report]) -> String {
+pub(super) fn describe(side: &str, reports: &[Report]) -> String {
     let Some(median) = median_of(reports) else {
         return String::new();
     };

@@ -21,6 +21,7 @@ mod process;
 mod servers;
 mod table;
 mod cases;
+mod sync;
 
 use cases::{Bench, Case};
 use std::fs::{File, TryLockError};

@@ -7,6 +7,7 @@ use super::documents;
 use super::http::{self, Template, mark};
 use super::load::Server;
 use super::process::{Program, free_address};
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,14 +15,22 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The key that the measured node is started with.
-const KEY: &str = "root";
+pub(super) const KEY: &str = "root";
 /// The database that documents go to.
-const DATABASE: &str = "bench";
+pub(super) const DATABASE: &str = "bench";
 /// How long a server may take until it answers.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Headers of every request to the node, and to the floor, which ignores them.
 const HEADERS: [&str; 2] = ["Database: bench", "ApiKey: root"];
 const HEADERS_JSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/json"];
+/// Headers of questions that an operator or a peer asks.
+pub(super) const HEADERS_PEER: [&str; 5] = [
+    "Database: bench",
+    "ApiKey: root",
+    "ReplicationApiKey: the-secret-of-the-bench-cluster",
+    "Content-Type: application/json",
+    "Accept: application/x-holdfast-sync, application/json",
+];
 const HEADERS_NDJSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/x-ndjson"];
 
 /// The floor program; it ends when its standard input closes.
@@ -96,6 +105,11 @@ pub(super) struct Node {
 impl Node {
     /// Starts the node on a directory, which may hold data, and waits until it is ready.
     pub(super) fn start(binary: &Path, directory: &Path) -> Result<Self, String> {
+        Self::start_with(binary, directory, &[])
+    }
+
+    /// The same with settings of its own, as environment variables.
+    pub(super) fn start_with(binary: &Path, directory: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         make_directory(directory)?;
         let address = free_address()?;
         let mut command = Command::new(binary);
@@ -111,7 +125,8 @@ impl Node {
             .current_dir(directory)
             .env("HOLDFAST__Urls", format!("http://{address}"))
             .env("HOLDFAST__Node__DataDirectory", directory.join("data"))
-            .env("HOLDFAST__Auth__RootApiKey", KEY);
+            .env("HOLDFAST__Auth__RootApiKey", KEY)
+            .envs(settings.iter().copied());
         let started = Instant::now();
         let mut program = Program::start("the node", &mut command, &directory.join("node.log"))?;
         let ready = Template::single("GET", "/readyz", &[], "");
@@ -126,6 +141,16 @@ impl Node {
         template.fill(number);
         wait_until(&mut self.program, || answers_ok(self.server.address, &template))?;
         Ok(self.started.elapsed())
+    }
+
+    /// Asks once, as an operator or a peer, and reads the answer as JSON.
+    pub(super) fn call(&self, method: &str, path: &str, body: &str) -> Result<Value, String> {
+        let question = Template::single(method, path, &HEADERS_PEER, body);
+        let (status, answer) = http::ask(self.server.address, &question)?;
+        if !(200..300).contains(&status) {
+            return Err(format!("{method} {path} was answered {status}: {}", String::from_utf8_lossy(&answer)));
+        }
+        serde_json::from_slice(&answer).map_err(|error| format!("the answer to {method} {path} is not JSON: {error}"))
     }
 
     /// A document to its path.

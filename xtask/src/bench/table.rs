@@ -134,6 +134,7 @@ impl Unit {
         match self {
             Self::PerSecond if value >= 1000.0 => format!("{:.1} k/s", value / 1000.0),
             Self::PerSecond => format!("{value:.0} /s"),
+            Self::Seconds if value < 0.1 => format!("{:.2} ms", value * 1000.0),
             Self::Seconds if value < 1.0 => format!("{:.0} ms", value * 1000.0),
             Self::Seconds => format!("{value:.2} s"),
             Self::Bytes => format!("{:.1} MB", value / 1e6),
