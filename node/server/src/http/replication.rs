@@ -157,7 +157,8 @@ pub(crate) async fn pull(
         Some(session) => session.mailbox().filter_for_answer(Millis(clock::now_millis()), known),
         None => Filter::of(known),
     };
-    let stretch = tokio::task::block_in_place(|| exchange::read(&database, after, &filter, batch));
+    let newest = standing.newest;
+    let stretch = exchange::work_on_stretch(after, newest, || exchange::read(&database, after, &filter, batch));
     let stretch = exchange::without_early(stretch.map_err(|error| storage_failed(&error))?);
     if let Some(session) = &session {
         let confirmed = if is_ours && asked_log.is_some() { after } else { Position::START };
@@ -165,7 +166,7 @@ pub(crate) async fn pull(
     }
     let mut answer = exchange::pull_head(&stretch, after, &standing);
     if is_compact {
-        let bytes = tokio::task::block_in_place(|| exchange::compact(&answer, &stretch));
+        let bytes = exchange::work_on_stretch(after, newest, || exchange::compact(&answer, &stretch));
         return Ok(([(CONTENT_TYPE, MEDIA_TYPE)], bytes).into_response());
     }
     answer.operations = exchange::records(&stretch, &standing.origin);
@@ -211,7 +212,7 @@ impl<S: Send + std::marker::Sync> FromRequest<S> for PushBody {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE) {
             let RawBody(bytes) = RawBody::from_request(request, state).await?;
-            let push = tokio::task::block_in_place(|| exchange::from_compact(&bytes))?;
+            let push = exchange::work_on_message(&bytes, || exchange::from_compact(&bytes))?;
             return Ok(Self(push));
         }
         let JsonBody(push) = <JsonBody<PushRequest> as FromRequest<S>>::from_request(request, state).await?;

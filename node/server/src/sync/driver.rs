@@ -310,7 +310,8 @@ impl Driver {
             Some(next) if next.after == after => next.offer.await.map_err(|error| error.to_string())?,
             _ => {
                 self.mailbox.refresh(&mut filter, self.peer_log_id);
-                tokio::task::block_in_place(|| self.preparation(after, filter.clone())())
+                let (newest, prepare) = (*self.database.newest().borrow(), self.preparation(after, filter.clone()));
+                exchange::work_on_stretch(after, newest, prepare)
             }
         };
         let offer = ready?;

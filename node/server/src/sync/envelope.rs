@@ -60,6 +60,12 @@ pub fn open(envelope: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
     }
 }
 
+/// How large an envelope says to be, open or closed: whichever is more.
+pub fn size_within(envelope: &[u8]) -> usize {
+    let size = envelope.split_first_chunk::<6>().map_or(0, |([_, _, size @ ..], _)| u32::from_le_bytes(*size));
+    usize::try_from(size).unwrap_or(usize::MAX).max(envelope.len())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -26,6 +26,23 @@ use crate::clock;
 use crate::databases::OpenDatabase;
 use crate::sync::envelope;
 
+/// Bytes of a message up to which it is read where it arrives. Handing a thread's other work over for so little would
+/// take longer than the work, and with few cores it delays what waits for it.
+const SMALL_BYTES: usize = 16 * 1024;
+/// Operations up to which a stretch is read and written down where it is asked for, for the same reason.
+const SMALL_OPERATIONS: u64 = 16;
+
+/// Does what a stretch that ends at `newest` asks for: at once when it is small, else with the thread's other work
+/// handed over.
+pub fn work_on_stretch<T>(after: Position, newest: Position, work: impl FnOnce() -> T) -> T {
+    if newest.0.saturating_sub(after.0) <= SMALL_OPERATIONS { work() } else { tokio::task::block_in_place(work) }
+}
+
+/// Does what a message in its envelope asks for, likewise.
+pub fn work_on_message<T>(sealed: &[u8], work: impl FnOnce() -> T) -> T {
+    if envelope::size_within(sealed) <= SMALL_BYTES { work() } else { tokio::task::block_in_place(work) }
+}
+
 /// How far a database's log reaches, for peers.
 pub fn standing(database: &OpenDatabase) -> Result<Standing, StorageError> {
     let state = database.view()?.state()?;

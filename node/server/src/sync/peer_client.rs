@@ -137,13 +137,14 @@ impl PeerClient {
         let url = format!("{base_url}/api/replication/pull");
         let request = self.http.post(url).header("Database", database.as_str()).json(request);
         let (content_type, body) = self.body(request.header(ACCEPT, ACCEPTED)).await?;
-        let read = tokio::task::block_in_place(|| {
-            if content_type.as_deref() == Some(MEDIA_TYPE) {
-                return exchange::from_compact(&body);
-            }
-            let response = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
-            exchange::pull_from_json(response)
-        });
+        let read = if content_type.as_deref() == Some(MEDIA_TYPE) {
+            exchange::work_on_message(&body, || exchange::from_compact(&body))
+        } else {
+            tokio::task::block_in_place(|| {
+                let response = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+                exchange::pull_from_json(response)
+            })
+        };
         read.map_err(|refusal| PeerError::Nonsense(refusal.to_string()))
     }
 

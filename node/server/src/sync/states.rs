@@ -155,14 +155,19 @@ pub async fn look(
     let mut incoming = begun.map_err(|error| error.to_string())?;
     let (mut head, mut page) = (first, page);
     loop {
-        let has_more = page.has_more;
-        if page.after == incoming.cursor() {
+        let next = if page.after != incoming.cursor() {
+            ask(sync, peer, &name, Some(log_id), incoming.cursor()).await
+        } else if page.has_more {
+            // Fetched while this one is being written. One that does not follow is left aside above.
+            let following = ask(sync, peer, &name, Some(log_id), page.through);
+            let (taken, next) = tokio::join!(incoming.take(page), following);
+            incoming = taken.map_err(|error| error.to_string())?;
+            next
+        } else {
             incoming = incoming.take(page).await.map_err(|error| error.to_string())?;
-            if !has_more {
-                break;
-            }
-        }
-        (head, page) = ask(sync, peer, &name, Some(log_id), incoming.cursor()).await?;
+            break;
+        };
+        (head, page) = next?;
         if head.standing.log_id != log_id {
             return Err("its log was replaced while its states were taken; starting over".to_owned());
         }
