@@ -41,6 +41,11 @@ const BOOTSTRAP_WANTED: f64 = 50_000.0;
 const WRITES_PER_SECOND: u32 = 500;
 /// Writers that share them, so that one slow write delays few others.
 const WRITERS: u32 = 20;
+/// What their first writes wait for: all connections are open by then.
+const BEGIN_AFTER: Duration = Duration::from_millis(100);
+/// Document numbers of one round, and of one writer in it.
+const ROUND_NUMBERS: u64 = 10_000_000;
+const WRITER_NUMBERS: u64 = 100_000;
 /// Idle exchanges that are timed.
 const IDLE_EXCHANGES: u64 = 500;
 /// How long two nodes may take until they are equal.
@@ -128,28 +133,32 @@ fn visible(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
     load_documents(&here, 0, 1_000)?;
     introduce(&here, &there)?;
     wait_until_equal(&here, &there)?;
-    let seen = steadily(bench.seconds, &here, &there)?;
+    let (mut p50, mut p99, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..bench.rounds {
+        let Steady { written, seen } = steadily(bench.seconds, round as u64, &here, &there)?;
+        p50.push(at(&seen, 0.5));
+        p99.push(at(&seen, 0.99));
+        notes.push(format!(
+            "{} writes, visible: {}; the write itself: {}",
+            seen.len(),
+            quantiles(&seen),
+            quantiles(&written)
+        ));
+    }
     wait_until_equal(&here, &there)?;
     let bare = timed_requests(&there, &Node::get(), IDLE_EXCHANGES)?;
-    let note = format!(
-        "{} writes; p90 {}, max {}; a read without a wait: p50 {}, p99 {}",
-        seen.len(),
-        Unit::Seconds.show(at(&seen, 0.9)),
-        Unit::Seconds.show(at(&seen, 1.0)),
-        Unit::Seconds.show(at(&bare, 0.5)),
-        Unit::Seconds.show(at(&bare, 0.99)),
-    );
-    let name = format!("visible at the peer, {WRITES_PER_SECOND} writes/s");
-    let row = |name: String, measured, most, target: &str, note| Row {
+    notes.push(format!("a read without a wait: {}", quantiles(&bare)));
+    let row = |name: &str, measured, most, target: &str, note| Row {
         unit: Unit::Seconds,
-        ..limit(&name, measured, most, target, note)
+        ..limit(name, measured, most, target, note)
     };
+    let name = format!("visible at the peer, {WRITES_PER_SECOND} writes/s");
     let idle = timed_requests(&here, &idle_exchange(&here, &there)?, IDLE_EXCHANGES)?;
-    let idle_note = format!("p50 {}; a pull that lacks nothing", Unit::Seconds.show(at(&idle, 0.5)));
+    let idle_note = format!("a pull that lacks nothing: {}", quantiles(&idle));
     Ok(vec![
-        row(format!("{name}, p50"), at(&seen, 0.5), 0.003, "< 3 ms", note),
-        row(format!("{name}, p99"), at(&seen, 0.99), 0.015, "< 15 ms", String::new()),
-        row("an exchange with nothing to do, p99".to_owned(), at(&idle, 0.99), 0.005, "< 5 ms", idle_note),
+        row(&format!("{name}, p50"), median(&mut p50), 0.003, "< 3 ms", notes.join("\n")),
+        row(&format!("{name}, p99"), median(&mut p99), 0.015, "< 15 ms", String::new()),
+        row("an exchange with nothing to do, p99", at(&idle, 0.99), 0.005, "< 5 ms", idle_note),
     ])
 }
 
@@ -296,45 +305,40 @@ fn timed_requests(node: &Node, template: &Template, count: u64) -> Result<Latenc
     })
 }
 
+/// What a steady load has measured.
+#[derive(Debug, Clone)]
+struct Steady {
+    /// From a write's sending to its answer.
+    written: Latencies,
+    /// From the answer to a write until a read at the peer has given it.
+    seen: Latencies,
+}
+
 /// Writes at a fixed rate, and reads each write at the peer from the moment it is answered.
-fn steadily(seconds: f64, here: &Node, there: &Node) -> Result<Latencies, String> {
+fn steadily(seconds: f64, round: u64, here: &Node, there: &Node) -> Result<Steady, String> {
     let (here, there) = (here.server.address, there.server.address);
-    let seen = Rc::new(RefCell::new(latencies()?));
-    let begin = Duration::from_millis(100);
-    let (every, apart) =
-        (Duration::from_secs(1) / WRITES_PER_SECOND * WRITERS, Duration::from_secs(1) / WRITES_PER_SECOND);
+    let measured = Rc::new(RefCell::new(Steady { written: latencies()?, seen: latencies()? }));
+    let apart = Duration::from_secs(1) / WRITES_PER_SECOND;
     on_this_thread(async {
-        let start = Instant::now() + begin;
+        let start = Instant::now() + BEGIN_AFTER;
         let counted_from = start + Duration::from_secs(1);
         let ends = counted_from + Duration::from_secs_f64(seconds);
         let mut tasks = Vec::new();
         for writer in 0..WRITERS {
-            let seen = Rc::clone(&seen);
+            let measured = Rc::clone(&measured);
             tasks.push(tokio::task::spawn_local(async move {
                 let (mut near, mut far) = (Connection::open(here).await?, Connection::open(there).await?);
-                let mut put = Node::put();
                 let mut due = start + apart * writer;
-                let mut number = 1_000_000 + u64::from(writer) * 1_000_000;
+                let mut number = (1 + round) * ROUND_NUMBERS + u64::from(writer) * WRITER_NUMBERS;
                 while due < ends {
                     tokio::time::sleep_until(due.into()).await;
                     number += 1;
-                    let (status, body) = near.exchange(put.fill(number)).await?;
-                    let answered = Instant::now();
-                    let token =
-                        serde_json::from_slice::<Value>(body).ok().and_then(|answer| text(&answer, "Token").ok());
-                    let token = token.ok_or_else(|| format!("{status}: {}", String::from_utf8_lossy(body)))?;
-                    let path = format!("/api/documents/orders/ord-{}", mark());
-                    let token = format!("Consistency-Token: {token}");
-                    let mut get =
-                        Template::single("GET", &path, &["Database: bench", &format!("ApiKey: {KEY}"), &token], "");
-                    let (status, body) = far.exchange(get.fill(number)).await?;
-                    if status != 200 {
-                        return Err(format!("the read at the peer: {status}: {}", String::from_utf8_lossy(body)));
+                    let (written, seen) = write_and_see(&mut near, &mut far, number).await?;
+                    if due >= counted_from {
+                        record(&mut measured.borrow_mut().written, written);
+                        record(&mut measured.borrow_mut().seen, seen);
                     }
-                    if answered >= counted_from {
-                        record(&mut seen.borrow_mut(), answered.elapsed());
-                    }
-                    due += every;
+                    due += apart * WRITERS;
                 }
                 Ok::<(), String>(())
             }));
@@ -344,8 +348,28 @@ fn steadily(seconds: f64, here: &Node, there: &Node) -> Result<Latencies, String
         }
         Ok(())
     })?;
-    let seen = seen.borrow().clone();
-    Ok(seen)
+    let measured = measured.borrow().clone();
+    Ok(measured)
+}
+
+/// How long a write took, and how long it then took to be seen.
+async fn write_and_see(
+    near: &mut Connection,
+    far: &mut Connection,
+    number: u64,
+) -> Result<(Duration, Duration), String> {
+    let sent = Instant::now();
+    let (status, body) = near.exchange(Node::put().fill(number)).await?;
+    let answered = Instant::now();
+    let token = serde_json::from_slice::<Value>(body).ok().and_then(|answer| text(&answer, "Token").ok());
+    let token = token.ok_or_else(|| format!("a write: {status}: {}", String::from_utf8_lossy(body)))?;
+    let headers = ["Database: bench", &format!("ApiKey: {KEY}"), &format!("Consistency-Token: {token}")];
+    let mut read = Template::single("GET", &format!("/api/documents/orders/ord-{}", mark()), &headers, "");
+    let (status, body) = far.exchange(read.fill(number)).await?;
+    if status != 200 {
+        return Err(format!("a read at the peer: {status}: {}", String::from_utf8_lossy(body)));
+    }
+    Ok((answered - sent, answered.elapsed()))
 }
 
 fn on_this_thread<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -362,6 +386,11 @@ fn latencies() -> Result<Latencies, String> {
 
 fn record(latencies: &mut Latencies, latency: Duration) {
     latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
+}
+
+fn quantiles(latencies: &Latencies) -> String {
+    let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| Unit::Seconds.show(at(latencies, quantile)));
+    format!("p50 {p50}, p90 {p90}, p99 {p99}, max {max}")
 }
 
 /// A quantile in seconds.
