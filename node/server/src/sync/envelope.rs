@@ -78,6 +78,7 @@ mod tests {
             let envelope = seal(&message);
             assert_eq!(open(&envelope).unwrap().as_ref(), message.as_slice());
             assert!(size < 2_048 || envelope.len() < size / 2, "{size} bytes became {}", envelope.len());
+            assert_eq!(size_within(&envelope), size.max(envelope.len()));
         }
     }
 
