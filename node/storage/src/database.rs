@@ -140,7 +140,7 @@ impl Database {
         let shared =
             Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins, acknowledgements: Mutex::default() });
         let database = Self { shared: Arc::clone(&shared) };
-        upgrade(&database.shared.data, &database.shared.origins)?;
+        upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
         let floor = database.log()?.floor()?;
         let writer = Writer::new(shared, origin, options, state, collections, checkpoints, floor);

@@ -7,18 +7,21 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::digest::Digest;
+use holdfast_core::vector::Position;
 use redb::{Durability, ReadableDatabase, ReadableTable};
 
 use crate::commit::is_unsettled;
 use crate::error::StorageError;
+use crate::log::LogView;
 use crate::origins::Origins;
 use crate::record::document::{decode, encode, parse_key};
+use crate::record::operation::Entry;
 use crate::record::progress::{CollectionState, decode_state, encode_collection, encode_state};
 use crate::record::{FORMAT, format_of};
 use crate::tables::{COLLECTIONS, DOCUMENTS, STATE, STATE_KEY, UNSETTLED};
 
 /// Brings a data file to the present format, unless it has it.
-pub(crate) fn upgrade(data: &redb::Database, origins: &Origins) -> Result<(), StorageError> {
+pub(crate) fn upgrade(data: &redb::Database, log: &LogView, origins: &Origins) -> Result<(), StorageError> {
     let list = origins.snapshot();
     let mut state = {
         let transaction = data.begin_read()?;
@@ -28,6 +31,15 @@ pub(crate) fn upgrade(data: &redb::Database, origins: &Origins) -> Result<(), St
             _ => return Ok(()),
         }
     };
+    // Operations of kinds that were not known then are parked now.
+    log.scan(Position::START, |entry| {
+        if let Entry::Operation(logged) = entry
+            && logged.position <= state.position
+        {
+            state.letters.follow(&logged.operation, logged.position);
+        }
+        Ok(())
+    })?;
     tracing::info!("the data file has an older format; bringing it to format {FORMAT}");
     let mut transaction = data.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
