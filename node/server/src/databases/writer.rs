@@ -164,8 +164,10 @@ impl WriterThread {
 
     /// What is to be done between writes; nothing while the disk is nearly full.
     fn look_after(&self, writer: &mut Writer) -> Option<End> {
-        if self.is_out_of_room() {
-            return None;
+        match self.is_out_of_room(writer) {
+            Ok(false) => {}
+            Ok(true) => return None,
+            Err(error) => return Some(self.failed(&error)),
         }
         let before = writer.state().position;
         let looked = self.caretaker.borrow_mut().look(writer);
@@ -224,12 +226,13 @@ impl WriterThread {
         let counts = &self.handle.counts;
         let (requests, replies): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         counts.waiting.fetch_sub(requests.len() as u64, Ordering::Relaxed);
-        if self.is_out_of_room() {
+        let is_out_of_room = self.is_out_of_room(writer);
+        if !matches!(is_out_of_room, Ok(false)) {
             let refusal = SubmitError::NotWritten { reason: "the disk is nearly full".to_owned(), is_disk_full: true };
             for reply in replies {
                 drop(reply.send(Err(refusal.clone())));
             }
-            return None;
+            return is_out_of_room.err().map(|error| self.failed(&error));
         }
         let before = writer.state().position;
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
@@ -264,17 +267,20 @@ impl WriterThread {
 
     /// Whether the disk has too little room to write. A store that meets the end of its disk must be opened again, which needs room
     /// too: so writing stops before that, and reading never does.
-    fn is_out_of_room(&self) -> bool {
+    ///
+    /// What the data file has not synced yet is synced when room first runs short: somebody else may take the rest.
+    fn is_out_of_room(&self, writer: &mut Writer) -> Result<bool, StorageError> {
         let is_short = (self.room)().is_some_and(|room| room < self.room_bytes_min);
         if self.is_short_of_room.replace(is_short) != is_short {
             let (database, room_bytes_min) = (&self.handle.name, self.room_bytes_min);
             if is_short {
                 tracing::error!(%database, room_bytes_min, "the disk is nearly full: writes are refused, reads go on");
+                writer.settle()?;
             } else {
                 tracing::warn!(%database, "there is room on the disk again");
             }
         }
-        is_short
+        Ok(is_short)
     }
 
     /// Gives everybody their answer. Done on a thread of the runtime, where waking a waiting request costs no
