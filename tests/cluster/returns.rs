@@ -178,6 +178,52 @@ async fn fewer_writes_than_the_peer_remembers_are_not_taken_for_those() {
     restored_from_a_snapshot(10, 3, true).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_a_node_finds_out_that_it_was_set_back_is_kept() {
+    // Written between the first look at the peer and the end of the transfer, some of it was once taken for known.
+    let homes = ["shop", "till"].map(home);
+    let shop = homes[0].start();
+    let backup = homes[1].path().join("backup");
+    let mut expected = 0;
+    for round in 0..4 {
+        let till = homes[1].start();
+        introduce_both(&shop, &till).await;
+        till.client("db").put(&format!("/api/documents/orders/first-{round}"), "{}").await.expect(200);
+        wait_until_equal(&[&shop, &till], "db").await;
+        till.stop();
+        copy_directory(homes[1].data(), &backup);
+        let till = homes[1].start();
+        register(&shop, "till", &till.url).await;
+        for n in 0..20 {
+            till.client("db").put(&format!("/api/documents/orders/later-{round}-{n}"), "{}").await.expect(200);
+        }
+        wait_until_equal(&[&shop, &till], "db").await;
+        till.stop();
+        fs::remove_dir_all(homes[1].data()).unwrap();
+        copy_directory(&backup, homes[1].data());
+        fs::remove_dir_all(&backup).unwrap();
+        let identity = homes[1].data().join("node.json");
+        let mut told: Value = serde_json::from_slice(&fs::read(&identity).unwrap()).unwrap();
+        told.as_object_mut().unwrap().remove("Birth");
+        fs::write(&identity, told.to_string()).unwrap();
+        // It knows its peer and calls it at once, and writes as if nothing had been.
+        let till = homes[1].start();
+        register(&shop, "till", &till.url).await;
+        for n in 0..10 {
+            let path = format!("/api/documents/orders/alone-{round}-{n}");
+            wait_for("the write is taken", SOON, async || {
+                let answer = till.client("db").try_ask("PUT", &path, Some("{}")).await?;
+                if answer.is_success() { Ok(()) } else { Err(answer.text) }
+            })
+            .await;
+        }
+        wait_until_equal(&[&shop, &till], "db").await;
+        expected += 1 + 20 + 10;
+        assert_eq!(shop.client("db").collection("orders").await.len(), expected, "round {round}");
+        till.stop();
+    }
+}
+
 /// A till is set back after `before` writes, and makes `after` others before it hears of anybody; the shop may have
 /// forgotten which operations it was.
 async fn restored_from_a_snapshot(before: u64, after: u64, is_pruned: bool) {

@@ -142,6 +142,9 @@ struct Offer {
     body: Vec<u8>,
     /// What the peer learns that we know.
     ours: Vector,
+    /// The peer knows more of our own origin than we do: what it seems to know may be something else of the same number,
+    /// and nothing may be counted as sent.
+    is_behind_itself: bool,
 }
 
 /// The push after the one that is under way, made ready meanwhile.
@@ -315,6 +318,9 @@ impl Driver {
             }
         };
         let offer = ready?;
+        if offer.is_behind_itself {
+            return self.look_at_states(None).await;
+        }
         if offer.operations == 0 {
             return Ok(Event::Pushed { through: offer.through, looked: offer.looked, has_gap: false, peer: None });
         }
@@ -360,6 +366,7 @@ impl Driver {
         let (is_compact, least) = (self.is_compact, self.tempo.batch_operations);
         move || {
             let ours = sync.standing(&database).map_err(|error| error.to_string())?;
+            let is_behind_itself = filter.known().get(&ours.origin) > ours.vector.get(&ours.origin);
             let floor = database.log().and_then(|log| log.floor()).map_err(|error| error.to_string())?;
             if !filter.known().covers_all(&floor) {
                 return Err("lacks what our log no longer holds: it takes our states when it next asks us".to_owned());
@@ -377,7 +384,7 @@ impl Driver {
             };
             let Stretch { through, looked, has_more, operations } = stretch;
             let (operations, has_more) = (operations.len(), has_more && looked == through);
-            Ok(Offer { through, looked, has_more, operations, media_type, body, ours: ours.vector })
+            Ok(Offer { through, looked, has_more, operations, media_type, body, ours: ours.vector, is_behind_itself })
         }
     }
 
@@ -398,7 +405,7 @@ impl Driver {
             fetched => fetched.map_err(|error| error.to_string())?,
         };
         let peer = self.meet(&pull.head.standing, took).await?;
-        if self.forgot_itself(&peer)? {
+        if self.forgot_itself(&peer.vector)? {
             return self.look_at_states(None).await;
         }
         let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
@@ -482,10 +489,10 @@ impl Driver {
     }
 
     /// Whether the peer knows more of our own origin than we do: then this node was set back to an earlier time.
-    fn forgot_itself(&self, peer: &Standing) -> Result<bool, String> {
+    fn forgot_itself(&self, peer: &Vector) -> Result<bool, String> {
         let ours = self.database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
         let me = self.database.origin();
-        Ok(peer.vector.get(me) > ours.vector.get(me))
+        Ok(peer.get(me) > ours.vector.get(me))
     }
 
     /// Operations alone do not do: looks at the peer's states, and takes them if that is needed.

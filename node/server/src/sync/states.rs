@@ -115,13 +115,18 @@ pub async fn look(
     let name = database.name().clone();
     let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
     let me = database.origin();
+    let before = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?.vector.get(me);
     // A node that was set back may have gone on under numbers that were given out before.
     let suspect =
         stranger.map(|dot| &dot.origin).or_else(|| (first.standing.vector.get(me) > Sequence(0)).then_some(me));
-    let forks = match suspect {
+    let mut forks = match suspect {
         Some(origin) => forks(sync, peer, database, &first, origin).await?,
         None => Vec::new(),
     };
+    if first.standing.vector.get(me) > before && !forks.iter().any(|fork| fork.origin == *me) {
+        // What is written here from now on, while the states come in, has numbers that the peer knows for something else.
+        forks.push(Dot { origin: me.clone(), sequence: before.next() });
+    }
     let kind = {
         let log = database.log().map_err(|error| error.to_string())?;
         let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
