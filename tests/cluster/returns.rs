@@ -35,6 +35,24 @@ fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
+/// As after the rollback of a whole virtual machine: no file tells of another birth.
+fn forget_birth(data: &Path) {
+    let identity = data.join("node.json");
+    let mut told: Value = serde_json::from_slice(&fs::read(&identity).unwrap()).unwrap();
+    told.as_object_mut().unwrap().remove("Birth");
+    fs::write(&identity, told.to_string()).unwrap();
+}
+
+/// A shop and a till that know each other, and ten of tea that the till has told the shop of.
+async fn shop_and_till() -> ([Home; 2], Node, Node) {
+    let homes = ["shop", "till"].map(home);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    (homes, shop, till)
+}
+
 async fn members(client: &Client) -> Value {
     client.get("/api/replication/members").await.expect(200)
 }
@@ -141,11 +159,7 @@ async fn a_fenced_node_that_returns_brings_what_it_wrote_and_nothing_that_was_de
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_backup_is_noticed_and_loses_nothing() {
-    let homes = ["shop", "till"].map(home);
-    let (shop, till) = (homes[0].start(), homes[1].start());
-    introduce_both(&shop, &till).await;
-    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
-    wait_until_equal(&[&shop, &till], "db").await;
+    let (homes, shop, till) = shop_and_till().await;
     till.stop();
     let backup = homes[1].path().join("backup");
     copy_directory(homes[1].data(), &backup);
@@ -202,10 +216,7 @@ async fn what_is_written_while_a_node_finds_out_that_it_was_set_back_is_kept() {
         fs::remove_dir_all(homes[1].data()).unwrap();
         copy_directory(&backup, homes[1].data());
         fs::remove_dir_all(&backup).unwrap();
-        let identity = homes[1].data().join("node.json");
-        let mut told: Value = serde_json::from_slice(&fs::read(&identity).unwrap()).unwrap();
-        told.as_object_mut().unwrap().remove("Birth");
-        fs::write(&identity, told.to_string()).unwrap();
+        forget_birth(homes[1].data());
         // It knows its peer and calls it at once, and writes as if nothing had been.
         let till = homes[1].start();
         register(&shop, "till", &till.url).await;
@@ -227,11 +238,7 @@ async fn what_is_written_while_a_node_finds_out_that_it_was_set_back_is_kept() {
 /// A till is set back after `before` writes, and makes `after` others before it hears of anybody; the shop may have
 /// forgotten which operations it was.
 async fn restored_from_a_snapshot(before: u64, after: u64, is_pruned: bool) {
-    let homes = ["shop", "till"].map(home);
-    let (shop, till) = (homes[0].start(), homes[1].start());
-    introduce_both(&shop, &till).await;
-    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
-    wait_until_equal(&[&shop, &till], "db").await;
+    let (homes, shop, till) = shop_and_till().await;
     till.stop();
     let backup = homes[1].path().join("backup");
     copy_directory(homes[1].data(), &backup);
@@ -249,11 +256,7 @@ async fn restored_from_a_snapshot(before: u64, after: u64, is_pruned: bool) {
     fs::remove_dir_all(homes[1].data()).unwrap();
     copy_directory(&backup, homes[1].data());
     fs::remove_file(homes[1].data().join("peers.json")).unwrap();
-    // As after the rollback of a whole virtual machine: no file tells of another birth.
-    let identity = homes[1].data().join("node.json");
-    let mut told: Value = serde_json::from_slice(&fs::read(&identity).unwrap()).unwrap();
-    told.as_object_mut().unwrap().remove("Birth");
-    fs::write(&identity, told.to_string()).unwrap();
+    forget_birth(homes[1].data());
     let till = homes[1].start();
     for n in 0..after {
         till.client("db").put(&format!("/api/documents/orders/after-{n}"), r#"{"n":2}"#).await;
@@ -267,11 +270,7 @@ async fn restored_from_a_snapshot(before: u64, after: u64, is_pruned: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_node_under_its_old_name_gets_everything_and_its_old_life_is_retired() {
-    let homes = ["shop", "till"].map(home);
-    let (shop, till) = (homes[0].start(), homes[1].start());
-    introduce_both(&shop, &till).await;
-    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
-    wait_until_equal(&[&shop, &till], "db").await;
+    let (homes, shop, till) = shop_and_till().await;
     till.kill();
     fs::remove_dir_all(homes[1].data()).unwrap();
     let till = homes[1].start();
@@ -297,11 +296,7 @@ async fn a_wiped_node_under_its_old_name_gets_everything_and_its_old_life_is_ret
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_under_the_same_name_is_refused_while_the_original_speaks_and_loses_nothing_under_its_own() {
-    let homes = ["shop", "till"].map(home);
-    let (shop, till) = (homes[0].start(), homes[1].start());
-    introduce_both(&shop, &till).await;
-    till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
-    wait_until_equal(&[&shop, &till], "db").await;
+    let (homes, shop, till) = shop_and_till().await;
     till.stop();
     let copy = home("till");
     copy_directory(homes[1].data(), copy.data());

@@ -166,12 +166,6 @@ impl Acknowledgements {
         newest
     }
 
-    /// The members that have said something.
-    pub fn members(&self) -> impl Iterator<Item = &Origin> {
-        let only_ahead = self.ahead.keys().filter(|origin| !self.taken.contains_key(*origin));
-        self.taken.keys().chain(only_ahead)
-    }
-
     /// What every member is known to know: `own` for this node, `me`.
     ///
     /// A member that has not yet heard that it is counted holds everything back, and so does one that was counted out

@@ -47,13 +47,8 @@ pub enum Request {
         /// Most documents to look at.
         documents_max: usize,
     },
-    /// States of documents, not through operations.
-    States {
-        /// The documents.
-        states: Vec<(CollectionName, DocumentId, DocumentState)>,
-        /// How they meet what is here.
-        from: StatesFrom,
-    },
+    /// States of documents, not through operations: joined with what is here.
+    States(Vec<(CollectionName, DocumentId, DocumentState)>),
     /// Puts right what cannot be believed.
     Mend(Mending),
     /// All states of a peer were taken in: what it knew is known here.
@@ -77,7 +72,7 @@ impl Request {
         match self {
             Self::Each(changes) | Self::Together(changes) => changes.len().max(1),
             Self::Receive(received) => received.operations.len().max(1),
-            Self::States { states, .. } => states.len().max(1),
+            Self::States(states) => states.len().max(1),
             Self::Mend(mending) => mending.states.len().max(1),
             Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
             Self::RetryLetters(_) | Self::SettleLetters(_) => DEAD_LETTERS_MAX,
@@ -99,7 +94,7 @@ impl Request {
             Self::Receive(received) => {
                 received.operations.iter().map(|(_, operation)| operation.kind.body_bytes()).sum()
             }
-            Self::States { states, .. } => states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
+            Self::States(states) => states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
             Self::Mend(mending) => mending.states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
             Self::Register(_)
             | Self::Checkpoint { .. }
@@ -211,15 +206,6 @@ pub enum Answer {
     Letters(LetterOutcome),
     /// The progress is noted.
     Noted,
-}
-
-/// Where states come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatesFrom {
-    /// From a peer: joined with what is here.
-    Peer,
-    /// From a repair: they take the place of what is here.
-    Repair,
 }
 
 /// Which dead letters.

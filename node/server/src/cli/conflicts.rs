@@ -2,20 +2,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use holdfast_core::id::{CollectionName, DatabaseName};
+use holdfast_core::id::CollectionName;
 use serde_json::{Map, Value, json};
-use tokio::runtime::Runtime;
 
-use super::EXIT_FAILED;
-use super::import::{parse_collection, parse_database};
+use super::import::parse_collection;
+use super::running_node::{OfDatabase, tell};
 use super::status::{rows_of, table};
-use super::upkeep::say;
-use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError, encoded};
+use crate::transfer::place::{PlaceError, encoded};
 
 /// What a list shows of a conflict, under which name; `show` has the rest.
 const COLUMNS: [(&str, &str); 6] = [
@@ -100,15 +98,6 @@ struct ResolveArguments {
     of: OfDatabase,
 }
 
-#[derive(Args)]
-struct OfDatabase {
-    /// The database
-    #[arg(long, short = 'd', value_name = "NAME", value_parser = parse_database)]
-    database: DatabaseName,
-    #[command(flatten)]
-    place: PlaceArguments,
-}
-
 /// Lists, shows or settles conflicts.
 pub(super) fn run(arguments: ConflictsArguments) -> ExitCode {
     let told = match arguments.command {
@@ -116,28 +105,7 @@ pub(super) fn run(arguments: ConflictsArguments) -> ExitCode {
         Conflicts::Show(arguments) => show(&arguments),
         Conflicts::Resolve(arguments) => resolve(&arguments),
     };
-    match told {
-        Ok(text) => {
-            say(text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "holdfast: {}", error.0);
-            ExitCode::from(EXIT_FAILED)
-        }
-    }
-}
-
-impl OfDatabase {
-    /// The node that is meant; conflicts are settled by a running node alone.
-    fn node(&self) -> Result<(Runtime, NodeClient), PlaceError> {
-        match self.place.place(Some(&self.database))? {
-            Place::Directory { .. } => {
-                Err(PlaceError::new("conflicts asks a running node; leave --data-dir out, and start the node"))
-            }
-            Place::Node { runtime, client } => Ok((runtime, client)),
-        }
-    }
+    tell(told)
 }
 
 fn list(arguments: &ListArguments) -> Result<String, PlaceError> {
@@ -146,13 +114,13 @@ fn list(arguments: &ListArguments) -> Result<String, PlaceError> {
     if let Some(collection) = &arguments.collection {
         let _ = write!(path, "&collection={}", encoded(collection.as_str()));
     }
-    let (runtime, client) = arguments.of.node()?;
+    let (runtime, client) = arguments.of.node("conflicts")?;
     let answer: Value = runtime.block_on(client.get(&path))?;
     Ok(if arguments.json { format!("{answer:#}") } else { as_text(&answer) })
 }
 
 fn show(arguments: &ShowArguments) -> Result<String, PlaceError> {
-    let (runtime, client) = arguments.of.node()?;
+    let (runtime, client) = arguments.of.node("conflicts")?;
     let path = format!("/api/conflicts/{}", encoded(&arguments.id));
     let conflict: Value = runtime.block_on(client.get(&path))?;
     Ok(format!("{conflict:#}"))
@@ -185,7 +153,7 @@ fn resolve(arguments: &ResolveArguments) -> Result<String, PlaceError> {
             ("/api/conflicts/resolve".to_owned(), body)
         }
     };
-    let (runtime, client) = arguments.of.node()?;
+    let (runtime, client) = arguments.of.node("conflicts")?;
     let answer: Value = runtime.block_on(client.post(&path, &body))?;
     Ok(match answer.get("Version").and_then(Value::as_str) {
         Some(version) => format!("settled; the document is at version {version}"),

@@ -1,19 +1,14 @@
 //! `holdfast dead-letters`: operations from peers that could not be taken in, and what is to become of them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use holdfast_core::id::DatabaseName;
 use serde_json::{Map, Value};
-use tokio::runtime::Runtime;
 
-use super::EXIT_FAILED;
-use super::import::parse_database;
+use super::running_node::{OfDatabase, tell};
 use super::status::{rows_of, table};
-use super::upkeep::say;
-use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError, encoded};
+use crate::transfer::place::{PlaceError, encoded};
 
 /// What a list shows of a letter, under which name; `show` has the rest.
 const COLUMNS: [(&str, &str); 6] = [
@@ -76,15 +71,6 @@ struct RetryArguments {
     of: OfDatabase,
 }
 
-#[derive(Args)]
-struct OfDatabase {
-    /// The database
-    #[arg(long, short = 'd', value_name = "NAME", value_parser = parse_database)]
-    database: DatabaseName,
-    #[command(flatten)]
-    place: PlaceArguments,
-}
-
 /// Lists, shows, retries or settles dead letters.
 pub(super) fn run(arguments: DeadLettersArguments) -> ExitCode {
     let told = match arguments.command {
@@ -97,28 +83,7 @@ pub(super) fn run(arguments: DeadLettersArguments) -> ExitCode {
         }
         DeadLetters::Settle(arguments) => change(&arguments.of, &of_one(&arguments.letter, "/settle")),
     };
-    match told {
-        Ok(text) => {
-            say(text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "holdfast: {}", error.0);
-            ExitCode::from(EXIT_FAILED)
-        }
-    }
-}
-
-impl OfDatabase {
-    /// The node that is meant; dead letters are dealt with by a running node alone.
-    fn node(&self) -> Result<(Runtime, NodeClient), PlaceError> {
-        match self.place.place(Some(&self.database))? {
-            Place::Directory { .. } => {
-                Err(PlaceError::new("dead-letters asks a running node; leave --data-dir out, and start the node"))
-            }
-            Place::Node { runtime, client } => Ok((runtime, client)),
-        }
-    }
+    tell(told)
 }
 
 fn of_one(letter: &str, what: &str) -> String {
@@ -126,21 +91,21 @@ fn of_one(letter: &str, what: &str) -> String {
 }
 
 fn list(arguments: &ListArguments) -> Result<String, PlaceError> {
-    let (runtime, client) = arguments.of.node()?;
+    let (runtime, client) = arguments.of.node("dead-letters")?;
     let path = format!("/api/replication/dead-letters?limit={}", arguments.limit);
     let answer: Value = runtime.block_on(client.get(&path))?;
     Ok(if arguments.json { format!("{answer:#}") } else { as_text(&answer) })
 }
 
 fn show(arguments: &OneArguments) -> Result<String, PlaceError> {
-    let (runtime, client) = arguments.of.node()?;
+    let (runtime, client) = arguments.of.node("dead-letters")?;
     let path = format!("/api/replication/dead-letters/{}", of_one(&arguments.letter, ""));
     let letter: Value = runtime.block_on(client.get(&path))?;
     Ok(format!("{letter:#}"))
 }
 
 fn change(of: &OfDatabase, path: &str) -> Result<String, PlaceError> {
-    let (runtime, client) = of.node()?;
+    let (runtime, client) = of.node("dead-letters")?;
     let path = format!("/api/replication/dead-letters/{path}");
     let answer: Value = runtime.block_on(client.post(&path, &Value::Object(Map::new())))?;
     let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();

@@ -6,6 +6,7 @@ mod arguments;
 mod compact;
 mod conflicts;
 mod dead_letters;
+mod running_node;
 mod export;
 mod import;
 mod keys;

@@ -18,7 +18,7 @@ use holdfast_core::sync::ranges::{
 use holdfast_core::vector::Position;
 use holdfast_storage::error::StorageError;
 use holdfast_storage::ranges::Readable;
-use holdfast_storage::request::{Answer, Mending, Request, StatesFrom};
+use holdfast_storage::request::{Answer, Mending, Request};
 use holdfast_storage::transfer::page::{StateAt, StatePage, decode_page, encode_page};
 use thiserror::Error;
 
@@ -174,11 +174,8 @@ pub async fn take_in(
     replace: bool,
 ) -> Result<u64, SoundnessError> {
     let states = states.into_iter().map(|((collection, id), state)| (collection, id, state)).collect();
-    let request = if replace {
-        Request::Mend(Mending { states, ..Mending::default() })
-    } else {
-        Request::States { states, from: StatesFrom::Peer }
-    };
+    let request =
+        if replace { Request::Mend(Mending { states, ..Mending::default() }) } else { Request::States(states) };
     match open.submit(request).await? {
         Answer::StatesTaken(changed) => Ok(changed),
         _ => Ok(0),

@@ -327,7 +327,7 @@ impl Writer {
             Request::GiveUp { tombstones_before, documents_max } => {
                 Ok(Answer::GivenUp(self.give_up(batch, tombstones_before, documents_max)?))
             }
-            Request::States { states, from } => Ok(Answer::StatesTaken(self.take_states(batch, states, from)?)),
+            Request::States(states) => Ok(Answer::StatesTaken(self.take_states(batch, states)?)),
             Request::Mend(mending) => Ok(Answer::StatesTaken(self.mend(batch, mending)?)),
             Request::RetryLetters(which) => Ok(Answer::Letters(self.retry(batch, &which)?)),
             Request::SettleLetters(which) => Ok(Answer::Letters(self.settle_letters(batch, moment, &which)?)),

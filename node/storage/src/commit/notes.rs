@@ -12,7 +12,7 @@ use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
 use crate::error::StorageError;
 use crate::record::note::{Adoption, Note, encode};
-use crate::request::{GivenUp, StatesFrom};
+use crate::request::GivenUp;
 
 /// Increments beside a document from which on they are added up. Below, the note would cost more than it saves.
 const FOLD_INCREMENTS_MIN: usize = 16;
@@ -68,22 +68,18 @@ impl Writer {
         Ok(given_up)
     }
 
-    /// Takes documents' states in. Answers how many changed.
+    /// Joins documents' states with what is here. Answers how many changed.
     pub(super) fn take_states(
         &mut self,
         batch: &mut Batch<'_>,
         states: Vec<(CollectionName, DocumentId, DocumentState)>,
-        from: StatesFrom,
     ) -> Result<u64, StorageError> {
         let origins = self.shared.origins.snapshot();
         let mut touched = Touched::default();
         let mut changed = 0;
         for (collection, id, state) in states {
             let document = touched.load(&batch.tables, &origins, &collection, &id)?;
-            let next = match from {
-                StatesFrom::Peer => document.state.join(&state),
-                StatesFrom::Repair => state,
-            };
+            let next = document.state.join(&state);
             if next == document.state {
                 continue;
             }

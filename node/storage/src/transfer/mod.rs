@@ -26,7 +26,7 @@ use crate::error::StorageError;
 use crate::log::ReadLimit;
 use crate::record::note::Adoption;
 use crate::record::progress::Checkpoint;
-use crate::request::{Answer, Received, Request, StatesFrom};
+use crate::request::{Answer, Received, Request};
 use crate::transfer::page::{StateAt, StatePage};
 use crate::view::ReadView;
 
@@ -93,7 +93,7 @@ impl Transfer {
         };
         let states = page.states.into_iter().map(|one| (one.collection, one.document, one.state)).collect();
         let progress = Request::Checkpoint { peer: self.source.clone(), checkpoint };
-        let states = Request::States { states, from: StatesFrom::Peer };
+        let states = Request::States(states);
         self.opened.writer.commit(moment, vec![progress, states])?;
         if self.opened.writer.is_durable_commit_due(moment.now) {
             self.opened.writer.make_data_durable().map_err(CommitError::Unknown)?;
@@ -251,7 +251,7 @@ fn carry_states(
             None => {
                 let states: Vec<_> = states.map(|one| (one.collection, one.document, one.state)).collect();
                 if !states.is_empty() {
-                    writer.commit(moment, vec![Request::States { states, from: StatesFrom::Peer }])?;
+                    writer.commit(moment, vec![Request::States(states)])?;
                 }
             }
             Some(run) => {
