@@ -14,6 +14,7 @@ pub mod access;
 pub mod time;
 pub mod vector;
 pub mod stamp;
+pub mod path;
 pub mod json;
 pub mod counter;
 pub mod chain;

@@ -13,4 +13,4 @@
 //! **What it does not do.** No input and output of its own, no clock, no threads: it is given documents and gives
 //! back parts of them.
 
-pub mod path;
+pub use holdfast_core::path;

@@ -22,8 +22,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use holdfast_core::limits::DOCUMENT_DEPTH_MAX;
 use serde_json::Value;
+
+use crate::limits::DOCUMENT_DEPTH_MAX;
 
 /// The longest text taken for a path, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
