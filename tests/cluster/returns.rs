@@ -73,15 +73,23 @@ async fn a_new_node_begins_from_a_pruned_log_while_others_write() {
     assert!(pruned[0]["PrunedCount"].as_u64().unwrap() > 1_000, "{pruned}");
     let b = second.start();
     introduce_both(&a, &b).await;
-    let writing = async {
+    let others = async {
         for round in 0..20 {
             write(&client, 3_000 + round * 10..3_010 + round * 10).await;
         }
     };
-    writing.await;
-    b.client("shop").put("/api/documents/orders/mine", r#"{"by":"second"}"#).await;
+    let of_new_node = async {
+        let mine = b.client("shop");
+        // Among them those that meet the moment in which the states take their place.
+        for number in 0..100 {
+            mine.put(&format!("/api/documents/mine/{number}"), r#"{"by":"second"}"#).await.expect(200);
+            assert_eq!(mine.document("mine", &number.to_string()).await.unwrap()["by"], "second");
+        }
+    };
+    tokio::join!(others, of_new_node);
     wait_until_equal(&[&a, &b], "shop").await;
-    assert_eq!(b.client("shop").collection("orders").await.len(), 3_000 - 1 + 200 + 1);
+    assert_eq!(b.client("shop").collection("orders").await.len(), 3_000 - 1 + 200);
+    assert_eq!(a.client("shop").collection("mine").await.len(), 100);
     b.stop();
     second.assert_sound();
 }

@@ -82,6 +82,23 @@ impl Request {
 }
 
 impl Request {
+    /// Whether it means the same in a database that was made anew meanwhile: what names positions of a log, or rests on
+    /// what was known of it, does not.
+    pub fn outlives_its_log(&self) -> bool {
+        match self {
+            Self::Each(_) | Self::Together(_) | Self::Register(_) => true,
+            Self::Receive(_)
+            | Self::Member { .. }
+            | Self::GiveUp { .. }
+            | Self::States(_)
+            | Self::Mend(_)
+            | Self::Adopt(_)
+            | Self::RetryLetters(_)
+            | Self::SettleLetters(_)
+            | Self::Checkpoint { .. } => false,
+        }
+    }
+
     /// Bytes of documents that it brings, roughly: what a commit is bounded by besides its operations.
     pub fn bytes(&self) -> usize {
         let of_change = |change: &Change| match &change.action {

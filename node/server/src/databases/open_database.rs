@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Standing;
 use super::upkeep::PruneReport;
-use super::writer::{Job, WriterCounts};
+use super::writer::{Job, Waiting, WriterCounts};
 
 /// Why a request was not carried out by the writer.
 #[derive(Debug, Clone, Error)]
@@ -64,7 +64,10 @@ impl From<&CommitError> for SubmitError {
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) name: DatabaseName,
-    pub(super) counts: WriterCounts,
+    /// Shared with the handle that takes this one's place.
+    pub(super) counts: Arc<WriterCounts>,
+    /// Tells this one from those before it.
+    pub(super) life: u64,
     database: ArcSwapOption<Database>,
     /// What the newest commit shows. Readers share it: opening a look of their own costs more than a read.
     view: ArcSwapOption<ReadView>,
@@ -78,13 +81,29 @@ impl Handle {
     pub(super) fn new(name: DatabaseName, activity: watch::Sender<u64>) -> Self {
         Self {
             name,
-            counts: WriterCounts::default(),
+            counts: Arc::default(),
+            life: 0,
             database: ArcSwapOption::empty(),
             view: ArcSwapOption::empty(),
             standing: ArcSwap::from_pointee(Standing::Open),
             newest: watch::Sender::new(Position::START),
             activity,
         }
+    }
+
+    /// The handle of the database that takes this one's place, whose writer goes on with the same queue.
+    pub(super) fn successor(&self) -> Self {
+        let fresh = Self::new(self.name.clone(), self.activity.clone());
+        Self { counts: Arc::clone(&self.counts), life: self.life + 1, ..fresh }
+    }
+
+    /// Another has taken its place. Whoever still holds this one can end what it reads, and no more.
+    pub(super) fn retire(&self) {
+        self.database.store(None);
+    }
+
+    pub(super) fn database(&self) -> Option<Arc<Database>> {
+        self.database.load_full()
     }
 
     pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
@@ -172,7 +191,8 @@ impl OpenDatabase {
     pub async fn submit(&self, request: Request) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.handle.counts.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.queue.try_send(Job::Request(request, reply)) {
+        let waiting = Waiting { request, reply, life: self.handle.life };
+        if let Err(error) = self.queue.try_send(Job::Request(waiting)) {
             self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(match error {
                 TrySendError::Full(_) => SubmitError::Busy,
@@ -205,6 +225,6 @@ impl OpenDatabase {
     }
 
     fn database(&self) -> Result<Arc<Database>, StorageError> {
-        self.handle.database.load_full().ok_or(StorageError::Stopped)
+        self.handle.database().ok_or(StorageError::Stopped)
     }
 }

@@ -1,19 +1,22 @@
 //! Putting a database that was made anew from a peer in the place of the one that served meanwhile.
 
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, PoisonError};
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::sync::admission;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Origin};
+use holdfast_core::vector::{Dot, Origin, Position};
 use holdfast_storage::commit::Moment;
-use holdfast_storage::database::Opened;
+use holdfast_storage::database::{Database, Opened};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::transfer::page::StatePage;
 use holdfast_storage::transfer::{Carried, Transfer};
 
-use super::{Databases, Entry, Job, Unavailable, blocking, open_believably, quarantine_reason};
+use super::open_database::Handle;
+use super::writer::Job;
+use super::{Databases, Entry, OpenDatabase, Unavailable, blocking, open_believably, quarantine_reason};
 use crate::{clock, entropy};
 
 /// A transfer of a database's states that is under way; dropping it keeps what it has for later.
@@ -49,7 +52,7 @@ impl Drop for Turn {
 
 impl Incoming {
     /// Everything up to here is in.
-    pub fn cursor(&self) -> holdfast_core::vector::Position {
+    pub fn cursor(&self) -> Position {
         self.transfer.cursor()
     }
 
@@ -93,65 +96,51 @@ impl Databases {
         .await
     }
 
-    /// Carries over what the present database holds beyond the transfer, and serves the new one from then on. Requests
-    /// are refused for the moment that this takes.
+    /// Carries over what the present database holds beyond the transfer, and serves the new one from then on. Reads go on
+    /// meanwhile, and writes wait until they can go to the new one.
     pub async fn finish_transfer(self: &Arc<Self>, incoming: Incoming, ending: Ending) -> Result<Carried, Unavailable> {
         let databases = Arc::clone(self);
         blocking(move || databases.finish_transfer_now(incoming, ending)).await
     }
 
-    fn finish_transfer_now(&self, incoming: Incoming, ending: Ending) -> Result<Carried, Unavailable> {
+    fn finish_transfer_now(self: &Arc<Self>, incoming: Incoming, ending: Ending) -> Result<Carried, Unavailable> {
         let Incoming { transfer, turn } = incoming;
         let name = turn.name.clone();
-        let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held to the end, so that nobody drops the database or closes it meanwhile.
+        let _threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.get(&name)?;
-        drop(present.queue.send(Job::Close));
-        if let Some(thread) = threads.remove(&name) {
-            drop(thread.join());
-        }
+        let (told, outcome) = mpsc::channel();
         let kind = ending.kind;
-        let carried = self.put_transfer_in_place(&name, transfer, ending);
-        // Whatever came of it, the database that is there now is served.
-        match open_believably(&self.directory, &name, self.options).and_then(|opened| self.start(&name, opened)) {
-            Ok((open, thread)) => {
-                if let Ok(Carried { kept, reissued }) = &carried {
-                    let what = format!(
-                        "made anew from the states of a peer ({kind:?}): {kept} operations of our own kept their name, \
-                         {reissued} were written again; it goes on as {}",
-                        open.origin()
-                    );
-                    self.identity.note(Some(&name), what);
-                }
-                threads.insert(name.clone(), thread);
-                self.change_entries(|entries| drop(entries.insert(name.clone(), Entry::Open(Arc::clone(&open)))));
-            }
-            Err(error) => {
-                let reason = quarantine_reason(&name, &error);
-                tracing::error!(database = %name, reason, "quarantined after a state transfer");
-                let entry = Entry::Quarantined { reason };
-                self.change_entries(|entries| drop(entries.insert(name.clone(), entry.clone())));
-            }
-        }
-        carried
+        let queue = present.queue.clone();
+        let exchange = Exchange { databases: Arc::clone(self), name: name.clone(), transfer, ending, queue, told };
+        present.queue.send(Job::Exchange(Box::new(exchange))).map_err(|_| Unavailable::Stopping)?;
+        let carried = outcome.recv().unwrap_or(Err(Unavailable::Stopping))?;
+        let what = format!(
+            "made anew from the states of a peer ({kind:?}): {} operations of our own kept their name, {} were written \
+             again; it goes on as {}",
+            carried.kept,
+            carried.reissued,
+            self.get(&name)?.origin()
+        );
+        self.identity.note(Some(&name), what);
+        drop(turn);
+        Ok(carried)
     }
 
-    /// With no writer left: what it held goes over, and the files change places.
-    fn put_transfer_in_place(
+    /// Carries over what the old database holds beyond the transfer. The transfer's files are complete and closed then.
+    fn carry_over(
         &self,
         name: &DatabaseName,
         transfer: Transfer,
         ending: Ending,
-    ) -> Result<Carried, Unavailable> {
-        let old: Opened = open_believably(&self.directory, name, self.options)?;
-        let of_old = old.writer.origin().clone();
+        (old, of_old): (&Database, &Origin),
+    ) -> Result<(Carried, (u64, Position)), Unavailable> {
         let origin = match ending.kind {
-            admission::Transfer::Rebase => Origin { incarnation: entropy::random_u64(), ..of_old },
-            _ => of_old,
+            admission::Transfer::Rebase => Origin { incarnation: entropy::random_u64(), node: of_old.node.clone() },
+            _ => of_old.clone(),
         };
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
-        let finished =
-            transfer.finish(&mut moment, ending.adoption, &old.database, &origin, ending.kind, ending.branches);
-        drop(old);
+        let finished = transfer.finish(&mut moment, ending.adoption, old, &origin, ending.kind, ending.branches);
         let (new, carried) = finished.map_err(|error| {
             // What is half carried over must not be gone on with.
             if let Err(error) = self.directory.discard_transfer(name) {
@@ -159,11 +148,84 @@ impl Databases {
             }
             failed(error.source())
         })?;
-        let (log_id, position) = (new.database.log_id(), new.writer.state().position);
-        drop(new);
-        self.directory.put_in_place(name)?;
-        self.directory.mark(name, log_id, position);
-        Ok(carried)
+        Ok((carried, (new.database.log_id(), new.writer.state().position)))
+    }
+
+    fn set_aside(
+        &self,
+        name: &DatabaseName,
+        error: &StorageError,
+        told: &mpsc::Sender<Result<Carried, Unavailable>>,
+    ) -> NotExchanged {
+        let reason = quarantine_reason(name, error);
+        tracing::error!(database = %name, reason, "quarantined after a state transfer; a restart tries again");
+        let entry = Entry::Quarantined { reason };
+        self.change_entries(|entries| drop(entries.insert(name.clone(), entry.clone())));
+        drop(told.send(Err(failed(error))));
+        NotExchanged::SetAside
+    }
+}
+
+/// A database that takes the place of the one that is served. The writer's thread does it, between two commits.
+pub(super) struct Exchange {
+    databases: Arc<Databases>,
+    name: DatabaseName,
+    transfer: Transfer,
+    ending: Ending,
+    queue: SyncSender<Job>,
+    told: mpsc::Sender<Result<Carried, Unavailable>>,
+}
+
+/// A database that has taken the place of another, and that nobody has seen yet.
+pub(super) struct Exchanged {
+    databases: Arc<Databases>,
+    queue: SyncSender<Job>,
+    told: mpsc::Sender<Result<Carried, Unavailable>>,
+    carried: Carried,
+}
+
+/// Why a database was not exchanged.
+pub(super) enum NotExchanged {
+    /// The present one is as it was.
+    Untouched,
+    /// The files have changed places, wholly or in part, and what is there now is for the next start to open.
+    SetAside,
+}
+
+impl Exchange {
+    /// What the old database holds goes over, and the files change places.
+    pub(super) fn make(self, old: &Database, of_old: &Origin) -> Result<(Opened, Exchanged), NotExchanged> {
+        let Self { databases, name, transfer, ending, queue, told } = self;
+        let (carried, (log_id, position)) = match databases.carry_over(&name, transfer, ending, (old, of_old)) {
+            Ok(carried) => carried,
+            Err(error) => {
+                drop(told.send(Err(error)));
+                return Err(NotExchanged::Untouched);
+            }
+        };
+        if let Err(error) = databases.directory.put_in_place(&name) {
+            return Err(if databases.directory.is_in_place(&name) {
+                databases.set_aside(&name, &error, &told)
+            } else {
+                drop(told.send(Err(failed(&error))));
+                NotExchanged::Untouched
+            });
+        }
+        databases.directory.mark(&name, log_id, position);
+        match open_believably(&databases.directory, &name, databases.options) {
+            Ok(opened) => Ok((opened, Exchanged { databases, queue, told, carried })),
+            Err(error) => Err(databases.set_aside(&name, &error, &told)),
+        }
+    }
+}
+
+impl Exchanged {
+    /// Shows it to everybody.
+    pub(super) fn publish(self, handle: Arc<Handle>, origin: Origin) {
+        let name = handle.name.clone();
+        let open = Arc::new(OpenDatabase { handle, queue: self.queue, origin });
+        self.databases.change_entries(|entries| drop(entries.insert(name.clone(), Entry::Open(Arc::clone(&open)))));
+        drop(self.told.send(Ok(self.carried)));
     }
 }
 

@@ -5,11 +5,12 @@
 //!                                  │ quiet for a second
 //!                                  └► settle: sync the data, leave both files quick to open
 //!   the disk failed ─► close ─► wait ─► open again (replays the log) ─► go on
+//!   made anew ─► what is ours alone is carried over ─► the new database takes its place ─► go on with the same queue
 //! ```
 //!
 //! Must stay true: nobody is answered before the fsync; a full queue refuses at once instead of growing;
 //! after an error of the disk nothing is written until the database has been opened again; a disk that fills up
-//! refuses writes and loses no reader.
+//! refuses writes and loses no reader; a write that waits while the database is made anew is carried out in the new one.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 use super::Standing;
 use super::open_database::{Handle, SubmitError};
+use super::transfer::{Exchange, NotExchanged};
 use super::upkeep::{Caretaker, PruneReport};
 use crate::{clock, entropy};
 
@@ -39,10 +41,23 @@ const REOPEN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Bytes that must find room on a disk that was full before anything is written again.
 const PROBE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Where an answer goes.
+type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
+
+/// A request and who waits for its answer.
+pub(super) struct Waiting {
+    pub(super) request: Request,
+    pub(super) reply: Reply,
+    /// The life of the database that it was meant for.
+    pub(super) life: u64,
+}
+
 /// One request on its way to the writer.
 pub(super) enum Job {
     /// A request and who waits for its answer.
-    Request(Request, oneshot::Sender<Result<Answer, SubmitError>>),
+    Request(Waiting),
+    /// Another database takes the place of this one.
+    Exchange(Box<Exchange>),
     /// Prune the log now, and tell what went.
     Prune(oneshot::Sender<Result<PruneReport, SubmitError>>),
     /// The last one: the database is being closed.
@@ -91,23 +106,54 @@ pub(super) struct WriterThread {
 /// Why a run of the writer ended.
 enum End {
     Closed,
+    Exchanged(Box<Exchange>),
     Failed { is_disk_full: bool },
 }
 
 impl WriterThread {
     /// Runs until the database is closed.
-    pub(super) fn run(self, mut writer: Writer) {
+    pub(super) fn run(mut self, mut writer: Writer) {
         loop {
-            let end = self.serve(&mut writer);
-            drop(writer);
+            let end = match self.serve(&mut writer) {
+                End::Exchanged(exchange) => {
+                    if let Some(next) = self.exchange(writer, *exchange) {
+                        writer = next;
+                        continue;
+                    }
+                    End::Closed
+                }
+                end => {
+                    drop(writer);
+                    end
+                }
+            };
             self.handle.set_database(None);
-            match end {
-                End::Closed => return,
-                End::Failed { is_disk_full } => match self.reopen(is_disk_full) {
-                    Some(again) => writer = again,
-                    None => return,
-                },
+            let End::Failed { is_disk_full } = end else { return };
+            match self.reopen(is_disk_full) {
+                Some(again) => writer = again,
+                None => return,
             }
+        }
+    }
+
+    /// Puts another database in the place of this one; readers are served by either, writes wait. `None` when neither
+    /// can be.
+    fn exchange(&mut self, writer: Writer, exchange: Exchange) -> Option<Writer> {
+        let present = self.handle.database()?;
+        let made = exchange.make(&present, writer.origin());
+        drop(present);
+        match made {
+            Ok((opened, exchanged)) => {
+                let next = Arc::new(self.handle.successor());
+                let origin = opened.writer.origin().clone();
+                let writer = next.take_in(opened);
+                // Before the first write to it is answered: whoever was answered finds its write.
+                exchanged.publish(Arc::clone(&next), origin);
+                std::mem::replace(&mut self.handle, next).retire();
+                Some(writer)
+            }
+            Err(NotExchanged::Untouched) => Some(writer),
+            Err(NotExchanged::SetAside) => None,
         }
     }
 
@@ -137,19 +183,19 @@ impl WriterThread {
                 },
                 job => job,
             };
-            let (jobs, is_closing) = self.drain(first);
+            let (jobs, last) = self.drain(first);
             if !jobs.is_empty()
                 && let Some(end) = self.commit(writer, jobs)
             {
                 return end;
             }
-            if is_closing {
+            if let Some(last) = last {
                 // What cannot be settled now is replayed from the log when the database is opened next.
                 if let Err(error) = writer.settle() {
                     tracing::warn!(database = %self.handle.name, %error, "not settled before closing");
                 }
                 (self.mark)(writer.log_id(), writer.state().position);
-                return End::Closed;
+                return last;
             }
             if writer.is_durable_commit_due(Millis(clock::now_millis()))
                 && let Err(error) = writer.make_data_durable()
@@ -192,22 +238,28 @@ impl WriterThread {
         end
     }
 
-    /// Takes what is waiting, up to the size of one group commit.
-    #[allow(clippy::type_complexity)]
-    fn drain(&self, first: Job) -> (Vec<(Request, oneshot::Sender<Result<Answer, SubmitError>>)>, bool) {
+    /// Takes what is waiting, up to the size of one group commit, and what ends this run of the writer after it.
+    fn drain(&self, first: Job) -> (Vec<(Request, Reply)>, Option<End>) {
         let mut jobs = Vec::new();
         let (mut weight, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Request(request, reply) => {
+                Job::Request(Waiting { request, reply, life }) => {
+                    if life != self.handle.life && !request.outlives_its_log() {
+                        self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                        drop(reply.send(Err(SubmitError::Stopping)));
+                        next = self.queue.try_recv().ok();
+                        continue;
+                    }
                     weight += request.weight();
                     bytes += request.bytes();
                     jobs.push((request, reply));
                 }
                 // Asked for among many writes: soon done anyway.
                 Job::Prune(reply) => drop(reply.send(Err(SubmitError::Busy))),
-                Job::Close => return (jobs, true),
+                Job::Exchange(exchange) => return (jobs, Some(End::Exchanged(exchange))),
+                Job::Close => return (jobs, Some(End::Closed)),
             }
             next = if weight < COMMIT_OPERATIONS_MAX && bytes < COMMIT_BYTES_MAX {
                 self.queue.try_recv().ok()
@@ -215,14 +267,10 @@ impl WriterThread {
                 None
             };
         }
-        (jobs, false)
+        (jobs, None)
     }
 
-    fn commit(
-        &self,
-        writer: &mut Writer,
-        jobs: Vec<(Request, oneshot::Sender<Result<Answer, SubmitError>>)>,
-    ) -> Option<End> {
+    fn commit(&self, writer: &mut Writer, jobs: Vec<(Request, Reply)>) -> Option<End> {
         let counts = &self.handle.counts;
         let (requests, replies): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         counts.waiting.fetch_sub(requests.len() as u64, Ordering::Relaxed);
@@ -285,7 +333,7 @@ impl WriterThread {
 
     /// Gives everybody their answer. Done on a thread of the runtime, where waking a waiting request costs no
     /// system call: from here each would cost one.
-    fn answer(&self, replies: Vec<oneshot::Sender<Result<Answer, SubmitError>>>, answers: Vec<Answer>) {
+    fn answer(&self, replies: Vec<Reply>, answers: Vec<Answer>) {
         // A receiver that has gone away has lost interest, not the write.
         let is_one = replies.len() == 1;
         let send = move || replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
@@ -331,7 +379,7 @@ impl WriterThread {
         loop {
             let left = end.saturating_duration_since(clock::monotonic());
             match self.queue.recv_timeout(left) {
-                Ok(Job::Request(_, reply)) => {
+                Ok(Job::Request(Waiting { reply, .. })) => {
                     self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
                     drop(reply.send(Err(SubmitError::NotWritten {
                         reason: "the database is being opened again".to_owned(),
@@ -339,6 +387,8 @@ impl WriterThread {
                     })));
                 }
                 Ok(Job::Prune(reply)) => drop(reply.send(Err(SubmitError::Busy))),
+                // Whoever waits for it learns that it was dropped.
+                Ok(Job::Exchange(_)) => {}
                 Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }

@@ -85,8 +85,7 @@ fn reopening() -> ApiError {
     ApiError::unavailable(
         "database-reopening",
         REOPENING_SECONDS,
-        "The database is being opened again: after a failure of the disk, or made anew from the states of a peer. Nothing \
-         was changed; try again in a moment.",
+        "The database is being opened again after a failure of the disk. Nothing was changed; try again in a moment.",
     )
 }
 
@@ -94,8 +93,7 @@ fn stopping() -> ApiError {
     ApiError::unavailable(
         "stopping",
         5,
-        "The node is being stopped, or the database is being closed or made anew from the states of a peer. Nothing was \
-         changed; try again in a moment.",
+        "The node is being stopped, or the database is being closed. Nothing was changed; try again in a moment.",
     )
 }
 

@@ -47,11 +47,20 @@ impl DataDirectory {
         remove_if_there(&data)
     }
 
-    /// Puts a finished, closed transfer in the place of a closed database. Whenever this is cut short, the database is
-    /// the old one or the new one.
+    /// Puts a finished, closed transfer in the place of a database that nobody writes to. Whenever this is cut short, the
+    /// database is the old one or the new one; which, [`Self::is_in_place`] tells.
     pub fn put_in_place(&self, name: &DatabaseName) -> Result<(), StorageError> {
-        self.write_file(&format!("{name}{TRANSFERRED_SUFFIX}"), b"{\"Format\":1}\n")?;
+        let marker = format!("{name}{TRANSFERRED_SUFFIX}");
+        if let Err(error) = self.write_file(&marker, b"{\"Format\":1}\n") {
+            remove_if_there(&self.path().join(marker))?;
+            return Err(error);
+        }
         self.finish_transfer(name)
+    }
+
+    /// Whether a transfer that could not be put in place wholly is the database at the next start all the same.
+    pub fn is_in_place(&self, name: &DatabaseName) -> bool {
+        self.path().join(format!("{name}{TRANSFERRED_SUFFIX}")).exists()
     }
 
     /// The second half of [`Self::put_in_place`], also after a crash.
