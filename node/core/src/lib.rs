@@ -16,6 +16,7 @@ pub mod vector;
 pub mod stamp;
 pub mod path;
 pub mod json;
+pub mod collation;
 pub mod counter;
 pub mod chain;
 pub mod operation;
