@@ -14,3 +14,4 @@
 //! back parts of them.
 
 pub use holdfast_core::path;
+pub mod language;
