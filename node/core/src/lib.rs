@@ -17,6 +17,7 @@ pub mod stamp;
 pub mod path;
 pub mod json;
 pub mod collation;
+pub mod json_reader;
 pub mod counter;
 pub mod chain;
 pub mod operation;

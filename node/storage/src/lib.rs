@@ -22,6 +22,7 @@ pub mod tables;
 pub mod log;
 pub mod request;
 pub mod view;
+pub mod scan;
 pub mod conflicts;
 pub mod survey;
 pub mod commit;

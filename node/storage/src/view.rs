@@ -58,6 +58,10 @@ impl ReadView {
         &self.transaction
     }
 
+    pub(crate) fn documents(&self) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
+        &self.documents
+    }
+
     pub(crate) fn origins(&self) -> &[Origin] {
         &self.origins
     }
@@ -164,7 +168,7 @@ fn read_document(bytes: &[u8], key: &[u8]) -> Result<Document, StorageError> {
 }
 
 /// First key of a collection, and the first key after it.
-fn collection_range(collection: &CollectionName) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn collection_range(collection: &CollectionName) -> (Vec<u8>, Vec<u8>) {
     let mut first = collection.as_str().as_bytes().to_vec();
     let mut end = first.clone();
     first.push(0);

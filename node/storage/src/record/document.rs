@@ -5,6 +5,8 @@
 //!   [shown text: length, bytes] · versions · increments · [tally] · vector
 //! ```
 
+use std::ops::Range;
+
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::document::{AppliedIncrement, DocumentState, DocumentVersion, Tally, Version};
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
@@ -137,6 +139,16 @@ pub fn decode_shown<'a>(bytes: &'a [u8], key: &[u8]) -> Result<Shown<'a>, Storag
     let place = || place_of(key);
     let (_, mut reader) = record::open(bytes, &place)?;
     read_shown(&mut reader).map_err(|reason| StorageError::damaged(place(), reason))
+}
+
+/// Reads what is shown, and where in the record its text stands, for whoever keeps the record rather than the text.
+pub fn decode_shown_at<'a>(bytes: &'a [u8], key: &[u8]) -> Result<(Shown<'a>, Range<usize>), StorageError> {
+    let place = || place_of(key);
+    let (_, mut reader) = record::open(bytes, &place)?;
+    let shown = read_shown(&mut reader).map_err(|reason| StorageError::damaged(place(), reason))?;
+    // The text is the last thing that was read.
+    let end = bytes.len() - reader.len();
+    Ok((shown, end - shown.text.map_or(0, <[u8]>::len)..end))
 }
 
 /// Reads the whole state, and the position of its last change.
