@@ -18,6 +18,7 @@ pub mod path;
 pub mod json;
 pub mod collation;
 pub mod json_reader;
+pub mod index;
 pub mod counter;
 pub mod chain;
 pub mod operation;

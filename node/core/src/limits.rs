@@ -88,6 +88,21 @@ pub const CONFLICTS_CLOSED_MILLIS_MAX: u64 = 90 * 24 * 60 * 60 * 1_000;
 /// Most conflicts that one request settles by a rule.
 pub const CONFLICTS_RESOLVED_MAX: usize = 10_000;
 
+/// Longest name of an index, in bytes.
+pub const INDEX_NAME_BYTES_MAX: usize = 64;
+/// Most paths of one index.
+pub const INDEX_PATHS_MAX: usize = 8;
+/// Most indexes of one collection, and of one database.
+pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
+/// See [`INDEXES_PER_COLLECTION_MAX`].
+pub const INDEXES_PER_DATABASE_MAX: usize = 256;
+/// Longest key in an index, in bytes; what is longer is cut and found by a hash.
+pub const INDEX_KEY_BYTES_MAX: usize = 1_024;
+/// Most keys that one document has in one index; with more it is looked at by every question.
+pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 1_000;
+/// Documents with the same values that are named when a unique index is refused or violated.
+pub const DUPLICATES_LISTED_MAX: usize = 20;
+
 /// Most documents in one page of a list.
 pub const PAGE_DOCUMENTS_MAX: usize = 10_000;
 /// Documents in a page when nothing is asked.
