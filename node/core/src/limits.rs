@@ -20,6 +20,17 @@ pub const NUMBER_BYTES_MAX: usize = 64;
 /// Most fields that one increment may touch.
 pub const INCREMENT_FIELDS_MAX: usize = 64;
 
+/// Longest text of one query, in bytes. Documents beyond it come as parameters.
+pub const QUERY_BYTES_MAX: usize = 1024 * 1024;
+/// Most tokens of one query, white space included.
+pub const QUERY_TOKENS_MAX: usize = 250_000;
+/// Deepest nesting of one query: brackets in brackets, and operators in a row that cannot share a list, such as `+`.
+pub const QUERY_DEPTH_MAX: usize = 200;
+/// Most parts that a query may have once the aliases in it stand for what they name.
+pub const QUERY_PARTS_MAX: usize = 500_000;
+/// Most collections that one query joins.
+pub const QUERY_SOURCES_MAX: usize = 16;
+
 /// Most operations in one transaction.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 10_000;
 /// Most operations that one group commit writes.

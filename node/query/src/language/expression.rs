@@ -14,6 +14,7 @@
 //! deeper than one of two. Depth is bounded by the parser; walking an expression recursively is safe.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
@@ -178,8 +179,9 @@ pub enum Kind {
     Object(Vec<(Box<str>, Expression)>),
 }
 
-/// `$.Items[*].Sku`, `Customer.Name`, `o.Customer.Name`: a place in a document, or many.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// `$.Items[*].Sku`, `Customer.Name`, `o.Customer.Name`: a place in a document, or many. Equal to another if it names
+/// the same place, however the source is written.
+#[derive(Debug, Clone)]
 pub struct PathExpression {
     /// Which of the sources of a `SELECT` it begins in, counted from zero in the order of the text.
     /// Always zero without joins.
@@ -199,6 +201,21 @@ pub enum PathStep {
     Index(u32),
     /// Into every item of an array: `[*]`. What is no array has no items; items that lack what follows are left out.
     Each,
+}
+
+impl PartialEq for PathExpression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source && self.steps == other.steps
+    }
+}
+
+impl Eq for PathExpression {}
+
+impl Hash for PathExpression {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+        self.steps.hash(state);
+    }
 }
 
 impl PathExpression {
@@ -385,6 +402,32 @@ impl Expression {
             Kind::Call { arguments, .. } => arguments.iter().collect(),
             Kind::Aggregate { argument, .. } => argument.as_deref().into_iter().collect(),
             Kind::Object(fields) => fields.iter().map(|(_, value)| value).collect(),
+        }
+    }
+
+    /// Its parts, from left to right, for changing them.
+    pub(super) fn children_mut(&mut self) -> Vec<&mut Self> {
+        match &mut self.kind {
+            Kind::Literal(_) | Kind::Missing | Kind::Parameter(_) | Kind::Path(_) | Kind::Element => Vec::new(),
+            Kind::Compare { left, right, .. } | Kind::Arithmetic { left, right, .. } => vec![left, right],
+            Kind::Like { value, pattern, .. } => vec![value, pattern],
+            Kind::In { value, among: Among::Listed(items), .. } => {
+                std::iter::once(&mut **value).chain(items.iter_mut()).collect()
+            }
+            Kind::In { value, among: Among::ItemsOf(items), .. } => vec![value, items],
+            Kind::Between { value, low, high, .. } => vec![value, low, high],
+            Kind::Is { value, .. } | Kind::Not(value) | Kind::Negate(value) => vec![value],
+            Kind::Quantified { items, predicate, .. } => vec![items, predicate],
+            Kind::And(parts) | Kind::Or(parts) | Kind::Concat(parts) | Kind::Array(parts) => parts.iter_mut().collect(),
+            Kind::Case { operand, branches, otherwise } => operand
+                .as_deref_mut()
+                .into_iter()
+                .chain(branches.iter_mut().flat_map(|(when, then)| [when, then]))
+                .chain(otherwise.as_deref_mut())
+                .collect(),
+            Kind::Call { arguments, .. } => arguments.iter_mut().collect(),
+            Kind::Aggregate { argument, .. } => argument.as_deref_mut().into_iter().collect(),
+            Kind::Object(fields) => fields.iter_mut().map(|(_, value)| value).collect(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::word::{is_plain, is_reserved};
 
 /// How tightly the parts of an expression hold together, the loosest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(super) enum Level {
     Or,
     And,
     Not,

@@ -1,0 +1,418 @@
+//! What stands between operators: literals, parameters, paths, calls, `CASE`, arrays and objects.
+
+use holdfast_core::path::PATH_STEPS_MAX;
+use serde_json::Value;
+
+use super::super::error::QueryError;
+use super::super::expression::{Aggregate, Expression, Kind, PathExpression, PathStep, Position};
+use super::super::function::{FUNCTIONS, Function, Signature};
+use super::super::resolve::BARE;
+use super::super::suggest::nearest;
+use super::super::token::Token;
+use super::super::word::is_reserved;
+use super::expression::{no_subqueries, number};
+use super::{Parsed, Parser};
+
+/// Words that are part of the language, and functions before a bracket.
+const RESERVED_FUNCTIONS: [(&str, Function); 4] = [
+    ("LEFT", Function::Left),
+    ("RIGHT", Function::Right),
+    ("DISTINCT", Function::Distinct),
+    ("VALUES", Function::Values),
+];
+
+/// Functions that need no brackets.
+const BARE_FUNCTIONS: [(&str, Function); 2] = [("CURRENT_TIMESTAMP", Function::Now), ("CURRENT_DATE", Function::Today)];
+
+/// What `CAST(x AS type)` calls.
+const CASTS: [(&str, Function); 14] = [
+    ("INT", Function::ToInteger),
+    ("INTEGER", Function::ToInteger),
+    ("BIGINT", Function::ToInteger),
+    ("NUMBER", Function::ToNumber),
+    ("NUMERIC", Function::ToNumber),
+    ("DECIMAL", Function::ToNumber),
+    ("DOUBLE", Function::ToNumber),
+    ("REAL", Function::ToNumber),
+    ("TEXT", Function::ToString),
+    ("STRING", Function::ToString),
+    ("VARCHAR", Function::ToString),
+    ("BOOLEAN", Function::ToBoolean),
+    ("DATE", Function::Date),
+    ("DATETIME", Function::DateTime),
+];
+
+/// Units of time that may be written without quotes, as the first argument of a date function.
+const UNITS: [&str; 9] = ["YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND"];
+
+impl Parser {
+    pub(super) fn primary(&mut self) -> Parsed<Expression> {
+        let position = self.position();
+        let kind = match self.peek().clone() {
+            Token::Number(digits) => self.taken(Kind::Literal(number(&digits))),
+            Token::Text { text, .. } => self.taken(Kind::Literal(Value::String(text))),
+            Token::Symbol("(") => return self.bracketed(),
+            Token::Symbol("[") => self.array()?,
+            Token::Symbol("{") => self.object()?,
+            Token::Symbol("@" | ":") => self.parameter()?,
+            Token::Dollar(_) | Token::Name(_) => Kind::Path(self.path()?),
+            Token::Word(word) => return self.worded(&word, position),
+            Token::Symbol(_) | Token::End => return Err(self.expected("a value", &[])),
+        };
+        Ok(Expression::new(kind, position))
+    }
+
+    fn taken(&mut self, kind: Kind) -> Kind {
+        self.at += 1;
+        kind
+    }
+
+    fn bracketed(&mut self) -> Parsed<Expression> {
+        self.at += 1;
+        if self.is_word("SELECT") {
+            return Err(no_subqueries(self.position()));
+        }
+        let inner = self.expression()?;
+        self.expect_symbol(")")?;
+        Ok(inner)
+    }
+
+    fn worded(&mut self, word: &str, position: Position) -> Parsed<Expression> {
+        let upper = word.to_ascii_uppercase();
+        let constant = match upper.as_str() {
+            "NULL" => Some(Kind::Literal(Value::Null)),
+            "TRUE" => Some(Kind::Literal(Value::Bool(true))),
+            "FALSE" => Some(Kind::Literal(Value::Bool(false))),
+            "MISSING" => Some(Kind::Missing),
+            _ => None,
+        };
+        if let Some(kind) = constant {
+            return Ok(Expression::new(self.taken(kind), position));
+        }
+        if upper == "CASE" {
+            let kind = self.case()?;
+            return Ok(Expression::new(kind, position));
+        }
+        let found = |known: &[(&str, Function)]| known.iter().find(|(name, _)| *name == upper).map(|(_, found)| *found);
+        if self.is_symbol_after(1, "(") {
+            if let Some(function) = found(&RESERVED_FUNCTIONS) {
+                self.at += 2;
+                return self.call_of(function.name(), position);
+            }
+            if !is_reserved(word) {
+                self.at += 2;
+                return self.call(word, &upper, position);
+            }
+        }
+        if let Some(function) = found(&BARE_FUNCTIONS)
+            && !self.is_symbol_after(1, ".")
+        {
+            let kind = self.taken(Kind::Call { function, arguments: Vec::new() });
+            return Ok(Expression::new(kind, position));
+        }
+        if is_reserved(word) {
+            return Err(self.expected("a value", &[]));
+        }
+        Ok(Expression::new(Kind::Path(self.path()?), position))
+    }
+
+    /// `@name` or `:name`, the sign and the name without space between them.
+    fn parameter(&mut self) -> Parsed<Kind> {
+        self.at += 1;
+        match self.peek() {
+            Token::Word(name) if self.is_adjacent() => {
+                let name = name.as_str().into();
+                Ok(self.taken(Kind::Parameter(name)))
+            }
+            Token::Number(digits) if self.is_adjacent() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let name = digits.as_str().into();
+                Ok(self.taken(Kind::Parameter(name)))
+            }
+            _ => Err(self.expected("the name of a parameter", &[])),
+        }
+    }
+
+    /// A path, as it is written: which source it begins in is found out when all are known.
+    pub(super) fn path(&mut self) -> Parsed<PathExpression> {
+        let mut path = PathExpression { source: 0, qualifier: None, steps: Vec::new() };
+        match self.peek() {
+            Token::Dollar(name) if name.is_empty() => {}
+            Token::Dollar(name) => path.steps.push(PathStep::Member(name.as_str().into())),
+            Token::Name(name) => {
+                path.steps.push(PathStep::Member(name.as_str().into()));
+                path.source = BARE;
+            }
+            Token::Word(word) if !is_reserved(word) => {
+                path.steps.push(PathStep::Member(word.as_str().into()));
+                path.source = BARE;
+            }
+            _ => return Err(self.expected("a path, such as Customer.Name", &[])),
+        }
+        self.at += 1;
+        loop {
+            if self.is_symbol(".") {
+                // The star of `o.*` belongs to the list of what is selected.
+                if self.is_symbol_after(1, "*") {
+                    return Ok(path);
+                }
+                self.at += 1;
+                let step = self.member()?;
+                path.steps.push(step);
+            } else if self.is_symbol("[") {
+                self.at += 1;
+                let step = self.in_brackets()?;
+                path.steps.push(step);
+            } else {
+                return Ok(path);
+            }
+            if path.steps.len() > PATH_STEPS_MAX {
+                let message = format!("The path has more than {PATH_STEPS_MAX} steps.");
+                return Err(QueryError::syntax(message, self.position()).with_code("query-too-deep"));
+            }
+        }
+    }
+
+    fn member(&mut self) -> Parsed<PathStep> {
+        let name = match self.peek() {
+            Token::Word(name) | Token::Name(name) | Token::Text { text: name, is_double: true } => name.as_str().into(),
+            Token::Dollar(name) => format!("${name}").into(),
+            _ => {
+                return Err(self.expected("the name of a field", &[]).suggesting(
+                    "Write a name with other signs than letters, digits and _ in brackets: $[\"order-id\"].",
+                ));
+            }
+        };
+        self.at += 1;
+        Ok(PathStep::Member(name))
+    }
+
+    /// What stands between the brackets of a path, and the closing one.
+    fn in_brackets(&mut self) -> Parsed<PathStep> {
+        let step = match self.peek() {
+            Token::Symbol("*") => PathStep::Each,
+            Token::Text { text, .. } => PathStep::Member(text.as_str().into()),
+            Token::Number(digits) => match digits.parse() {
+                Ok(index) => PathStep::Index(index),
+                Err(_) => return Err(self.expected("a whole number below 2^32", &[])),
+            },
+            Token::Symbol("-") => {
+                return Err(self.expected("an index from 0", &[]).suggesting("Write LAST(array) for the last item."));
+            }
+            _ => {
+                let error = self.expected("an index such as [0], a name such as [\"order-id\"], or [*]", &[]);
+                return Err(error.suggesting("To find items by a condition, write ANY $.Items[*].Sku = 'x'."));
+            }
+        };
+        self.at += 1;
+        self.expect_symbol("]")?;
+        Ok(step)
+    }
+
+    fn case(&mut self) -> Parsed<Kind> {
+        self.at += 1;
+        let operand = if self.is_word("WHEN") { None } else { Some(Box::new(self.expression()?)) };
+        let mut branches = Vec::new();
+        while self.word("WHEN") {
+            let when = self.expression()?;
+            self.expect_word("THEN")?;
+            branches.push((when, self.expression()?));
+        }
+        if branches.is_empty() {
+            return Err(self.expected("WHEN", &["WHEN"]));
+        }
+        let otherwise = if self.word("ELSE") { Some(Box::new(self.expression()?)) } else { None };
+        if !self.word("END") {
+            return Err(self.expected("WHEN, ELSE or END", &["WHEN", "ELSE", "END"]));
+        }
+        Ok(Kind::Case { operand, branches, otherwise })
+    }
+
+    fn array(&mut self) -> Parsed<Kind> {
+        self.at += 1;
+        if self.symbol("]") {
+            return Ok(Kind::Array(Vec::new()));
+        }
+        let items = self.list(Self::expression)?;
+        self.expect_symbol("]")?;
+        Ok(Kind::Array(items))
+    }
+
+    /// An object, its `{` to come.
+    pub(super) fn object(&mut self) -> Parsed<Kind> {
+        self.expect_symbol("{")?;
+        if self.symbol("}") {
+            return Ok(Kind::Object(Vec::new()));
+        }
+        let fields = self.list(Self::field)?;
+        if !self.symbol("}") {
+            return Err(self.expected("',' or '}'", &[]));
+        }
+        Ok(Kind::Object(fields))
+    }
+
+    /// `name: value`, or `name` alone for the field of that name.
+    fn field(&mut self) -> Parsed<(Box<str>, Expression)> {
+        let position = self.position();
+        let (name, is_bare): (Box<str>, bool) = match self.peek() {
+            Token::Word(name) => (name.as_str().into(), !is_reserved(name)),
+            Token::Name(name) => (name.as_str().into(), true),
+            Token::Text { text, .. } => (text.as_str().into(), false),
+            Token::Dollar(name) => (format!("${name}").into(), false),
+            _ => return Err(self.expected("the name of a field", &[])),
+        };
+        self.at += 1;
+        if name.starts_with("$serde_json::private::") {
+            let message = "Keys that begin with '$serde_json::private::' cannot be stored.";
+            return Err(QueryError::syntax(message, position).with_code("reserved-key"));
+        }
+        if self.symbol(":") {
+            return Ok((name, self.expression()?));
+        }
+        if is_bare && (self.is_symbol(",") || self.is_symbol("}")) {
+            let path = PathExpression { source: BARE, qualifier: None, steps: vec![PathStep::Member(name.clone())] };
+            return Ok((name, Expression::new(Kind::Path(path), position)));
+        }
+        Err(self.expected("':' and a value", &[]))
+    }
+
+    /// A call, its name and opening bracket taken.
+    fn call(&mut self, name: &str, upper: &str, position: Position) -> Parsed<Expression> {
+        match upper {
+            "COUNT" => self.aggregate(Aggregate::Count, Function::ArrayCount, position),
+            "SUM" => self.aggregate(Aggregate::Sum, Function::ArraySum, position),
+            "AVG" => self.aggregate(Aggregate::Avg, Function::ArrayAverage, position),
+            "MIN" => self.aggregate(Aggregate::Min, Function::ArrayLeast, position),
+            "MAX" => self.aggregate(Aggregate::Max, Function::ArrayGreatest, position),
+            "CAST" => self.cast(position),
+            _ => self.call_of(name, position),
+        }
+    }
+
+    /// An aggregate over rows. Of one array, a path with `[*]`, it is a function of that array, and of several values
+    /// `MIN` and `MAX` are functions of these.
+    fn aggregate(&mut self, aggregate: Aggregate, of_array: Function, position: Position) -> Parsed<Expression> {
+        let aggregated =
+            |argument, distinct| Expression::new(Kind::Aggregate { aggregate, argument, distinct }, position);
+        if self.symbol("*") {
+            if self.is_symbol(".") {
+                // `SUM(*.price)`: of all documents, the price.
+                self.at += 1;
+                let mut steps = vec![self.member()?];
+                while self.symbol(".") {
+                    steps.push(self.member()?);
+                }
+                self.expect_symbol(")")?;
+                let path = Kind::Path(PathExpression { source: 0, qualifier: None, steps });
+                return Ok(aggregated(Some(Box::new(Expression::new(path, position))), false));
+            }
+            self.expect_symbol(")")?;
+            if aggregate != Aggregate::Count {
+                let message = format!("{} needs to know of what.", aggregate.name());
+                return Err(QueryError::syntax(message, position).suggesting("Name a field: SUM(price)."));
+            }
+            return Ok(aggregated(None, false));
+        }
+        let distinct = !self.is_symbol_after(1, "(") && self.word("DISTINCT");
+        if !distinct && !self.is_symbol_after(1, "(") {
+            self.word("ALL");
+        }
+        let mut arguments = self.list(Self::expression)?;
+        self.expect_symbol(")")?;
+        let is_array = |argument: &Expression| match &argument.kind {
+            Kind::Path(path) => path.names_many(),
+            Kind::Array(_) => true,
+            _ => false,
+        };
+        let function = match (arguments.as_slice(), aggregate) {
+            ([only], _) if is_array(only) && !distinct => of_array,
+            ([only], _) if is_array(only) => {
+                return Err(QueryError::syntax("DISTINCT is for values of many rows.", position)
+                    .suggesting("Write ARRAY_DISTINCT(array) inside of the function."));
+            }
+            ([_], _) => return Ok(aggregated(arguments.pop().map(Box::new), distinct)),
+            (_, Aggregate::Min) if !distinct => Function::Least,
+            (_, Aggregate::Max) if !distinct => Function::Greatest,
+            _ => {
+                return Err(QueryError::meaning(
+                    "wrong-argument-count",
+                    format!("{} takes one value.", aggregate.name()),
+                    position,
+                ));
+            }
+        };
+        Ok(Expression::new(Kind::Call { function, arguments }, position))
+    }
+
+    /// A function's arguments and closing bracket, and whether there is such a function and it takes so many.
+    fn call_of(&mut self, name: &str, position: Position) -> Parsed<Expression> {
+        let Some(signature) = Function::named(name) else {
+            return Err(unknown_function(name, position));
+        };
+        if self.is_word("SELECT") {
+            return Err(no_subqueries(self.position()));
+        }
+        let mut arguments = if self.is_symbol(")") { Vec::new() } else { self.list(Self::expression)? };
+        if !self.symbol(")") {
+            return Err(self.expected("',' or ')'", &[]));
+        }
+        let Signature { function, arguments_min, arguments_max, .. } = *signature;
+        if !(arguments_min..=arguments_max).contains(&arguments.len()) {
+            return Err(wrong_count(signature, arguments.len(), position));
+        }
+        if matches!(function, Function::DateTruncate | Function::DateAdd | Function::DateDifference)
+            && let Some(unit) = arguments.first_mut()
+        {
+            name_unit(unit);
+        }
+        Ok(Expression::new(Kind::Call { function, arguments }, position))
+    }
+
+    /// `CAST(value AS type)`.
+    fn cast(&mut self, position: Position) -> Parsed<Expression> {
+        let value = self.expression()?;
+        self.expect_word("AS")?;
+        let named = match self.peek() {
+            Token::Word(word) => CASTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)),
+            _ => None,
+        };
+        let Some((_, function)) = named else {
+            return Err(self.expected("INTEGER, NUMBER, TEXT, BOOLEAN, DATE or DATETIME", &CASTS.map(|(name, _)| name)));
+        };
+        self.at += 1;
+        self.expect_symbol(")")?;
+        Ok(Expression::new(Kind::Call { function: *function, arguments: vec![value] }, position))
+    }
+}
+
+/// `DATEADD(month, 1, d)` means `DATEADD('month', 1, d)`.
+fn name_unit(unit: &mut Expression) {
+    let Kind::Path(PathExpression { source: BARE, steps, .. }) = &unit.kind else {
+        return;
+    };
+    if let [PathStep::Member(name)] = steps.as_slice()
+        && UNITS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    {
+        unit.kind = Kind::Literal(Value::String(name.to_ascii_lowercase()));
+    }
+}
+
+fn unknown_function(name: &str, position: Position) -> QueryError {
+    let names = FUNCTIONS.iter().flat_map(|known| known.names.iter().copied());
+    let error = QueryError::meaning("unknown-function", format!("There is no function {name}."), position);
+    match nearest(name, names.chain(["COUNT", "SUM", "AVG", "MIN", "MAX"])) {
+        Some(meant) => error.suggesting(format!("Did you mean {meant}?")),
+        None => error,
+    }
+}
+
+fn wrong_count(signature: &Signature, given: usize, position: Position) -> QueryError {
+    let name = signature.function.name();
+    let takes = match (signature.arguments_min, signature.arguments_max) {
+        (0, 0) => "no value".to_owned(),
+        (1, 1) => "one value".to_owned(),
+        (least, most) if least == most => format!("{least} values"),
+        (least, most) => format!("{least} to {most} values"),
+    };
+    QueryError::meaning("wrong-argument-count", format!("{name} takes {takes}, here are {given}."), position)
+        .suggesting(format!("Write {name}({}).", signature.arguments))
+}
