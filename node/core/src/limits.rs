@@ -28,6 +28,14 @@ pub const QUERY_TOKENS_MAX: usize = 250_000;
 pub const QUERY_DEPTH_MAX: usize = 200;
 /// Most parts that a query may have once the aliases in it stand for what they name.
 pub const QUERY_PARTS_MAX: usize = 500_000;
+/// Digits of a computed number.
+pub const QUERY_DIGITS_MAX: u32 = 38;
+/// Digits of a quotient that does not end.
+pub const QUERY_DIVISION_DIGITS: u32 = 20;
+/// Longest pattern of a `LIKE`, in characters.
+pub const QUERY_PATTERN_CHARS_MAX: usize = 1_000;
+/// Bytes of all that one expression builds for one row.
+pub const QUERY_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most collections that one query joins.
 pub const QUERY_SOURCES_MAX: usize = 16;
 

@@ -15,3 +15,4 @@
 
 pub use holdfast_core::path;
 pub mod language;
+pub mod value;

@@ -14,11 +14,12 @@ use super::expression::{no_subqueries, number};
 use super::{Parsed, Parser};
 
 /// Words that are part of the language, and functions before a bracket.
-const RESERVED_FUNCTIONS: [(&str, Function); 4] = [
+const RESERVED_FUNCTIONS: [(&str, Function); 5] = [
     ("LEFT", Function::Left),
     ("RIGHT", Function::Right),
     ("DISTINCT", Function::Distinct),
     ("VALUES", Function::Values),
+    ("JOIN", Function::Join),
 ];
 
 /// Functions that need no brackets.

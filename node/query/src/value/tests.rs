@@ -1,0 +1,306 @@
+//! Expressions and what they are worth.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use holdfast_core::time::Millis;
+use serde_json::{Map, Value, json};
+
+use super::Compute;
+use crate::language::{QueryError, parse_expression};
+
+fn order() -> Value {
+    serde_json::from_str(
+        r#"{"id": "ord-1", "Customer": {"Name": "Ada"}, "price": 19.99, "qty": 3, "big": 12345678901234567890123,
+            "Items": [{"Sku": "A", "n": 1, "p": 0.1}, {"Sku": "B", "n": 5, "p": 0.2}, {"n": null}], "Tags": ["x", "y"],
+            "none": null, "yes": true, "text": "Straße", "date": "2026-03-05T15:04:09Z", "mixed": [1, "a", null, 2.50]}"#,
+    )
+    .unwrap()
+}
+
+fn evaluate(text: &str) -> Result<Option<Value>, QueryError> {
+    let expression = parse_expression(text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+    let parameters: Map<String, Value> = match json!({"store": 17, "ids": ["ord-1", "x"], "one": "ord-1"}) {
+        Value::Object(parameters) => parameters,
+        _ => Map::new(),
+    };
+    let random = || 0x1234_5678_9abc_def0_1234_5678_9abc_def0;
+    let compute = Compute { parameters: &parameters, now: Millis(1_772_723_049_123), random: &random };
+    compute.value(&expression, &[Some(&order())])
+}
+
+/// The value as text; `missing` where there is none.
+fn worth(text: &str) -> String {
+    match evaluate(text) {
+        Ok(Some(value)) => value.to_string(),
+        Ok(None) => "missing".to_owned(),
+        Err(error) => error.code.to_owned(),
+    }
+}
+
+fn check(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(worth(text), *expected, "{text}");
+    }
+}
+
+#[test]
+fn paths_find_what_stands_there() {
+    check(&[
+        ("Customer.Name", "\"Ada\""),
+        ("$.Items[1].Sku", "\"B\""),
+        ("$.Items[9].Sku", "missing"),
+        ("nowhere.at.all", "missing"),
+        ("none", "null"),
+        ("none.x", "missing"),
+        ("Id", "\"ord-1\""),
+        ("_id", "\"ord-1\""),
+        ("$_id", "\"ord-1\""),
+        ("Items[*].Sku", "[\"A\",\"B\"]"),
+        ("Items[*].n", "[1,5,null]"),
+        ("Tags[*]", "[\"x\",\"y\"]"),
+        ("price[*]", "[]"),
+        ("nowhere[*].x", "[]"),
+        ("big", "12345678901234567890123"),
+        ("{a: price, gone: nowhere, n: none, t: [nowhere]}", "{\"a\":19.99,\"n\":null,\"t\":[null]}"),
+    ]);
+}
+
+#[test]
+fn arithmetic_is_exact() {
+    check(&[
+        ("price * qty", "59.97"),
+        ("0.1 + 0.2", "0.3"),
+        ("big + 1", "12345678901234567890124"),
+        ("1 / 3", "0.33333333333333333333"),
+        ("7 / 2", "3.5"),
+        ("-7 % 3", "-1"),
+        ("-price", "-19.99"),
+        ("2 + 3 * 4 - -1", "15"),
+        ("none + 1", "null"),
+        ("nowhere * 2", "null"),
+        ("text + 1", "type-mismatch"),
+        ("1 / 0", "division-by-zero"),
+        ("1 % (qty - 3)", "division-by-zero"),
+        ("1e300 * 1e300", "number-out-of-range"),
+        ("'a' || 1 || TRUE", "\"a1true\""),
+        ("'a' || none", "null"),
+        ("'a' || Tags", "type-mismatch"),
+    ]);
+}
+
+#[test]
+fn unknown_spreads_as_far_as_it_matters() {
+    check(&[
+        ("none = none", "null"),
+        ("none = 1", "null"),
+        ("nowhere <> 1", "null"),
+        ("none = 1 AND FALSE", "false"),
+        ("none = 1 AND TRUE", "null"),
+        ("none = 1 OR TRUE", "true"),
+        ("none = 1 OR FALSE", "null"),
+        ("NOT (none = 1)", "null"),
+        ("none IS NULL", "true"),
+        ("nowhere IS NULL", "true"),
+        ("nowhere IS MISSING", "true"),
+        ("none IS MISSING", "false"),
+        ("none IS NOT MISSING", "true"),
+        ("(none = 1) IS NULL", "true"),
+        ("(qty = 3) IS TRUE", "true"),
+        ("none BETWEEN 1 AND 2", "null"),
+        ("5 BETWEEN 6 AND none", "false"),
+        ("5 NOT BETWEEN 6 AND none", "true"),
+        ("none IN (1, 2)", "null"),
+        ("none IN ()", "false"),
+        ("3 IN (1, NULL)", "null"),
+        ("1 IN (1, NULL)", "true"),
+        ("3 NOT IN (1, 2)", "true"),
+        ("CASE WHEN none = 1 THEN 'a' ELSE 'b' END", "\"b\""),
+        ("CASE none WHEN NULL THEN 'a' END", "null"),
+        ("IS_NUMBER(text) AND text * 2 > 1", "false"),
+        ("yes AND qty = 3", "true"),
+        ("text AND TRUE", "type-mismatch"),
+    ]);
+}
+
+#[test]
+fn values_of_all_kinds_can_be_compared() {
+    check(&[
+        ("12 = 12.0", "true"),
+        ("1.2e1 >= 12", "true"),
+        ("big > 12345678901234567890122", "true"),
+        ("'a' > 5", "true"),
+        ("'5' = 5", "false"),
+        ("'5' <> 5", "true"),
+        ("TRUE < 0", "true"),
+        ("[1, 2] = [1.0, 2]", "true"),
+        ("{a: 1, b: 2} = {b: 2, a: 1}", "true"),
+        ("Items[*].Sku = ['A', 'B']", "true"),
+        ("qty * 1.0 = qty", "true"),
+        ("'A' < 'a'", "true"),
+        ("qty LIKE '3'", "false"),
+        ("text LIKE 'Str%'", "true"),
+        ("text ILIKE 'STRA_E'", "true"),
+        ("text NOT LIKE '%x%'", "true"),
+        ("'50%' LIKE '50\\%' ESCAPE '\\'", "true"),
+        ("none LIKE 'a'", "null"),
+        ("text LIKE 5", "type-mismatch"),
+    ]);
+}
+
+#[test]
+fn items_of_arrays_can_be_asked_for() {
+    check(&[
+        ("ANY Items[*].Sku = 'B'", "true"),
+        ("Items[*].Sku ANY = 'C'", "false"),
+        ("'A' IN Items[*].Sku", "true"),
+        ("'C' NOT IN Items[*].Sku", "true"),
+        ("ANY Items[*].n > 4", "true"),
+        ("ALL Items[*].p < 1", "true"),
+        ("ALL Items[*].n > 0", "null"),
+        ("ANY Items[*].n > 9", "null"),
+        ("ANY nowhere[*] = 1", "false"),
+        ("ALL nowhere[*] = 1", "true"),
+        ("ANY Tags = 'x'", "true"),
+        ("ANY Customer.Name = 'Ada'", "true"),
+        ("ANY none = 'x'", "null"),
+        ("5 <= ANY Items[*].n", "true"),
+        ("ANY Items[*].Sku LIKE 'A%'", "true"),
+        ("ANY Items[*].Sku IN ('B', 'C')", "true"),
+        ("ANY Items[*].n IS NULL", "true"),
+        ("Id IN @ids", "true"),
+        ("Id IN (@ids)", "true"),
+        ("Id IN (@one)", "true"),
+        ("17 IN @store", "true"),
+        ("@nobody = 1", "missing-parameter"),
+        ("COUNT(Items[*].n)", "2"),
+        ("SUM(Items[*].p)", "0.3"),
+        ("AVG(Items[*].n)", "3"),
+        ("MIN(Items[*].Sku)", "\"A\""),
+        ("MAX(Items[*].n)", "5"),
+        ("SUM(mixed[*])", "3.5"),
+        ("AVG(nowhere[*])", "null"),
+        ("MIN(3, none, 2)", "2"),
+        ("MAX(price, qty)", "19.99"),
+    ]);
+}
+
+#[test]
+fn functions_of_text() {
+    check(&[
+        ("UPPER(text)", "\"STRASSE\""),
+        ("LENGTH(text)", "6"),
+        ("LENGTH(Tags)", "2"),
+        ("LENGTH(none)", "null"),
+        ("LENGTH(qty)", "type-mismatch"),
+        ("TRIM('  a ')", "\"a\""),
+        ("LTRIM('xxa', 'x')", "\"a\""),
+        ("LPAD('7', 3, '0')", "\"007\""),
+        ("RPAD('abc', 2)", "\"ab\""),
+        ("SUBSTRING('Hello', 2, 3)", "\"ell\""),
+        ("SUBSTRING('Hello', -3)", "\"llo\""),
+        ("SUBSTRING('Hello', 0, 2)", "\"H\""),
+        ("SUBSTRING('Hello', 0)", "\"Hello\""),
+        ("SUBSTRING('Hello', 9)", "\"\""),
+        ("SUBSTRING('Hello', 2, -1)", "\"\""),
+        ("LEFT('Hello', 2) || RIGHT('Hello', 2)", "\"Helo\""),
+        ("REPLACE('a.b.c', '.', '--')", "\"a--b--c\""),
+        ("REVERSE('abc')", "\"cba\""),
+        ("CONCAT('a', none, 1)", "\"a1\""),
+        ("CONCAT(Tags, [1])", "[\"x\",\"y\",1]"),
+        ("STARTSWITH(text, 'Str') AND ENDSWITH(text, 'e')", "true"),
+        ("CONTAINS(text, 'ß')", "true"),
+        ("CONTAINS(Tags, 'y')", "true"),
+        ("INDEXOF(text, 'ß')", "4"),
+        ("INDEXOF('aba', 'a', 1)", "2"),
+        ("INDEXOF('aba', 'x')", "-1"),
+        ("INSTR(text, 'ß')", "5"),
+        ("SPLIT('a,b', ',')", "[\"a\",\"b\"]"),
+        ("JOIN(SPLIT('a,b', ','), '-')", "\"a-b\""),
+        ("FORMAT(date, 'yyyy-MM')", "\"2026-03\""),
+        ("FORMAT(price, 'N1')", "\"20.0\""),
+        ("FORMAT(price, 'x')", "type-mismatch"),
+        ("REPEAT('ab', 3)", "\"ababab\""),
+        ("REPEAT('ab', 1000000000000)", "value-too-large"),
+        ("LPAD('ab', 1000000000000)", "value-too-large"),
+        ("REPLACE(REPEAT('a', 1000000), 'a', REPEAT('b', 1000))", "value-too-large"),
+    ]);
+}
+
+#[test]
+fn functions_of_numbers_and_dates() {
+    check(&[
+        ("ROUND(price, 1)", "20"),
+        ("ROUND(-2.5)", "-3"),
+        ("FLOOR(-2.5) + CEIL(2.1)", "0"),
+        ("ABS(-3)", "3"),
+        ("MOD(7, 4)", "3"),
+        ("MOD(7, 0)", "division-by-zero"),
+        ("POWER(2, 10)", "1024"),
+        ("POWER(2, 0.5)", "1.4142135623731"),
+        ("POWER(10, 1000000)", "number-out-of-range"),
+        ("SQRT(16)", "4"),
+        ("SQRT(-1)", "number-out-of-range"),
+        ("YEAR(date) * 100 + MONTH(date)", "202603"),
+        ("DAY('2026-01-01T00:30:00+02:00')", "31"),
+        ("YEAR(text)", "type-mismatch"),
+        ("YEAR(none)", "null"),
+        ("DATE_TRUNC(month, date)", "\"2026-03-01T00:00:00Z\""),
+        ("DATEADD('day', 30, '2026-03-05')", "\"2026-04-04\""),
+        ("DATEADD('century', 1, date)", "type-mismatch"),
+        ("DATEADD('year', 9000, date)", "date-out-of-range"),
+        ("DATEDIFF('day', '2026-01-01', date)", "63"),
+        ("DATE(date)", "\"2026-03-05\""),
+        ("NOW()", "\"2026-03-05T15:04:09.123Z\""),
+        ("TODAY()", "\"2026-03-05\""),
+        ("WEEKDAY(date)", "4"),
+    ]);
+}
+
+#[test]
+fn functions_of_kind_and_choice() {
+    check(&[
+        ("COALESCE(nowhere, none, 5)", "5"),
+        ("COALESCE(qty, 1 / 0)", "3"),
+        ("IIF(qty > 2, 'many', 1 / 0)", "\"many\""),
+        ("NULLIF(qty, 3)", "null"),
+        ("TYPEOF(nowhere) || TYPEOF(none) || TYPEOF(Tags)", "\"missingnullarray\""),
+        ("IS_NUMBER(qty) AND IS_INTEGER(3.0) AND NOT IS_INTEGER(price)", "true"),
+        ("IS_DATE(date) AND NOT IS_DATE(text)", "true"),
+        ("NUMBER(' 12.50 ')", "12.5"),
+        ("NUMBER('x')", "null"),
+        ("NUMBER(price)", "19.99"),
+        ("INTEGER('-7.9')", "-7"),
+        ("STRING(price)", "\"19.99\""),
+        ("STRING(Tags)", "\"[\\\"x\\\",\\\"y\\\"]\""),
+        ("BOOLEAN('yes')", "true"),
+        ("JSON('{\"a\":[1]}')", "{\"a\":[1]}"),
+        ("JSON('{')", "null"),
+        ("FIRST(Items[*].Sku) || LAST(Tags)", "\"Ay\""),
+        ("ARRAY_DISTINCT([1, 1.0, 2])", "[1,2]"),
+        ("ARRAY_SORT([2, 'a', 1, NULL])", "[null,1,2,\"a\"]"),
+        ("ARRAY_UNION([1], [2, 1])", "[1,2]"),
+        ("ARRAY_EXCEPT([1, 2], [2])", "[1]"),
+        ("ARRAY_SLICE(Tags, 1)", "[\"y\"]"),
+        ("KEYS(Customer)", "[\"Name\"]"),
+        ("EXTEND(Customer, {b: 1})", "{\"Name\":\"Ada\",\"b\":1}"),
+        ("ITEMS(qty)", "[3]"),
+        ("NEWID()", "\"12345678-9abc-4ef0-9234-56789abcdef0\""),
+    ]);
+}
+
+#[test]
+fn a_wrong_kind_is_told_with_its_place_and_no_value() {
+    let error = evaluate("price + text").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "$.text is of kind string, and + takes numbers, at line 1 column 9. \
+         Write NUMBER($.text), or leave such documents out: WHERE IS_NUMBER($.text)."
+    );
+}
+
+#[test]
+fn what_is_built_is_bounded() {
+    let many = vec!["$"; 5_000].join(", ");
+    let large = format!("[REPEAT('x', 10000), {many}]");
+    assert_eq!(worth(&format!("[{large}, {large}, {large}, {large}]")), "value-too-large");
+}
