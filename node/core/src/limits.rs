@@ -25,7 +25,7 @@ pub const QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// Most tokens of one query, white space included.
 pub const QUERY_TOKENS_MAX: usize = 250_000;
 /// Deepest nesting of one query: brackets in brackets, and operators in a row that cannot share a list, such as `+`.
-pub const QUERY_DEPTH_MAX: usize = 200;
+pub const QUERY_DEPTH_MAX: usize = 128;
 /// Most parts that a query may have once the aliases in it stand for what they name.
 pub const QUERY_PARTS_MAX: usize = 500_000;
 /// Digits of a computed number.

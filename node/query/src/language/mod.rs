@@ -44,6 +44,8 @@ mod resolve;
 mod parse;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod hostile;
 
 pub use error::QueryError;
 pub use expression::{Expression, Kind, PathExpression, PathStep};

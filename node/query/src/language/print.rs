@@ -103,10 +103,15 @@ fn write_bare(expression: &Expression, out: &mut Formatter<'_>) -> fmt::Result {
             write_at(right, tighter, out)
         }
         Kind::Negate(value) => {
-            out.write_char('-')?;
-            // A number after the sign would be read as one with it.
-            let is_number = matches!(value.kind, Kind::Literal(Value::Number(_)));
-            if is_number { write!(out, "({value})") } else { write_at(value, Level::Primary, out) }
+            // A number after the sign would be read as one with it, and a sign as the beginning of a comment.
+            match value.kind {
+                Kind::Literal(Value::Number(_)) => write!(out, "-({value})"),
+                Kind::Negate(_) => write!(out, "- {value}"),
+                _ => {
+                    out.write_char('-')?;
+                    write_at(value, Level::Primary, out)
+                }
+            }
         }
         Kind::Case { operand, branches, otherwise } => {
             write_case(operand.as_deref(), branches, otherwise.as_deref(), out)

@@ -29,6 +29,45 @@ pub enum Statement {
     },
 }
 
+impl Statement {
+    /// Every expression of the statement that is in no other one.
+    pub fn expressions(&self) -> Vec<&Expression> {
+        match self {
+            Self::Select(select) => select.expressions(),
+            Self::Insert(insert) => insert.documents.iter().collect(),
+            Self::Update(Update { changes, filter, .. }) => {
+                let values: Vec<&Expression> = match changes {
+                    Changes::Merge(object) => vec![object],
+                    Changes::Assign(assignments) => assignments.iter().map(|assignment| &assignment.value).collect(),
+                };
+                values.into_iter().chain(filter).collect()
+            }
+            Self::Delete(delete) => delete.filter.iter().collect(),
+            Self::CreateIndex(_) | Self::DropIndex(_) => Vec::new(),
+            Self::Explain { statement, .. } => statement.expressions(),
+        }
+    }
+}
+
+impl Select {
+    fn expressions(&self) -> Vec<&Expression> {
+        let items = self.items.iter().filter_map(|item| match item {
+            Item::Value { expression, .. } => Some(expression),
+            Item::Everything { .. } => None,
+        });
+        let joined = self.joins.iter().flat_map(|join| join.on.iter().flat_map(|pair| [&pair.earlier, &pair.joined]));
+        items
+            .chain(joined)
+            .chain(&self.filter)
+            .chain(&self.group_by)
+            .chain(&self.having)
+            .chain(self.order_by.iter().map(|order| &order.expression))
+            .chain(&self.limit)
+            .chain(&self.offset)
+            .collect()
+    }
+}
+
 /// A name that a statement gives: of a collection, an alias, an index. Equal to another if the text is.
 #[derive(Debug, Clone)]
 pub struct Name {

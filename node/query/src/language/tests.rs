@@ -92,7 +92,11 @@ fn what_can_be_written_in_several_ways_says_one_thing() {
             "SELECT * FROM c WHERE a = 1 AND (b = 2 AND (c = 3)) -- so",
             "SELECT * FROM c WHERE $.a = 1 AND $.b = 2 AND $.c = 3",
         ),
-        ("SELECT DISTINCT(Items[*].a), b['x y'] FROM c", "SELECT ARRAY_DISTINCT($.Items[*].a), $.b[\"x y\"] FROM c"),
+        (
+            "SELECT DISTINCT (a), b['x y'], COUNT(DISTINCT (c)), COUNT(DISTINCT d[*]) FROM c GROUP BY 1, 2, d[*]",
+            "SELECT DISTINCT $.a, $.b[\"x y\"], COUNT(DISTINCT $.c), ARRAY_COUNT(ARRAY_DISTINCT($.d[*])) FROM c \
+             GROUP BY $.a, $.b[\"x y\"], $.d[*]",
+        ),
         ("SELECT {a, `b c`, d: {e: 1}} FROM c", "SELECT {a: $.a, \"b c\": $[\"b c\"], d: {e: 1}} FROM c"),
         (
             "SELECT CAST(a AS int), substr(b, 1), DATE_TRUNC(month, d) FROM c",

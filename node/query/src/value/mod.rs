@@ -45,6 +45,7 @@ use serde_json::{Map, Value};
 
 use crate::language::error::QueryError;
 use crate::language::expression::{Expression, Kind};
+use crate::language::statement::Statement;
 
 use self::evaluate::Evaluation;
 
@@ -78,15 +79,17 @@ impl Compute<'_> {
     }
 }
 
-/// Finds the first parameter in an expression that the request does not have.
-pub fn missing_parameter(expression: &Expression, parameters: &Map<String, Value>) -> Option<QueryError> {
+/// The first parameter of a statement that the request does not have, as the error that it is. To be asked before
+/// a statement is carried out: one that finds no document would not notice.
+pub fn missing_parameter(statement: &Statement, parameters: &Map<String, Value>) -> Option<QueryError> {
     let mut missing = None;
-    expression.any(&mut |part| match &part.kind {
+    let mut is_missing = |part: &Expression| match &part.kind {
         Kind::Parameter(name) if !parameters.contains_key(&**name) => {
             missing = Some(evaluate::no_such_parameter(name, parameters, part));
             true
         }
         _ => false,
-    });
+    };
+    statement.expressions().into_iter().any(|expression| expression.any(&mut is_missing));
     missing
 }

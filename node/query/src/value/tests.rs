@@ -5,8 +5,8 @@
 use holdfast_core::time::Millis;
 use serde_json::{Map, Value, json};
 
-use super::Compute;
-use crate::language::{QueryError, parse_expression};
+use super::{Compute, missing_parameter};
+use crate::language::{QueryError, parse, parse_expression};
 
 fn order() -> Value {
     serde_json::from_str(
@@ -303,4 +303,25 @@ fn what_is_built_is_bounded() {
     let many = vec!["$"; 5_000].join(", ");
     let large = format!("[REPEAT('x', 10000), {many}]");
     assert_eq!(worth(&format!("[{large}, {large}, {large}, {large}]")), "value-too-large");
+}
+
+#[test]
+fn a_parameter_that_is_not_sent_is_told_before_anything_is_done() {
+    let parameters: Map<String, Value> = [("Store".to_owned(), json!(17))].into_iter().collect();
+    let missing = |text: &str| missing_parameter(&parse(text).unwrap(), &parameters).map(|error| error.to_string());
+    assert_eq!(missing("SELECT @Store FROM c LIMIT :Store"), None);
+    assert_eq!(
+        missing("SELECT * FROM a JOIN b ON a.x = b.y + @store").as_deref(),
+        Some("The request has no parameter store, at line 1 column 39. There is one called Store.")
+    );
+    for text in [
+        "EXPLAIN SELECT * FROM c LIMIT @n",
+        "INSERT INTO c VALUES @n",
+        "UPDATE c SET a = 1 WHERE b IN @n",
+        "UPDATE c SET @n",
+        "DELETE FROM c WHERE a = @n",
+        "SELECT a FROM c GROUP BY a HAVING MAX(b) > @n ORDER BY a",
+    ] {
+        assert!(missing(text).is_some_and(|error| error.starts_with("The request has no parameter n")), "{text}");
+    }
 }

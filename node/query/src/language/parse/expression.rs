@@ -263,7 +263,7 @@ impl Parser {
     /// What follows `IN`. A lone path or parameter stands for the items of an array, with and without brackets.
     fn among(&mut self) -> Parsed<Among> {
         if !self.symbol("(") {
-            let items = self.at_level(Level::Negation)?;
+            let items = self.primary()?;
             return Ok(match items.kind {
                 Kind::Array(items) => Among::Listed(items),
                 _ => Among::ItemsOf(Box::new(items)),

@@ -313,7 +313,7 @@ impl Parser {
             }
             return Ok(aggregated(None, false));
         }
-        let distinct = !self.is_symbol_after(1, "(") && self.word("DISTINCT");
+        let distinct = self.word("DISTINCT");
         if !distinct && !self.is_symbol_after(1, "(") {
             self.word("ALL");
         }
@@ -325,10 +325,12 @@ impl Parser {
             _ => false,
         };
         let function = match (arguments.as_slice(), aggregate) {
-            ([only], _) if is_array(only) && !distinct => of_array,
             ([only], _) if is_array(only) => {
-                return Err(QueryError::syntax("DISTINCT is for values of many rows.", position)
-                    .suggesting("Write ARRAY_DISTINCT(array) inside of the function."));
+                if distinct {
+                    let each_once = Kind::Call { function: Function::Distinct, arguments };
+                    arguments = vec![Expression::new(each_once, position)];
+                }
+                of_array
             }
             ([_], _) => return Ok(aggregated(arguments.pop().map(Box::new), distinct)),
             (_, Aggregate::Min) if !distinct => Function::Least,

@@ -59,9 +59,7 @@ impl Parser {
         let mut distinct = false;
         let mut top = None;
         loop {
-            let is_call = self.is_symbol_after(1, "(");
-            if !distinct && self.is_word("DISTINCT") && !is_call {
-                self.at += 1;
+            if !distinct && self.word("DISTINCT") {
                 distinct = true;
             } else if top.is_none() && self.is_word("TOP") && self.is_count_after(1) {
                 self.at += 1;
