@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { collectionPath, documentPath, historyPath, newPath, routeOf } from "./routes";
+import {
+  collectionPath, conflictPath, conflictsPath, deadLettersPath, documentPath, historyPath, newPath, routeOf, syncPath,
+} from "./routes";
 
 test("an address leads back to where it was made, whatever an id holds", () => {
   for (const id of ["a", "a/b", "?x#y", "100%", "é 漢", "..", "{\"a\":1}"]) {
@@ -12,6 +14,13 @@ test("an address leads back to where it was made, whatever an id holds", () => {
     });
   }
   assert.deepEqual(routeOf(newPath("shop", "")), { page: "new", database: "shop", collection: "" });
+});
+
+test("conflicts, sync and dead letters are places of a database", () => {
+  assert.deepEqual(routeOf(conflictsPath("shop")), { page: "conflicts", database: "shop" });
+  assert.deepEqual(routeOf(conflictPath("shop", "01f/x")), { page: "conflict", database: "shop", id: "01f/x" });
+  assert.deepEqual(routeOf(syncPath("shop")), { page: "sync", database: "shop" });
+  assert.deepEqual(routeOf(deadLettersPath("shop")), { page: "dead-letters", database: "shop" });
 });
 
 test("an address that names nothing is told apart", () => {

@@ -9,7 +9,11 @@ export type Route =
   | { page: "collection"; database: string; collection: string; trail: string[] }
   | { page: "new"; database: string; collection: string }
   | { page: "document"; database: string; collection: string; id: string }
-  | { page: "history"; database: string; collection: string; id: string };
+  | { page: "history"; database: string; collection: string; id: string }
+  | { page: "conflicts"; database: string }
+  | { page: "conflict"; database: string; id: string }
+  | { page: "sync"; database: string }
+  | { page: "dead-letters"; database: string };
 
 export const connectPath = (): string => "#/connect";
 export const overviewPath = (): string => "#/overview";
@@ -29,6 +33,11 @@ export function documentPath(database: string, collection: string, id: string): 
 export function historyPath(database: string, collection: string, id: string): string {
   return at("history", database, collection, id);
 }
+
+export const conflictsPath = (database: string): string => at("conflicts", database);
+export const conflictPath = (database: string, id: string): string => at("conflicts", database, id);
+export const syncPath = (database: string): string => at("sync", database);
+export const deadLettersPath = (database: string): string => at("dead-letters", database);
 
 function at(...parts: string[]): string {
   return `#/${parts.map(encodeURIComponent).join("/")}`;
@@ -59,6 +68,14 @@ export function routeOf(hash: string): Route | null {
       return { page: "document", database, collection, id };
     case "new/2":
       return { page: "new", database, collection };
+    case "conflicts/1":
+      return { page: "conflicts", database };
+    case "conflicts/2":
+      return { page: "conflict", database, id: collection };
+    case "sync/1":
+      return { page: "sync", database };
+    case "dead-letters/1":
+      return { page: "dead-letters", database };
     case "history/3":
       return { page: "history", database, collection, id };
     default:

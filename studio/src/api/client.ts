@@ -6,9 +6,15 @@
 import { brief, items, members } from "../format/json";
 import { session } from "../state/session";
 import type {
+  BulkResolution,
   CollectionSummary,
+  Conflict,
+  ConflictList,
   DatabaseSummary,
+  DeadLetterList,
+  DeadLetterResult,
   History,
+  Members,
   NodeSummary,
   Problem,
   ReplicationStatus,
@@ -106,6 +112,59 @@ export async function deleteDocument(place: Place, etag: string): Promise<Result
 export function readHistory(place: Place, from: number | null): Promise<Result<History>> {
   const query = from === null ? "" : `&from=${from}`;
   return json(`${pathOf(place)}/history?limit=50${query}`, { database: place.database });
+}
+
+export function readMembers(database: string, signal?: AbortSignal): Promise<Result<Members>> {
+  return json("/api/replication/members", { database, signal });
+}
+
+export function listConflicts(database: string, after: string | null): Promise<Result<ConflictList>> {
+  const query = new URLSearchParams({ limit: "50" });
+  if (after !== null) query.set("after", after);
+  return json(`/api/conflicts?${query.toString()}`, { database });
+}
+
+export function readConflict(database: string, id: string): Promise<Result<Conflict>> {
+  return json(`/api/conflicts/${encodeURIComponent(id)}`, { database });
+}
+
+/** How somebody settles a conflict; a value is JSON text. */
+export type Settlement = { choose: string } | { value: string } | "delete";
+
+export async function settleConflict(database: string, id: string, how: Settlement): Promise<Result<void>> {
+  const body = how === "delete" ? '{"Delete":true}'
+    : "choose" in how ? JSON.stringify({ Choose: how.choose }) : `{"Value":${how.value}}`;
+  const answer = await call(`/api/conflicts/${encodeURIComponent(id)}/resolve`, { method: "POST", database, body });
+  return answer.ok ? { ok: true, value: undefined } : answer;
+}
+
+/** A rule for many conflicts; tried only, unless `isMeant`. */
+export function settleConflicts(
+  database: string,
+  rule: { name: string; node: string; collection: string },
+  isMeant: boolean,
+  after: string | null,
+): Promise<Result<BulkResolution>> {
+  const { name, node, collection } = rule;
+  const body = JSON.stringify({
+    Rule: name, DryRun: !isMeant,
+    ...(name === "PreferNode" && { Node: node }), ...(collection !== "" && { Collection: collection }),
+    ...(after !== null && { After: after }),
+  });
+  return json("/api/conflicts/resolve", { method: "POST", database, body });
+}
+
+export function listDeadLetters(database: string, after: number | null): Promise<Result<DeadLetterList>> {
+  return json(`/api/replication/dead-letters?limit=50${after === null ? "" : `&after=${after}`}`, { database });
+}
+
+export function retryDeadLetters(database: string, dot: string | null): Promise<Result<DeadLetterResult>> {
+  const which = dot === null ? "" : `/${encodeURIComponent(dot)}`;
+  return json(`/api/replication/dead-letters${which}/retry`, { method: "POST", database });
+}
+
+export function settleDeadLetter(database: string, dot: string): Promise<Result<DeadLetterResult>> {
+  return json(`/api/replication/dead-letters/${encodeURIComponent(dot)}/settle`, { method: "POST", database });
 }
 
 function pathOf({ collection, id }: Place): string {

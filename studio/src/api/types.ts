@@ -44,6 +44,10 @@ export interface DatabaseReplication {
   DatabaseName: string;
   Status: string;
   Error: string | null;
+  Tombstones: number;
+  WaitingFor: string[];
+  FencedMembers: string[];
+  DeadLetters: number;
   Peers: PeerReplication[];
 }
 
@@ -51,12 +55,115 @@ export interface PeerReplication {
   PeerNodeId: string;
   BaseUrl: string;
   IsActive: boolean;
+  State: string;
+  StateReason: string;
+  ToSend: Lag;
+  ToReceive: Lag;
+  LastContactUtc: string | null;
+  LastEqualUtc: string | null;
+  LastError: string | null;
+  NextTryUtc: string | null;
+  ClockSkewMilliseconds: number;
+  RoundTripMilliseconds: number;
   CatchUpStatus: string;
   CatchUpReason: string;
   EstimatedPendingPushOperations: number;
   EstimatedPendingPullOperations: number;
   LastSuccessUtc: string | null;
   IsWebSocketOpen: boolean;
+}
+
+/** What is on its way in one direction. */
+export interface Lag {
+  Operations: number;
+  Bytes: number;
+  Seconds: number;
+}
+
+/** `GET /api/replication/members`. */
+export interface Members {
+  Origin: string;
+  Tombstones: number;
+  Members: Member[];
+}
+
+export interface Member {
+  NodeId: string;
+  Origin: string;
+  Standing: "Member" | "Lapsed" | "Retired" | "Forced";
+  UnacknowledgedOperations: number;
+  IsWaitedFor: boolean;
+  SilentSeconds: number | null;
+  LeaseSilenceSeconds: number;
+}
+
+/** `GET /api/conflicts`. */
+export interface ConflictList {
+  Conflicts: Conflict[];
+  Next: string | null;
+  Open: number;
+  Closed: number;
+}
+
+export interface Conflict {
+  Id: string;
+  Collection: string;
+  EntityId: string;
+  State: "Open" | "Closed" | "Replaced";
+  Reason: string;
+  Policy: string;
+  CreatedUtc: string;
+  IsDecidedBySuspectStamp: boolean;
+  Versions: ConflictVersion[];
+  AncestorState: "Found" | "None" | "Gone";
+  Ancestor: { VersionId: string; Payload: string | null } | null;
+  ClosedUtc: string | null;
+  ReplacedBy: string | null;
+}
+
+export interface ConflictVersion {
+  VersionId: string;
+  NodeId: string;
+  TimestampUtc: string;
+  IsLocal: boolean;
+  IsShown: boolean;
+  IsDeleted: boolean;
+  /** JSON text; null when it was deleted. */
+  Payload: string | null;
+}
+
+/** `POST /api/conflicts/resolve`. */
+export interface BulkResolution {
+  Matched: number;
+  Resolved: number;
+  Unresolved: number;
+  NotResolved: { Id: string; Collection: string; EntityId: string; Reason: string }[];
+  Next: string | null;
+}
+
+/** `GET /api/replication/dead-letters`. */
+export interface DeadLetterList {
+  DeadLetters: DeadLetter[];
+  Next: number | null;
+  Total: number;
+}
+
+export interface DeadLetter {
+  Dot: string;
+  Cause: string;
+  Reason: string;
+  ParkedUtc: string;
+  SourceNodeId: string;
+  Collection: string;
+  EntityId: string | null;
+  Raw: string;
+}
+
+/** What became of dead letters. */
+export interface DeadLetterResult {
+  Named: number;
+  Done: number;
+  Failed: { Dot: string; Reason: string }[];
 }
 
 /** `GET /api/documents/{collection}/{id}/history`. */

@@ -2,8 +2,13 @@
 
 import { chooseDatabase, session, signOut } from "../state/session";
 import { fill, link, make, button } from "../parts/element";
-import { connectPath, documentsPath, overviewPath, type Route } from "../routes";
+import {
+  conflictsPath, connectPath, deadLettersPath, documentsPath, overviewPath, syncPath, type Route,
+} from "../routes";
+import { conflictPage } from "./conflicts/conflict";
+import { conflictsPage } from "./conflicts/conflicts";
 import { connectPage } from "./connect/connect";
+import { deadLettersPage } from "./dead-letters/dead-letters";
 import { overviewPage } from "./overview/overview";
 import { collectionPage } from "./documents/collection";
 import { databasePage } from "./documents/database";
@@ -11,6 +16,7 @@ import { documentPage } from "./documents/document";
 import { historyPage } from "./documents/history";
 import { newDocumentPage } from "./documents/new-document";
 import type { Page } from "./page";
+import { syncPage } from "./sync/sync";
 
 const main = make("main", { id: "main", tabindex: "-1" });
 const header = make("header", { class: "top" });
@@ -58,6 +64,14 @@ function pageOf(route: Route | null): Page {
       return documentPage(route);
     case "history":
       return historyPage(route);
+    case "conflicts":
+      return conflictsPage(route.database);
+    case "conflict":
+      return conflictPage(route.database, route.id);
+    case "sync":
+      return syncPage(route.database);
+    case "dead-letters":
+      return deadLettersPage(route.database);
     default:
       return {
         title: "Not found",
@@ -72,7 +86,7 @@ function frame(route: Route | null): HTMLElement[] {
   const name = make("a", { class: "brand", href: overviewPath() }, "Holdfast", make("span", {}, "Studio"));
   if (key === "") return [name];
   const isOverview = route?.page === "overview";
-  const isDocuments = route !== null && "database" in route;
+  const isOf = (...pages: string[]): boolean => route !== null && pages.includes(route.page);
   const current = (is: boolean): string | undefined => (is ? "page" : undefined);
   return [
     name,
@@ -80,7 +94,10 @@ function frame(route: Route | null): HTMLElement[] {
       "nav",
       { "aria-label": "Pages" },
       link("Overview", overviewPath(), { "aria-current": current(isOverview) }),
-      database !== "" && link("Documents", documentsPath(database), { "aria-current": current(isDocuments) }),
+      database !== "" && link("Documents", documentsPath(database), { "aria-current": current(isOf("documents", "collection", "new", "document", "history")) }),
+      database !== "" && link("Conflicts", conflictsPath(database), { "aria-current": current(isOf("conflicts", "conflict")) }),
+      database !== "" && link("Sync", syncPath(database), { "aria-current": current(isOf("sync")) }),
+      database !== "" && link("Dead letters", deadLettersPath(database), { "aria-current": current(isOf("dead-letters")) }),
       make("a", { href: "/docs" }, "API"),
     ),
     make(

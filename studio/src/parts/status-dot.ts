@@ -7,15 +7,23 @@ export type Tone = "good" | "busy" | "bad" | "off";
 const TONES: Record<string, Tone> = {
   Open: "good",
   Ready: "good",
+  InSync: "good",
+  Member: "good",
+  Closed: "off",
+  Replaced: "off",
   Reopening: "busy",
   CatchingUp: "busy",
   Quarantined: "bad",
   Failing: "bad",
+  Diverged: "bad",
+  Lapsed: "bad",
+  Forced: "bad",
+  Retired: "off",
   Error: "bad",
   Inactive: "off",
 };
 
-const WORDS: Record<string, string> = { CatchingUp: "Catching up" };
+const WORDS: Record<string, string> = { CatchingUp: "Catching up", InSync: "In sync" };
 
 export function statusDot(state: string, reason?: string): HTMLElement {
   const tone = TONES[state] ?? "busy";

@@ -9,7 +9,7 @@ import { dataTable } from "../../parts/data-table";
 import { fill, link, make } from "../../parts/element";
 import { loading, problemNotice } from "../../parts/notice";
 import { statusDot } from "../../parts/status-dot";
-import { documentsPath } from "../../routes";
+import { documentsPath, syncPath } from "../../routes";
 import type { Page } from "../page";
 
 const REFRESH_MILLIS = 5_000;
@@ -99,9 +99,9 @@ function peerTable(status: ReplicationStatus): HTMLElement {
     { title: "To take", isNumber: true }, { title: "Last exchange" }, { title: "Hints" },
   ];
   return make("div", {}, ...told, dataTable("Peers", columns, rows.map(({ DatabaseName, peer }) => [
-    make("span", {}, peer.PeerNodeId, make("span", { class: "small soft block" }, peer.BaseUrl)),
+    make("span", {}, link(peer.PeerNodeId, syncPath(DatabaseName)), make("span", { class: "small soft block" }, peer.BaseUrl)),
     DatabaseName,
-    make("span", {}, statusDot(peer.CatchUpStatus), make("span", { class: "small soft block" }, peer.CatchUpReason)),
+    make("span", {}, statusDot(peer.State), make("span", { class: "small soft block" }, peer.StateReason)),
     count(peer.EstimatedPendingPushOperations),
     count(peer.EstimatedPendingPullOperations),
     peer.LastSuccessUtc === null ? "never" : ago(peer.LastSuccessUtc, Date.now()),
