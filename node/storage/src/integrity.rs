@@ -25,7 +25,9 @@ use crate::view::ReadView;
 pub struct Report {
     /// Operations that were read and replayed.
     pub operations: u64,
-    /// Documents that were compared, deleted ones included.
+    /// Records that were compared: documents, and markers of deleted ones.
+    pub records: u64,
+    /// How many of them are documents.
     pub documents: u64,
     /// What does not hold, one sentence each; empty when all is well.
     pub findings: Vec<String>,
@@ -52,6 +54,7 @@ pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Repor
     if log.oldest()? > Position(1) {
         // Its beginning was pruned: what came from there is judged by itself.
         verify_by_itself(database, &view, &log, &mut report)?;
+        report.documents = alive(&view)?;
         return Ok(report);
     }
     let fresh = Builder::new().create_with_backend(scratch)?;
@@ -80,7 +83,13 @@ pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Repor
     replay.finish(&transaction, database.origins())?;
     transaction.commit()?;
     compare(database, &fresh, &view, &mut report)?;
+    report.documents = alive(&view)?;
     Ok(report)
+}
+
+/// Documents that are shown.
+fn alive(view: &ReadView) -> Result<u64, StorageError> {
+    Ok(view.collections()?.iter().map(|(_, collection)| collection.alive).sum())
 }
 
 fn compare(
@@ -128,7 +137,7 @@ fn compare(
         };
         match (&actual, &wanted, order) {
             (Some((key, value)), Some((_, expected)), Ordering::Equal) => {
-                report.documents += 1;
+                report.records += 1;
                 if !is_same(key.value(), value.value(), expected.value(), &origins) {
                     report.find(format!("document {} is not what the log makes it", name(key.value())));
                 }
@@ -173,7 +182,7 @@ fn verify_by_itself(
         sum.digest = sum.digest.plus(Digest::of(&collection, &id, &state));
         conflicted += u64::from(state.is_conflicted());
         unsettled += u64::from(is_unsettled(&state));
-        report.documents += 1;
+        report.records += 1;
         if changes.get(position.0)?.is_none_or(|indexed| indexed.value() != key.value()) {
             report.find(format!("document {collection}/{id} is not found by its last change, {position}"));
         }
@@ -200,7 +209,7 @@ fn verify_by_itself(
         report.operations += 1;
         Ok(())
     })?;
-    compare_changes(view, report.documents, report)
+    compare_changes(view, report.records, report)
 }
 
 /// Whether what the log has at a document's last change is in the document's state.

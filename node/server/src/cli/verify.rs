@@ -71,6 +71,8 @@ pub(super) enum Verdict {
         operations: u64,
         /// Documents that were compared.
         documents: u64,
+        /// Markers of deleted documents that were.
+        deleted: u64,
     },
     /// The system kept us from looking: nothing is known.
     Unchecked(String),
@@ -124,7 +126,8 @@ pub(super) fn examine(directory: &DataDirectory, name: &DatabaseName) -> Verdict
     }
     match guarded(|| directory.verify_database(name, Options::default())) {
         Ok(report) if report.is_sound() => {
-            Verdict::Sound { operations: report.operations, documents: report.documents }
+            let deleted = report.records.saturating_sub(report.documents);
+            Verdict::Sound { operations: report.operations, documents: report.documents, deleted }
         }
         Ok(report) => Verdict::DataDamaged(report.findings),
         Err(failure) if failure.is_of_system => Verdict::Unchecked(failure.reason),
@@ -178,11 +181,14 @@ fn advise_keeping(directory: &DataDirectory, name: &DatabaseName) {
 
 fn print(name: &DatabaseName, verdict: &Verdict) {
     match verdict {
-        Verdict::Sound { operations, documents } => say(&format!(
-            "{name}: sound; {} operations make its {} documents",
-            HumanCount(*operations),
-            HumanCount(*documents)
-        )),
+        Verdict::Sound { operations, documents, deleted } => {
+            let (operations, documents) = (HumanCount(*operations), HumanCount(*documents));
+            let markers = match deleted {
+                0 => String::new(),
+                deleted => format!(" and {} markers of deleted ones", HumanCount(*deleted)),
+            };
+            say(&format!("{name}: sound; {operations} operations make its {documents} documents{markers}"));
+        }
         Verdict::Unchecked(reason) => say(&format!("{name}: could not check: {reason}")),
         Verdict::LogDamaged(reason) => say(&format!("{name}: THE LOG IS DAMAGED: {reason}")),
         Verdict::DataDamaged(findings) => {

@@ -36,6 +36,14 @@ impl IdentityEvents {
         events.push(IdentityEvent { at: Millis(clock::now_millis()), database: database.cloned(), what });
     }
 
+    /// The same, unless it was noted before: for what is seen again at every meeting.
+    pub fn note_once(&self, database: Option<&DatabaseName>, what: String) {
+        let is_known = |event: &IdentityEvent| event.database.as_ref() == database && event.what == what;
+        if !self.list().iter().any(is_known) {
+            self.note(database, what);
+        }
+    }
+
     /// The events, oldest first.
     pub fn list(&self) -> Vec<IdentityEvent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -22,7 +22,7 @@ use holdfast_core::limits::DATABASES_MAX;
 use holdfast_core::vector::Origin;
 use holdfast_storage::database::{Opened, Options};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::layout::DataDirectory;
+use holdfast_storage::layout::{DataDirectory, Rebirth};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -141,11 +141,13 @@ impl Databases {
             transfers: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         });
-        if databases.directory.is_reborn() {
+        if let Some(rebirth) = databases.directory.rebirth() {
             let origin = databases.directory.origin();
-            let what =
-                format!("the data directory was copied or restored from a backup; this node goes on as {origin}");
-            databases.identity.note(None, what);
+            let why = match rebirth {
+                Rebirth::Copied => "the data directory was copied or restored from a backup".to_owned(),
+                Rebirth::Renamed { was } => format!("the node was renamed, it was '{was}'"),
+            };
+            databases.identity.note(None, format!("{why}; this node goes on as {origin}"));
         }
         let mut threads = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = BTreeMap::new();

@@ -28,7 +28,7 @@ use crate::http::access::MayRead;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::PathParts;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::wire::{self, Timestamp, increment_text};
 
 /// The routes of this folder.
@@ -184,7 +184,7 @@ pub async fn list(
         collection: parameters.collection.as_deref().map(CollectionName::parse).transpose()?,
         document: parameters.id.as_deref().map(DocumentId::parse).transpose()?,
     };
-    let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(PAGE_DOCUMENTS_DEFAULT).min(PAGE_DOCUMENTS_MAX);
+    let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, PAGE_DOCUMENTS_MAX)?;
     let policies = Policies::from_settings(&app.settings.node);
     let listed = app.scan(move || {
         let view = database.view()?;

@@ -26,7 +26,7 @@ use crate::http::access::{MayOperate, database_of};
 use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::PathParts;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{self, Parameters};
 use crate::http::refusal::not_submitted;
 use crate::http::wire::{self, Timestamp};
 
@@ -127,7 +127,7 @@ pub async fn list(
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Response, ApiError> {
     let database = app.existing(&database_of(&headers)?)?;
-    let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(PAGE_DOCUMENTS_DEFAULT).min(PAGE_DOCUMENTS_MAX);
+    let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, PAGE_DOCUMENTS_MAX)?;
     let after = Position(parameters.after.unwrap_or_default());
     let list = app.scan(move || {
         let (letters, log) = (database.view()?.state()?.letters, database.log()?);

@@ -57,6 +57,8 @@ pub struct MemberStatus {
     pub is_waited_for: bool,
     /// Seconds since it was last heard, directly or through others; null when it was not since this node started.
     pub silent_seconds: Option<u64>,
+    /// Seconds of silence that count against its lease: only while this node was in contact with a majority.
+    pub lease_silence_seconds: u64,
 }
 
 /// A member to count out.
@@ -111,6 +113,7 @@ pub fn members_of(sync: &Sync, database: &OpenDatabase) -> Result<Vec<MemberStat
             unacknowledged_operations: known.missing_from(&state.vector),
             is_waited_for: waited.contains(&origin),
             silent_seconds: sync.contacts().silent_since(database.name(), origin).map(|silent| silent.as_secs()),
+            lease_silence_seconds: sync.contacts().silent_for(database.name(), origin).as_secs(),
         }
     };
     Ok(state.members.iter().map(|(origin, membership)| status((origin, membership.fenced))).collect())

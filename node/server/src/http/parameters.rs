@@ -101,6 +101,14 @@ fn decoded<'a>(text: &'a str, name: &str) -> Result<Cow<'a, str>, ApiError> {
     percent_decode_str(text).decode_utf8().map_err(invalid)
 }
 
+/// How many a caller gets in a page who asks for so many.
+pub fn page_size(asked: Option<usize>, default: usize, max: usize) -> Result<usize, ApiError> {
+    match asked {
+        Some(0) => Err(refused("'limit' must be at least 1; leave it out for the usual number.".to_owned())),
+        asked => Ok(asked.unwrap_or(default).min(max)),
+    }
+}
+
 fn refused(detail: String) -> ApiError {
     ApiError::bad_request("invalid-parameter", detail)
 }

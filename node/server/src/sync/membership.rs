@@ -9,19 +9,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdfast_core::id::DatabaseName;
+use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
-use holdfast_core::vector::{Origin, Vector};
+use holdfast_core::vector::{Dot, Origin, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::request::Request;
 
 use crate::clock;
 use crate::databases::OpenDatabase;
 use crate::sync::Sync;
+use crate::sync::silence::{SilenceFile, Silences};
 
 /// Sweeps without a word after which a node counts as silent.
 const SILENT_SWEEPS: u32 = 2;
+
+/// How much silence may be forgotten when the node is killed; when it is stopped, none is.
+const KEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// How a peer comes to be met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub enum Meeting {
 #[derive(Debug, Default)]
 pub struct Contacts {
     seen: Mutex<BTreeMap<(DatabaseName, Origin), Seen>>,
+    /// Silence that had been counted when the node was last stopped, until the member is first looked at.
+    restored: Mutex<Silences>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +55,21 @@ impl Contacts {
     /// Notes that a member was heard, by whatever way.
     pub fn heard(&self, database: &DatabaseName, origin: &Origin) {
         let seen = Seen { last: clock::monotonic(), silent_for: Duration::ZERO };
-        self.lock().insert((database.clone(), origin.clone()), seen);
+        let key = (database.clone(), origin.clone());
+        self.lock_restored().remove(&key);
+        self.lock().insert(key, seen);
+    }
+
+    /// Goes on from the silence that was counted before this node was stopped.
+    pub fn restored(silences: Silences) -> Self {
+        Self { restored: Mutex::new(silences), ..Self::default() }
+    }
+
+    /// How much silence counts against a member's lease.
+    pub fn silent_for(&self, database: &DatabaseName, origin: &Origin) -> Duration {
+        let key = (database.clone(), origin.clone());
+        let seen = self.lock().get(&key).map(|seen| seen.silent_for);
+        seen.or_else(|| self.lock_restored().get(&key).copied()).unwrap_or_default()
     }
 
     /// How long ago a member was heard; `None` when it was not since the start.
@@ -80,9 +100,11 @@ impl Contacts {
         let is_majority = (in_contact.count() + 1) * 2 > others.len() + 1;
         let mut lapsed = Vec::new();
         for member in others {
-            let entry = seen
-                .entry((database.clone(), member.clone()))
-                .or_insert(Seen { last: now.checked_sub(silent_after).unwrap_or(now), silent_for: Duration::ZERO });
+            let key = (database.clone(), member.clone());
+            let entry = seen.entry(key.clone()).or_insert_with(|| Seen {
+                last: now.checked_sub(silent_after).unwrap_or(now),
+                silent_for: self.lock_restored().remove(&key).unwrap_or_default(),
+            });
             if is_majority && is_silent(entry) {
                 entry.silent_for += elapsed;
                 if entry.silent_for > lease {
@@ -91,6 +113,10 @@ impl Contacts {
             }
         }
         lapsed
+    }
+
+    fn lock_restored(&self) -> std::sync::MutexGuard<'_, Silences> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(DatabaseName, Origin), Seen>> {
@@ -143,10 +169,8 @@ pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting
         if meeting == Meeting::Came && !is_silent {
             return Ok(());
         }
-        tracing::warn!(
-            database = %database.name(), node = %origin.node, was = %rival, now = %origin,
-            "a member goes on under a new incarnation: it was restored, wiped or made anew"
-        );
+        let what = format!("member {rival} goes on as {origin}: it was restored, wiped or made anew");
+        sync.databases().identity().note_once(Some(database.name()), what);
         requests.push(Request::Member { member: rival.clone(), fence: Some(FenceReason::Retired) });
     }
     if !members.is_active(origin) {
@@ -172,6 +196,21 @@ pub fn told(sync: &Sync, database: &OpenDatabase, acknowledged: &BTreeMap<Origin
     }
 }
 
+/// Notes that a peer holds another branch of an origin than this node: one of the two was restored or copied.
+pub fn note_branch(sync: &Sync, database: &OpenDatabase, peer: &NodeName, origin: &Origin) {
+    let what = format!("{peer} holds another branch of {origin} than this node: somebody was restored or copied");
+    sync.databases().identity().note_once(Some(database.name()), what);
+}
+
+/// Notes an operation of a peer that does not fit, if that is because there are two branches of its origin: else the
+/// writer has not seen what was forgotten here, which is nothing of anybody's identity.
+pub fn note_stranger(sync: &Sync, database: &OpenDatabase, peer: &NodeName, stranger: &Dot) {
+    let known = database.view().and_then(|view| view.state()).map(|state| state.vector.get(&stranger.origin));
+    if known.is_ok_and(|known| known >= stranger.sequence) {
+        note_branch(sync, database, peer, &stranger.origin);
+    }
+}
+
 /// What this node tells peers of what members know, itself included.
 pub fn to_tell(database: &OpenDatabase) -> Result<BTreeMap<Origin, Vector>, StorageError> {
     let state = database.view()?.state()?;
@@ -186,8 +225,15 @@ pub fn to_tell(database: &OpenDatabase) -> Result<BTreeMap<Origin, Vector>, Stor
 pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
     let sweep = sync.tempo().sweep;
     let mut last = clock::monotonic();
+    let mut file = SilenceFile::of(sync.databases().directory());
     loop {
-        tokio::time::sleep(sweep).await;
+        tokio::select! {
+            () = tokio::time::sleep(sweep) => {}
+            () = sync.stop().cancelled() => {
+                file.keep(&counted_silences(&sync), Duration::ZERO);
+                return;
+            }
+        }
         let now = clock::monotonic();
         // A machine that slept has heard nobody, which says nothing of them.
         let elapsed = now.saturating_duration_since(last).min(sweep * SILENT_SWEEPS);
@@ -207,7 +253,24 @@ pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
                 drop(database.submit(Request::Member { member: lapsed, fence }).await);
             }
         }
+        file.keep(&counted_silences(&sync), KEPT_EVERY);
     }
+}
+
+/// The silence of all members that are counted with.
+fn counted_silences(sync: &Sync) -> Silences {
+    let mut silences = Silences::new();
+    for listing in sync.databases().list() {
+        let Ok(database) = sync.databases().get(&listing.name) else { continue };
+        let Ok(state) = database.view().and_then(|view| view.state()) else { continue };
+        for member in state.members.counted(&state.vector, database.origin()) {
+            let silent = sync.contacts().silent_for(&listing.name, member);
+            if !silent.is_zero() {
+                silences.insert((listing.name.clone(), member.clone()), silent);
+            }
+        }
+    }
+    silences
 }
 
 /// Another member of the same name.
@@ -219,10 +282,9 @@ fn namesake<'a>(members: &'a Members, origin: &Origin) -> Option<&'a Origin> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use holdfast_core::id::NodeName;
     use holdfast_core::members::Membership;
     use holdfast_core::stamp::Stamp;
-    use holdfast_core::vector::{Dot, Sequence};
+    use holdfast_core::vector::Sequence;
 
     fn origin(name: &str) -> Origin {
         Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
@@ -235,6 +297,28 @@ mod tests {
             members.set(&origin(name), Membership { fenced: None, stamp: Stamp(1), by });
         }
         members
+    }
+
+    #[test]
+    fn silence_before_a_restart_counts_with_silence_after_it() {
+        let (shop, me) = (DatabaseName::parse("shop").unwrap(), origin("a"));
+        let three = members(&["a", "b", "c"]);
+        let (lease, before) = (Duration::from_secs(30), Duration::from_secs(29));
+        let silences = Silences::from([((shop.clone(), origin("c")), before), ((shop.clone(), origin("b")), before)]);
+        let contacts = Contacts::restored(silences);
+        assert_eq!(contacts.silent_for(&shop, &origin("c")), before);
+        contacts.heard(&shop, &origin("b"));
+        assert_eq!(contacts.silent_for(&shop, &origin("b")), Duration::ZERO, "heard is heard");
+        let count = |elapsed| {
+            contacts.lock().entry((shop.clone(), origin("b"))).and_modify(|seen| seen.last = clock::monotonic());
+            let tempo = (Duration::from_millis(50), lease);
+            contacts.count(&shop, (&three, &Vector::new()), &me, Duration::from_secs(elapsed), tempo)
+        };
+        assert!(count(0).is_empty());
+        contacts.lock().get_mut(&(shop.clone(), origin("c"))).unwrap().last =
+            clock::monotonic().checked_sub(Duration::from_secs(5)).unwrap();
+        assert!(count(1).is_empty());
+        assert_eq!(count(1), [origin("c")]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod mailbox;
 pub mod driver;
 pub mod hints;
 pub mod link;
+pub mod silence;
 pub mod membership;
 pub mod states;
 pub mod survey;
@@ -43,6 +44,7 @@ use crate::sync::link::{Link, LinkStatus};
 use crate::sync::membership::Contacts;
 use crate::sync::peer_client::PeerClient;
 use crate::sync::registry::{Peer, Registry};
+use crate::sync::silence::SilenceFile;
 use crate::sync::survey::Surveys;
 
 /// What sync needs to know of the settings.
@@ -88,6 +90,7 @@ impl Sync {
             acknowledge_within: Duration::from_millis(settings.replication_signal_ack_timeout_milliseconds),
         };
         let client = PeerClient::new(&settings.replication_api_key)?;
+        let contacts = Contacts::restored(SilenceFile::of(databases.directory()).read());
         let sync = Arc::new(Self {
             databases,
             registry,
@@ -97,7 +100,7 @@ impl Sync {
             sessions: Mutex::default(),
             links: Mutex::default(),
             learned: watch::Sender::default(),
-            contacts: Contacts::default(),
+            contacts,
             surveys: Surveys::default(),
             stop,
             tasks: TaskTracker::new(),
@@ -105,13 +108,7 @@ impl Sync {
         let supervised = Arc::clone(&sync);
         sync.tasks.spawn(async move { supervised.supervise().await });
         let (counting, lease) = (Arc::clone(&sync), Duration::from_secs(settings.peer_lease_days * 24 * 60 * 60));
-        sync.tasks.spawn(async move {
-            let stop = counting.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = membership::keep_leases(counting, lease) => {}
-            }
-        });
+        sync.tasks.spawn(membership::keep_leases(counting, lease));
         Ok(sync)
     }
 

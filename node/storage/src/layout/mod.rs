@@ -59,7 +59,7 @@ pub struct DataDirectory {
     path: PathBuf,
     origin: Origin,
     life: Life,
-    is_reborn: bool,
+    rebirth: Option<Rebirth>,
     // Held for as long as the directory is in use; the operating system lets go when the process ends.
     _lock: File,
 }
@@ -92,9 +92,9 @@ impl DataDirectory {
     pub fn open(path: &Path, node: &NodeName, arrival: Arrival<'_>) -> Result<Self, StorageError> {
         fs::create_dir_all(path).map_err(|source| file_error("could not create", path, source))?;
         let lock = take_lock(path, arrival.holder)?;
-        let (origin, is_reborn) = identity(path, node, arrival.incarnation)?;
+        let (origin, rebirth) = identity(path, node, arrival.incarnation)?;
         let life = Life::read(path);
-        let directory = Self { path: path.to_owned(), origin, life, is_reborn, _lock: lock };
+        let directory = Self { path: path.to_owned(), origin, life, rebirth, _lock: lock };
         directory.clear_leftovers()?;
         Ok(directory)
     }
@@ -137,9 +137,9 @@ impl DataDirectory {
         &self.origin
     }
 
-    /// Whether the directory was found to be a copy or a restored backup, and goes on under a new incarnation.
-    pub fn is_reborn(&self) -> bool {
-        self.is_reborn
+    /// Why the directory goes on under a new incarnation, if it does.
+    pub fn rebirth(&self) -> Option<&Rebirth> {
+        self.rebirth.as_ref()
     }
 
     /// Notes how far a database has got, so that an older copy of its files is noticed.
@@ -309,29 +309,43 @@ fn take_lock(directory: &Path, holder: &str) -> Result<File, StorageError> {
     }
 }
 
+/// Why a directory goes on under a new incarnation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rebirth {
+    /// It is a copy, or a restored backup.
+    Copied,
+    /// Its node got another name.
+    Renamed {
+        /// The name until then.
+        was: String,
+    },
+}
+
 /// The origin that the directory belongs to; minted when it is new, the node was renamed, or the directory is a copy.
-/// Answers also whether it is a copy.
-fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<(Origin, bool), StorageError> {
+/// Answers also which of the latter is so.
+fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<(Origin, Option<Rebirth>), StorageError> {
     let path = directory.join(IDENTITY_FILE);
     let had_life = life::is_there(directory);
     let birth = life::birth(directory);
-    let mut is_copy = false;
+    let mut rebirth = None;
     let mut incarnation = fresh;
     if let Some(identity) = read_identity(&path)? {
         // A directory from before births were recorded gets one now.
-        is_copy = identity.birth.is_some() && (!had_life || (birth.is_some() && identity.birth != birth));
+        let is_copy = identity.birth.is_some() && (!had_life || (birth.is_some() && identity.birth != birth));
         if identity.node_id != node.as_str() {
             tracing::warn!(was = identity.node_id, now = %node, "the node was renamed: a new incarnation begins");
+            rebirth = Some(Rebirth::Renamed { was: identity.node_id });
         } else if is_copy {
             tracing::warn!(
                 node = %node, was = identity.incarnation, now = format!("{fresh:016x}"),
                 "the data directory was copied or restored from a backup: a new incarnation begins"
             );
+            rebirth = Some(Rebirth::Copied);
         } else {
             incarnation = u64::from_str_radix(&identity.incarnation, 16)
                 .map_err(|_| StorageError::damaged(path.display().to_string(), "its incarnation is not hexadecimal"))?;
             if identity.birth == birth {
-                return Ok((Origin { node: node.clone(), incarnation }, false));
+                return Ok((Origin { node: node.clone(), incarnation }, None));
             }
         }
     }
@@ -340,7 +354,7 @@ fn identity(directory: &Path, node: &NodeName, fresh: u64) -> Result<(Origin, bo
     let text = serde_json::to_vec_pretty(&identity)
         .map_err(|error| StorageError::damaged(path.display().to_string(), error.to_string()))?;
     write_atomically(&path, &text)?;
-    Ok((Origin { node: node.clone(), incarnation }, is_copy))
+    Ok((Origin { node: node.clone(), incarnation }, rebirth))
 }
 
 /// What `node.json` says; `None` when it is not there.
