@@ -163,6 +163,11 @@ impl Node {
         Template::single("GET", &path(), &HEADERS, "")
     }
 
+    /// The end of a document.
+    pub(super) fn delete() -> Template {
+        Template::single("DELETE", &path(), &HEADERS, "")
+    }
+
     /// Many documents in one request.
     pub(super) fn bulk(documents_per_request: u64) -> Template {
         let line = documents::order() + "\n";

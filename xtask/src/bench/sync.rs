@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | catch-up | the peer's registration | equal digests, 200 k operations later | 40 k operations a second |
 //! | bootstrap | the peer's registration | equal digests, from a log that is pruned | 50 k documents a second |
+//! | deletes | the peer's registration | equal digests, 20 k deleted documents and 50 k others later | 0.5 of the rate without the deleted |
 //! | visible | the answer to a write | the answer to a read of it at the peer, at 500 writes a second | p50 3 ms, p99 15 ms |
 //! | nothing to do | a pull that lacks nothing | its answer | 5 ms |
 //! | writer's cost | a full write load, nobody to sync with | the same load with a peer that takes it all | 0.75 of the rate |
@@ -17,7 +18,7 @@
 
 use super::cases::{Bench, Outcome, describe, drive_new, limit, load_documents, median, median_of};
 use super::http::{Connection, Template, mark};
-use super::load::{Amount, Numbers, Plan, per_second};
+use super::load::{Amount, Numbers, Plan, drive, per_second};
 use super::process::cpu_time;
 use super::servers::{DATABASE, HEADERS_PEER, KEY, Node};
 use super::table::{Row, Unit, Wanted};
@@ -56,6 +57,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PRUNED: [(&str, &str); 2] =
     [("HOLDFAST__Node__OperationLogRetentionDays", "0"), ("HOLDFAST__Node__OperationLogRetainRecentOperations", "0")];
 
+/// Documents that are deleted before a peer comes, and those that are there.
+const DELETED: u64 = 20_000;
+const LIVE: u64 = 50_000;
+
 /// Latencies in microseconds.
 type Latencies = Histogram<u64>;
 
@@ -74,6 +79,7 @@ pub(super) fn sync(bench: &Bench, binary: &Path, directory: &Path) -> Vec<Row> {
     measure("bootstrap", &|directory| {
         fill_a_peer(bench, binary, directory, ("bootstrap from a pruned log, documents", &PRUNED, BOOTSTRAP_WANTED))
     });
+    measure("deletes", &|directory| deletes(bench, binary, directory));
     measure("visible", &|directory| visible(bench, binary, directory));
     measure("cost", &|directory| cost(bench, binary, directory));
     rows
@@ -118,6 +124,56 @@ fn fill_a_peer(bench: &Bench, binary: &Path, directory: &Path, line: (&str, &[(&
         note: notes.join("\n"),
         failed: false,
     }])
+}
+
+/// What documents that were deleted long ago cost a new peer.
+fn deletes(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
+    let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..bench.rounds.min(ROUNDS_MAX) {
+        let directory = directory.join(round.to_string());
+        let first = seconds_with_deleted(binary, &directory.join("without"), 0)?;
+        let second = seconds_with_deleted(binary, &directory.join("with"), DELETED)?;
+        ratios.push(first / second);
+        without.push(first);
+        with.push(second);
+        let _ = std::fs::remove_dir_all(&directory);
+    }
+    let (with, without) = (median(&mut with), median(&mut without));
+    Ok(vec![Row {
+        name: format!("a new peer, {LIVE} documents and {DELETED} deleted ones"),
+        target: ">= 0.5 x without the deleted".to_owned(),
+        measured: Some(with),
+        reference: Some(without),
+        ratio: Some(median(&mut ratios)),
+        unit: Unit::Seconds,
+        wanted: Wanted::AtLeast(0.5),
+        note: format!("{:.2} s more for {} operations more", with - without, 2 * DELETED),
+        failed: false,
+    }])
+}
+
+/// How long a new peer takes. What is there is written last, so that equal digests mean that all has come.
+fn seconds_with_deleted(binary: &Path, directory: &Path, deleted: u64) -> Result<f64, String> {
+    let full = start(binary, directory, "full", &[])?;
+    if deleted > 0 {
+        load_documents(&full, 0, deleted)?;
+        let plan = Plan {
+            server: full.server,
+            connections: 64,
+            template: Node::delete(),
+            numbers: Numbers::From(0),
+            amount: Amount::Requests(deleted),
+        };
+        if let Some(error) = drive(&plan)?.first_error {
+            return Err(format!("cannot delete documents: {error}"));
+        }
+    }
+    load_documents(&full, ROUND_NUMBERS, LIVE)?;
+    let empty = start(binary, directory, "empty", &[])?;
+    let from = Instant::now();
+    introduce(&full, &empty)?;
+    wait_until_equal(&full, &empty)?;
+    Ok(from.elapsed().as_secs_f64())
 }
 
 /// The processor seconds that two nodes have used since they had used so much.
