@@ -221,4 +221,5 @@ async fn lists_are_paged_over_open_and_closed_ones() {
         }
     }
     assert_eq!(found, ["Open", "Open", "Open", "Closed", "Closed"]);
+    node.get("/api/conflicts?limit=0").await.problem(400, "invalid-parameter");
 }

@@ -98,6 +98,7 @@ async fn later_writes_to_the_document_wait_and_a_transaction_is_parked_whole() {
     for id in ["x", "y", "z"] {
         node.get(&format!("/api/documents/orders/{id}")).await.expect(404);
     }
+    node.get("/api/replication/dead-letters?limit=0").await.problem(400, "invalid-parameter");
     let page = node.get("/api/replication/dead-letters?limit=3").await.expect(200);
     let next = node.get(&format!("/api/replication/dead-letters?after={}", page["Next"])).await.expect(200);
     assert_eq!((&next["DeadLetters"][0]["Dot"], &next["Next"]), (&all[3]["Dot"], &Value::Null));

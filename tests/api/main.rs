@@ -13,6 +13,7 @@ mod conflicts;
 mod consistency;
 mod dead_letters;
 mod documents;
+mod exchange;
 mod keys;
 mod node_routes;
 mod studio;

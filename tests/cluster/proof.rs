@@ -1,8 +1,9 @@
 //! Status says "in sync" when digests prove it, and no sooner.
 
 use holdfast_tests::cluster::{Client, Home, Line, SOON, introduce, wait_for, wait_until_equal};
-use redb::ReadableTable;
 use serde_json::{Value, json};
+
+use crate::falsified::falsify;
 
 async fn product(client: &Client, id: &str, stock: u64) {
     let body = json!({"Name": id, "Stock": stock}).to_string();
@@ -76,28 +77,6 @@ async fn nodes_that_never_rest_are_compared_all_the_same() {
         Err(status.to_string())
     })
     .await;
-}
-
-/// Falsifies what a stopped node has stored of a document, behind the back of its program: the record holds in itself
-/// and says something else, or does not hold.
-fn falsify(home: &Home, key: &str, is_readable: bool) {
-    const DOCUMENTS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("documents");
-    let data = redb::Database::open(home.data().join("shop.db")).unwrap();
-    let key = format!("products\0{key}");
-    let transaction = data.begin_write().unwrap();
-    {
-        let mut documents = transaction.open_table(DOCUMENTS).unwrap();
-        let mut record = documents.get(key.as_bytes()).unwrap().unwrap().value().to_vec();
-        let text = br#""Stock":"#;
-        let at = record.windows(text.len()).position(|window| window == text).unwrap() + text.len();
-        record[at] = if record[at] == b'9' { b'8' } else { b'9' };
-        if is_readable {
-            let sum = holdfast_storage::encoding::checksum(&record[5..]);
-            record[1..5].copy_from_slice(&sum.to_le_bytes());
-        }
-        documents.insert(key.as_bytes(), record.as_slice()).unwrap();
-    }
-    transaction.commit().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

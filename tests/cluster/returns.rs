@@ -274,6 +274,11 @@ async fn restored_from_a_snapshot(before: u64, after: u64, is_pruned: bool) {
     wait_until_equal(&[&shop, &till], "db").await;
     assert_eq!(stock(&shop.client("db")).await, json!(7));
     assert_eq!(shop.client("db").collection("orders").await.len() as u64, before + after);
+    // Both sides tell of it, not the one that was set back alone.
+    for (node, words) in [(&shop, "goes on as till@"), (&till, "made anew from the states of a peer")] {
+        let status = node.client("db").get("/api/replication/status").await.expect(200);
+        assert!(status["IdentityEvents"].to_string().contains(words), "{}: {status}", node.name());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

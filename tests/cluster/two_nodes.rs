@@ -219,3 +219,33 @@ async fn a_database_of_another_address_or_name_is_not_mixed_up() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_takes_as_many_exchanges_as_it_needs_and_waits_for_no_sweep() {
+    let homes = ["left", "right"].map(|name| Home::new(name).with("Node:ReplicationBatchSize", "50"));
+    let (left, right) = (homes[0].start(), homes[1].start());
+    let one = left.client("shop");
+    // A collection that holds nothing is somebody's wish, too.
+    assert!(one.post("/api/documents/empty/register", "").await.is_success());
+    let lines: Vec<String> = (0..6_000).map(|n| json!({"Id": format!("o-{n}"), "n": n}).to_string()).collect();
+    one.post("/api/documents/orders/bulk", &lines.join("\n")).await.expect(200);
+    right.pause();
+    register(&left, "right", &right.url).await;
+    wait_for("status tells what waits", SOON, async || {
+        let told = one.peer_status("right").await?;
+        let is_waiting = told["LastPushedLocalLogSequence"] == 0 && told["CatchUpStatus"] == "CatchingUp";
+        let is_counted = told["EstimatedPendingPushOperations"].as_u64() >= Some(6_000);
+        if is_waiting && is_counted { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    right.resume();
+    wait_until_equal(&[&left, &right], "shop").await;
+    wait_for("everything is confirmed", SOON, async || {
+        let told = one.peer_status("right").await?;
+        let is_ready = told["EstimatedPendingPushOperations"] == 0 && told["CatchUpStatus"] == "Ready";
+        if is_ready { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    let names = right.client("shop").get("/api/documents").await.expect(200);
+    assert!(names.as_array().unwrap().contains(&json!("empty")), "{names}");
+}

@@ -15,6 +15,7 @@
 // What a test expects of the project's own files it may insist upon.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod guards;
 mod manifests;
 mod papers;
 mod source;
