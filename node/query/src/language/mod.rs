@@ -50,6 +50,7 @@ mod hostile;
 pub use error::QueryError;
 pub use expression::{Expression, Kind, PathExpression, PathStep};
 pub use statement::{Select, Statement};
+pub use word::KEYWORDS;
 
 /// Reads the one statement that a text holds.
 pub fn parse(text: &str) -> Result<Statement, QueryError> {

@@ -207,6 +207,10 @@ impl Scope {
 
     /// A key of `GROUP BY` or `ORDER BY`: a whole number is the item at that place.
     fn key(&mut self, key: &mut Expression, items: &[Item]) -> Resolved<()> {
+        if let Kind::Literal(Value::String(text)) = &key.kind {
+            return Err(QueryError::syntax("A text is the same for every row.", key.position)
+                .suggesting(format!("Write a name in backticks: `{text}`.")));
+        }
         let Kind::Literal(Value::Number(number)) = &key.kind else {
             return self.expression(key, false);
         };

@@ -8,6 +8,73 @@ const RESERVED: [&str; 46] = [
     "TRUE", "UNION", "VALUES", "WHEN", "WHERE",
 ];
 
+/// Every word of the language that is no function, for whoever completes what is being typed.
+pub const KEYWORDS: [&str; 63] = [
+    "ALL",
+    "ANALYZE",
+    "AND",
+    "ANY",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "CREATE",
+    "CROSS",
+    "CURRENT_DATE",
+    "CURRENT_TIMESTAMP",
+    "DELETE",
+    "DESC",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "END",
+    "ESCAPE",
+    "EXISTS",
+    "EXPLAIN",
+    "FALSE",
+    "FIRST",
+    "FROM",
+    "GROUP",
+    "HAVING",
+    "IF",
+    "ILIKE",
+    "IN",
+    "INDEX",
+    "INNER",
+    "INSENSITIVE",
+    "INSERT",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LAST",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "MISSING",
+    "NOT",
+    "NULL",
+    "NULLS",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "RIGHT",
+    "SELECT",
+    "SET",
+    "THEN",
+    "TOP",
+    "TRUE",
+    "UNIQUE",
+    "UNKNOWN",
+    "UPDATE",
+    "VALUES",
+    "WHEN",
+    "WHERE",
+];
+
 /// Whether a bare name cannot be this word. After a `.` or in backticks every word is a name.
 pub(super) fn is_reserved(word: &str) -> bool {
     word.len() <= 8 && RESERVED.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()
@@ -30,11 +97,13 @@ pub(super) fn continues_name(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{RESERVED, is_reserved};
+    use super::{KEYWORDS, RESERVED, is_reserved};
 
     #[test]
     fn reserved_words_are_found_in_any_case() {
-        assert!(RESERVED.is_sorted());
+        assert!(RESERVED.is_sorted() && KEYWORDS.is_sorted());
+        // Two are reserved for what they mean elsewhere, and refused with an explanation.
+        assert!(RESERVED.iter().all(|word| KEYWORDS.contains(word) || matches!(*word, "FULL" | "UNION")));
         assert!(RESERVED.iter().all(|word| word.len() <= 8 && is_reserved(word)));
         assert!(is_reserved("where") && is_reserved("Distinct") && !is_reserved("index") && !is_reserved("Sku"));
     }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use holdfast_core::collation::{Kind, compare, compare_numbers};
+use holdfast_core::limits::QUERY_DIGITS_MAX;
 use serde_json::Value;
 
 use super::decimal::Decimal;
@@ -99,10 +100,22 @@ impl<'a> Datum<'a> {
     }
 
     fn compare_number(&self, other: &Self) -> Ordering {
-        if let (Self::Number(left), Self::Number(right)) = (self, other) {
-            return left.compare(*right);
+        if let (Some(left), Some(right)) = (self.as_exact_number(), other.as_exact_number()) {
+            return left.compare(right);
         }
         compare_numbers(&self.number_text(), &other.number_text())
+    }
+
+    /// The number, where no digit of it is lost in being read.
+    fn as_exact_number(&self) -> Option<Decimal> {
+        match self {
+            Self::Number(number) => Some(*number),
+            _ => {
+                let text = self.value().and_then(Value::as_number)?.as_str();
+                let is_short = text.len() <= QUERY_DIGITS_MAX as usize && !text.contains(['e', 'E']);
+                if is_short { Decimal::parse(text) } else { None }
+            }
+        }
     }
 
     /// The number as text, exactly.

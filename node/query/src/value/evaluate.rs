@@ -434,7 +434,7 @@ fn looks_like(
     let Some(text) = found.as_str() else {
         return Err(mismatch(pattern, found, "LIKE takes a text to compare with", None));
     };
-    if text.chars().count() > QUERY_PATTERN_CHARS_MAX {
+    if text.len() > QUERY_PATTERN_CHARS_MAX && text.chars().count() > QUERY_PATTERN_CHARS_MAX {
         let message = format!("The pattern is longer than {QUERY_PATTERN_CHARS_MAX} characters.");
         return Err(QueryError::meaning("pattern-too-long", message, pattern.position));
     }

@@ -6,6 +6,9 @@
 
 /// Whether a text looks like a pattern. An `escape` makes the character after it stand for itself.
 pub(super) fn is_like(text: &str, pattern: &str, escape: Option<char>) -> bool {
+    if escape.is_none() && !pattern.contains('_') {
+        return is_like_plain(text, pattern);
+    }
     let parts = parts(pattern, escape);
     let Some((first, others)) = parts.split_first() else {
         return text.is_empty();
@@ -23,6 +26,24 @@ pub(super) fn is_like(text: &str, pattern: &str, escape: Option<char>) -> bool {
         }
     }
     last.is_end_of(rest)
+}
+
+/// The same for a pattern in which `%` is the only sign, without making anything of it.
+fn is_like_plain(text: &str, pattern: &str) -> bool {
+    let Some((first, others)) = pattern.split_once('%') else {
+        return text == pattern;
+    };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let (middle, last) = others.rsplit_once('%').unwrap_or(("", others));
+    for part in middle.split('%') {
+        match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 /// What stands between two `%`: characters, `None` for `_`.

@@ -15,6 +15,7 @@
 //! | arithmetic, or a function of text, numbers or dates, with null or missing | null |
 //! | the same with another kind of value | error `type-mismatch` |
 //! | division by zero | error `division-by-zero` |
+//! | `7 / 2` | 3.5, for JSON knows one kind of number; `TRUNC(7 / 2)` is 3 |
 //! | a path that leads nowhere | missing; `IS NULL` is true of it, `IS MISSING` tells it from a stored null |
 //! | a path with `[*]` | an array of what is there; an empty one where there is no array |
 //! | `ANY`, `ALL` of a value that is no array | as of an array of that one; unknown of null and missing |

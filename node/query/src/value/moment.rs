@@ -295,7 +295,7 @@ fn time_of_day(text: &str) -> Option<i64> {
     if fraction.is_empty() || !fraction_digits || fraction.len() > 20 {
         return None;
     }
-    let millis = number(format!("{fraction}00").get(..3)?)?;
+    let millis = fraction.bytes().chain(*b"00").take(3).fold(0, |millis, digit| millis * 10 + i64::from(digit - b'0'));
     let (hour, minute, second) = match clock.len() {
         5 => (clock.get(..2)?, clock.strip_prefix(clock.get(..2)?)?.strip_prefix(':')?, "0"),
         8 => {

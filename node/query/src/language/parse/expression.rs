@@ -235,6 +235,7 @@ impl Parser {
             return Ok(Expression::new(Kind::Quantified { quantifier, items, predicate }, position));
         }
         let right = self.at_level(Level::Concat)?;
+        self.refuse_two_texts(&left, &right)?;
         if !may_be_array(&right) {
             refuse_many(&left, position)?;
         }
@@ -242,6 +243,20 @@ impl Parser {
             refuse_many(&right, position)?;
         }
         Ok(compare(comparison, left, right))
+    }
+
+    /// Refuses to compare one text with another where one of them was meant as a name: in double quotes.
+    fn refuse_two_texts(&self, left: &Expression, right: &Expression) -> Parsed<()> {
+        let (Kind::Literal(Value::String(one)), Kind::Literal(Value::String(other))) = (&left.kind, &right.kind) else {
+            return Ok(());
+        };
+        let (name, at) = match self.double_quoted {
+            Some(at) if at == left.position => (one, at),
+            Some(at) if at == right.position => (other, at),
+            _ => return Ok(()),
+        };
+        Err(QueryError::syntax("Both sides are text, the same for every row.", at)
+            .suggesting(format!("Double quotes are around text; write a name in backticks: `{name}`.")))
     }
 
     fn state(&mut self, value: Expression) -> Parsed<Kind> {

@@ -14,12 +14,13 @@ use super::expression::{no_subqueries, number};
 use super::{Parsed, Parser};
 
 /// Words that are part of the language, and functions before a bracket.
-const RESERVED_FUNCTIONS: [(&str, Function); 5] = [
+const RESERVED_FUNCTIONS: [(&str, Function); 6] = [
     ("LEFT", Function::Left),
     ("RIGHT", Function::Right),
     ("DISTINCT", Function::Distinct),
     ("VALUES", Function::Values),
     ("JOIN", Function::Join),
+    ("UNION", Function::Union),
 ];
 
 /// Functions that need no brackets.
@@ -51,7 +52,12 @@ impl Parser {
         let position = self.position();
         let kind = match self.peek().clone() {
             Token::Number(digits) => self.taken(Kind::Literal(number(&digits))),
-            Token::Text { text, .. } => self.taken(Kind::Literal(Value::String(text))),
+            Token::Text { text, is_double } => {
+                if is_double {
+                    self.double_quoted = Some(position);
+                }
+                self.taken(Kind::Literal(Value::String(text)))
+            }
             Token::Symbol("(") => return self.bracketed(),
             Token::Symbol("[") => self.array()?,
             Token::Symbol("{") => self.object()?,
