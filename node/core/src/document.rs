@@ -24,7 +24,7 @@ use crate::id::OperationId;
 use crate::json::JsonText;
 use crate::operation::{Operation, OperationKind};
 use crate::stamp::Stamp;
-use crate::vector::{Dot, Vector};
+use crate::vector::{Dot, Sequence, Vector};
 
 /// All that is known of one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,6 +81,16 @@ pub struct Tally {
     pub stamp: Stamp,
     /// What they add to the document's version.
     pub mark: u64,
+}
+
+impl Tally {
+    /// Whether an operation takes the place of some of the increments that are in it, and not of all: their sum cannot
+    /// be taken apart any more.
+    pub fn is_cut_by(&self, operation: &Operation) -> bool {
+        let takes_place = !matches!(operation.kind, OperationKind::Increment(_));
+        let has_seen_any = self.seen.iter().any(|(origin, _)| operation.context.get(origin) > Sequence(0));
+        takes_place && has_seen_any && !operation.context.covers_all(&self.seen)
+    }
 }
 
 /// What an operation did to a document.

@@ -285,6 +285,26 @@ pub struct Written {
     pub existed: bool,
 }
 
+/// An operation that does not fit what is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Which.
+    pub dot: Dot,
+    /// Why it does not.
+    pub misfit: Misfit,
+}
+
+/// Why an operation does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// It is of another branch of its origin, or of our own origin and not known here.
+    Branch,
+    /// Its sender has not seen all that was forgotten here.
+    Sender,
+    /// Its writer had not, and nothing is known here any more of what it stands beside.
+    Writer,
+}
+
 /// What became of a stretch from a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Receipt {
@@ -297,9 +317,9 @@ pub struct Receipt {
     /// The first operation that could not be taken because operations before it are missing: earlier ones of its
     /// origin, or ones that its writer had seen.
     pub gap: Option<Dot>,
-    /// The first operation that was refused because it does not fit what is here: it is of another branch of its
-    /// origin, or its sender has not seen what was forgotten here. The nodes must look at each other's states.
-    pub stranger: Option<Dot>,
+    /// The first operation that was refused because it does not fit what is here. The nodes must look at each other's
+    /// states.
+    pub stranger: Option<Stranger>,
     /// The first operation that would have to be parked, and too many are.
     pub overfull: Option<Dot>,
     /// Operations that stood beside others that had not seen them.

@@ -15,9 +15,16 @@ pub fn check(end: &Ending) -> Result<(), String> {
     for written in end.acknowledged.iter().map(|logged| &logged.operation) {
         if !is_accounted_for(end, written, &mut BTreeSet::new()) {
             let Operation { dot, kind, document, .. } = written;
+            let of_document = end
+                .history
+                .operations
+                .values()
+                .filter(|other| (&other.collection, &other.document) == (&written.collection, document));
             return Err(format!(
-                "{dot} ({} of {document:?}) was acknowledged, and nobody knows what became of it",
-                kind.name()
+                "{dot} ({} of {document:?}) was acknowledged, and nobody knows what became of it; all there was of \
+                 it:\n  {}",
+                kind.name(),
+                story(of_document)
             ));
         }
     }

@@ -47,9 +47,11 @@ impl History {
     /// A node's disk is destroyed, wholly or back to an older state: what nobody else holds may be gone.
     pub fn lose(&mut self, node: usize, acknowledged: &[Logged]) {
         self.vectors.remove(&node);
-        let lost: Vec<OperationId> = acknowledged
-            .iter()
-            .map(|logged| logged.operation.identity())
+        // Also what was never answered and came into a log all the same, as after a failed sync.
+        let unanswered = self.operations.values().map(Operation::identity);
+        let answered = acknowledged.iter().map(|logged| logged.operation.identity());
+        let lost: BTreeSet<OperationId> = answered
+            .chain(unanswered)
             .filter(|identity| {
                 !self.names(*identity).any(|name| self.vectors.values().any(|knows| knows.covers(&name.dot)))
             })

@@ -1,6 +1,6 @@
 //! Between the sessions of a node and the world: what the server's driver, exchange and hints do.
 
-use holdfast_core::sync::admission::Admission;
+use holdfast_core::sync::admission::{Admission, Cause, PUSHES_AWAITED};
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord, parse_hex, parse_vector,
@@ -10,7 +10,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use holdfast_storage::log::{ReadLimit, Stretch};
 use holdfast_storage::record::progress::Checkpoint;
-use holdfast_storage::request::{Answer, Receipt, Request};
+use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
 
 use crate::checkers::Finding;
 use crate::node::wire::{self, Body, Side};
@@ -167,8 +167,8 @@ impl Node {
             Body::Pull(request) => self.receive_question(now, from, exchange, &request, outbox),
             Body::Pulled(response) => self.receive_answer(now, from, exchange, response, outbox),
             Body::Hint => self.handle(now, from, Event::Called, outbox),
-            Body::Turned(admission) => self.turned_away(now, from, exchange, admission, outbox),
-            Body::TakeStates => self.ask_for_states(from, outbox),
+            Body::Turned(admission, cause) => self.turned_away(now, from, exchange, (admission, cause), outbox),
+            Body::TakeStates => self.ask_for_states(from, Cause::Asked, outbox),
             Body::Beyond => self.lose_place(now, from, exchange, outbox),
             Body::AskStates { after, log_id } => self.serve_states(from, exchange, after, log_id, outbox),
             Body::States { page, adoption } => {
@@ -304,17 +304,20 @@ impl Node {
                 outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
             }
             (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Push { from, exchange }) => {
-                let have_we_forgotten = stranger.origin == self.origin;
-                let who = if have_we_forgotten { Admission::WeMustRebase } else { Admission::MustRebase };
-                outbox.lines.push(format!("cannot take {stranger}"));
-                outbox.sends.push((from, exchange, Body::Turned(who)));
-                if have_we_forgotten {
-                    self.ask_for_states(from, outbox);
+                outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
+                let cause = if stranger.misfit == Misfit::Writer { Cause::Forgotten } else { Cause::Asked };
+                outbox.sends.push((from, exchange, Body::Turned(Admission::MustRebase, cause)));
+                if stranger.dot.origin == self.origin {
+                    self.ask_for_states(from, Cause::Asked, outbox);
                 }
             }
             (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Pull { peer, exchange, .. }) => {
-                outbox.lines.push(format!("cannot take {stranger}"));
+                outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
+                let failures = self.link(peer).map_or(0, |link| link.session.failures());
                 self.fail(now, peer, exchange, outbox);
+                if stranger.misfit == Misfit::Writer && failures >= PUSHES_AWAITED {
+                    self.ask_for_states(peer, Cause::Unjudged, outbox);
+                }
             }
             (Answer::Receipt(receipt), Caller::Push { from, exchange }) => {
                 let Some(ours) = self.standing(now) else { return };

@@ -5,7 +5,7 @@
 //!   last page  ─► what it holds beyond them is carried over ─► the files change places ─► it starts anew
 //! ```
 
-use holdfast_core::sync::admission::{self, Admission, admit};
+use holdfast_core::sync::admission::{self, Admission, Cause, admit};
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::Event;
 use holdfast_core::time::Millis;
@@ -15,7 +15,7 @@ use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::transfer::page::{decode_page, encode_page};
-use holdfast_storage::transfer::{Transfer, adoption_of};
+use holdfast_storage::transfer::{Source, Transfer, adoption_of};
 
 use crate::checkers::Finding;
 use crate::node::wire::{Body, Side};
@@ -31,6 +31,8 @@ const FILES: [&str; 2] = ["states-log", "states-data"];
 #[derive(Debug)]
 pub(super) struct Incoming {
     peer: usize,
+    /// Why they are asked for.
+    cause: Cause,
     /// The question that waits for its answer.
     number: u64,
     under_way: Option<UnderWay>,
@@ -40,7 +42,7 @@ pub(super) struct Incoming {
 #[derive(Debug)]
 struct UnderWay {
     transfer: Transfer,
-    log_id: u64,
+    source: Source,
     kind: admission::Transfer,
 }
 
@@ -57,10 +59,7 @@ impl Node {
         if admission == Admission::Welcome {
             return true;
         }
-        outbox.sends.push((from, exchange, Body::Turned(admission)));
-        if admission == Admission::WeMustRebase {
-            self.ask_for_states(from, outbox);
-        }
+        outbox.sends.push((from, exchange, Body::Turned(admission, Cause::Asked)));
         false
     }
 
@@ -83,7 +82,7 @@ impl Node {
         now: Millis,
         peer: usize,
         exchange: u64,
-        admission: Admission,
+        (admission, cause): (Admission, Cause),
         outbox: &mut Outbox,
     ) {
         if self.end(peer, exchange).is_none() {
@@ -93,19 +92,19 @@ impl Node {
         self.handle(now, peer, Event::Failed { random }, outbox);
         match admission {
             Admission::NeedsStates | Admission::MustRebase | Admission::NameTaken => {
-                self.ask_for_states(peer, outbox);
+                self.ask_for_states(peer, cause, outbox);
             }
-            Admission::Welcome | Admission::WeMustRebase => {}
+            Admission::Welcome => {}
         }
     }
 
     /// Asks a peer for its states, unless a transfer is under way.
-    pub(super) fn ask_for_states(&mut self, peer: usize, outbox: &mut Outbox) {
+    pub(super) fn ask_for_states(&mut self, peer: usize, cause: Cause, outbox: &mut Outbox) {
         let Some(running) = &mut self.running else { return };
         if running.incoming.is_some() {
             return;
         }
-        running.incoming = Some(Incoming { peer, number: 0, under_way: None });
+        running.incoming = Some(Incoming { peer, cause, number: 0, under_way: None });
         self.ask_for_page(peer, Position::START, None, outbox);
     }
 
@@ -159,10 +158,12 @@ impl Node {
             outbox.findings.push(Finding::refusal(format!("states of {} were refused", theirs.origin)));
             return;
         };
-        let begun = match incoming.under_way.take().filter(|under_way| under_way.log_id == theirs.log_id) {
+        let begun = match incoming.under_way.take().filter(|under_way| under_way.source == source_of(theirs)) {
             Some(under_way) => Ok(under_way),
-            None => match self.kind_of_transfer(theirs) {
-                Some(kind) if kind != admission::Transfer::Unneeded => self.open_transfer(theirs, kind),
+            None => match self.kind_of_transfer(theirs, incoming.cause) {
+                Some(kind @ (admission::Transfer::Merge | admission::Transfer::Rebase)) => {
+                    self.open_transfer(theirs, kind)
+                }
                 _ => {
                     outbox.lines.push("needs no states, or the other one shall take ours first".to_owned());
                     return;
@@ -192,14 +193,11 @@ impl Node {
         }
     }
 
-    /// How a peer's states are taken in, if at all. Of two that would each take the other's, one goes first.
-    fn kind_of_transfer(&self, theirs: &Side) -> Option<admission::Transfer> {
+    /// How a peer's states are taken in, if at all.
+    fn kind_of_transfer(&self, theirs: &Side, cause: Cause) -> Option<admission::Transfer> {
         let ours = self.side()?;
         let (our_side, their_side) = (ours.as_admission(), theirs.as_admission());
-        let kind = admission::transfer(&our_side, &theirs.members, &their_side, false);
-        let is_mutual = kind == admission::Transfer::Rebase
-            && admit(&our_side, &ours.members, &their_side) == Admission::MustRebase;
-        (!is_mutual || ours.origin > theirs.origin).then_some(kind)
+        Some(admission::transfer((&our_side, &ours.members), (&their_side, &theirs.members), cause))
     }
 
     /// Opens the files of a transfer, those of an earlier attempt if they belong to this one.
@@ -207,8 +205,7 @@ impl Node {
         let attempt = |node: &mut Self| {
             let files = (node.disk.file(FILES[0]), node.disk.file(FILES[1]));
             let fresh = node.seed.next_u64();
-            let source = (&theirs.origin.node, theirs.log_id);
-            Transfer::open("shop", files, node.identity.clone(), fresh, options(), source)
+            Transfer::open("shop", files, node.identity.clone(), fresh, options(), &source_of(theirs))
         };
         let transfer = match attempt(self) {
             Ok(Some(transfer)) => transfer,
@@ -219,7 +216,7 @@ impl Node {
                 fresh.ok_or_else(|| StorageError::damaged("the files of a transfer", "they are not empty"))?
             }
         };
-        Ok(UnderWay { transfer, log_id: theirs.log_id, kind })
+        Ok(UnderWay { transfer, source: source_of(theirs), kind })
     }
 
     /// Carries over what it holds beyond the peer's states, and starts anew on the files that it has made.
@@ -275,6 +272,10 @@ impl Node {
             self.handle(now, peer, Event::LostPlace, outbox);
         }
     }
+}
+
+fn source_of(theirs: &Side) -> Source {
+    Source { origin: theirs.origin.clone(), log_id: theirs.log_id }
 }
 
 /// Random bits for a commit.

@@ -4,7 +4,7 @@ use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
 use holdfast_core::members::Members;
 use holdfast_core::operation::Operation;
-use holdfast_core::sync::admission::{self, Admission};
+use holdfast_core::sync::admission::{self, Admission, Cause};
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
     parse_hex, parse_vector, vector_record,
@@ -12,7 +12,7 @@ use holdfast_core::sync::message::{
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::note::Adoption;
-use holdfast_storage::request::{Receipt, Received};
+use holdfast_storage::request::{Misfit, Receipt, Received};
 
 /// A message under way.
 #[derive(Debug, Clone)]
@@ -68,8 +68,8 @@ pub enum Body {
     Pulled(PullResponse),
     /// There is something new.
     Hint,
-    /// An exchange was turned away.
-    Turned(Admission),
+    /// An exchange was turned away: the sender shall look at the other's states, for this cause.
+    Turned(Admission, Cause),
     /// The log no longer holds what the other one lacks: it shall take states.
     TakeStates,
     /// The log ends before the position that was asked for.
@@ -119,7 +119,7 @@ impl Body {
                 format!("answers ({after}, {through}] {} operations", answer.operations.len())
             }
             Self::Hint => "hint".to_owned(),
-            Self::Turned(admission) => format!("turned away: {admission:?}"),
+            Self::Turned(admission, cause) => format!("turned away: {admission:?}, {cause:?}"),
             Self::TakeStates => "has only states of what is lacked".to_owned(),
             Self::Beyond => "the log does not go that far".to_owned(),
             Self::AskStates { after, .. } => format!("asks for states after {after}"),
@@ -175,7 +175,8 @@ pub fn push_response(receipt: &Receipt, ours: &Standing) -> PushResponse {
         accepted_count: receipt.accepted,
         last_processed_log_sequence: receipt.through.0,
         gap: receipt.gap.as_ref().map(ToString::to_string),
-        stranger: receipt.stranger.as_ref().map(ToString::to_string),
+        stranger: receipt.stranger.as_ref().map(|stranger| stranger.dot.to_string()),
+        is_forgotten: receipt.stranger.as_ref().is_some_and(|stranger| stranger.misfit == Misfit::Writer),
         standing: StandingRecord::from(ours),
     }
 }

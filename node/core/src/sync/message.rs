@@ -182,6 +182,10 @@ pub struct PushResponse {
     /// or written without having seen what the answerer has forgotten. The sender looks at the answerer's states.
     #[serde(alias = "stranger", default, skip_serializing_if = "Option::is_none")]
     pub stranger: Option<String>,
+    /// Whether that is because the answerer has forgotten what the operation stands beside, and its writer had not seen
+    /// it: whoever holds it takes the answerer's states and writes it again.
+    #[serde(alias = "isForgotten", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_forgotten: bool,
     /// Who answers, and how far it is.
     #[serde(alias = "standing")]
     pub standing: StandingRecord,

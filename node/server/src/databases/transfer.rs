@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, PoisonError};
 
-use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::id::DatabaseName;
 use holdfast_core::sync::admission;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position};
@@ -12,7 +12,7 @@ use holdfast_storage::database::{Database, Opened};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::transfer::page::StatePage;
-use holdfast_storage::transfer::{Carried, Transfer};
+use holdfast_storage::transfer::{Carried, Source, Transfer};
 
 use super::open_database::Handle;
 use super::writer::Job;
@@ -83,14 +83,12 @@ impl Databases {
     pub async fn begin_transfer(
         self: &Arc<Self>,
         name: &DatabaseName,
-        source: &NodeName,
-        source_log_id: u64,
+        source: &Source,
     ) -> Result<Incoming, Unavailable> {
         let (databases, name, source) = (Arc::clone(self), name.clone(), source.clone());
         blocking(move || {
             let turn = Turn::take(&databases, &name)?;
-            let source = (&source, source_log_id);
-            let opened = databases.directory.open_transfer(&name, source, entropy::random_u64(), databases.options);
+            let opened = databases.directory.open_transfer(&name, &source, entropy::random_u64(), databases.options);
             Ok(Incoming { transfer: opened?, turn })
         })
         .await

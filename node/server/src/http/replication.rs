@@ -18,7 +18,7 @@ use holdfast_core::sync::message::{
 };
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
-use holdfast_storage::request::{Answer, Request as WriterRequest};
+use holdfast_storage::request::{Answer, Misfit, Request as WriterRequest};
 
 use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
@@ -101,7 +101,8 @@ pub(crate) async fn push(
         accepted_count: receipt.accepted,
         last_processed_log_sequence: receipt.through.0,
         gap: receipt.gap.map(|dot| dot.to_string()),
-        stranger: receipt.stranger.map(|dot| dot.to_string()),
+        is_forgotten: receipt.stranger.as_ref().is_some_and(|stranger| stranger.misfit == Misfit::Writer),
+        stranger: receipt.stranger.map(|stranger| stranger.dot.to_string()),
         standing: StandingRecord::from(&standing),
     }))
 }
@@ -240,7 +241,7 @@ pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {
 fn admitted(sync: &Sync, database: &OpenDatabase, origin: &Origin, vector: &Vector) -> Result<(), ApiError> {
     match membership::admit(sync, database, origin, vector).map_err(|error| storage_failed(&error))? {
         Admission::Welcome | Admission::NeedsStates => Ok(()),
-        Admission::MustRebase | Admission::WeMustRebase => Err(ApiError::conflict(
+        Admission::MustRebase => Err(ApiError::conflict(
             REBASE_NEEDED,
             "This node was counted out, or has not seen deletes that were forgotten here since. It takes the states of \
              documents first, and then brings what only it holds.",

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
-use holdfast_core::sync::admission::Admission;
+use holdfast_core::sync::admission::{Admission, Cause, PUSHES_AWAITED};
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
@@ -15,7 +15,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::progress::Checkpoint;
-use holdfast_storage::request::{Answer, Receipt, Request};
+use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
@@ -319,7 +319,7 @@ impl Driver {
         };
         let offer = ready?;
         if offer.is_behind_itself {
-            return self.look_at_states(None).await;
+            return self.look_at_states(None, Cause::Asked).await;
         }
         if offer.operations == 0 {
             return Ok(Event::Pushed { through: offer.through, looked: offer.looked, has_gap: false, peer: None });
@@ -342,13 +342,16 @@ impl Driver {
                 self.next_push = None;
                 return Ok(Event::Pushed { through: after, looked: after, has_gap: false, peer: None });
             }
-            Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => return self.look_at_states(None).await,
+            Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => {
+                return self.look_at_states(None, Cause::Asked).await;
+            }
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
             response => response.map_err(|error| error.to_string())?,
         };
         let peer = self.meet(&response.standing, sent.elapsed()).await?;
         if let Some(stranger) = &response.stranger {
-            return self.look_at_states(parse_dot(stranger).as_ref()).await;
+            let cause = if response.is_forgotten { Cause::Forgotten } else { Cause::Asked };
+            return self.look_at_states(parse_dot(stranger).as_ref(), cause).await;
         }
         self.note(|status| status.operations_sent += operations as u64);
         let confirmed = Position(response.last_processed_log_sequence.min(through.0));
@@ -396,7 +399,9 @@ impl Driver {
         };
         let (pull, took) = match fetched {
             Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
-            Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => return self.look_at_states(None).await,
+            Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => {
+                return self.look_at_states(None, Cause::Asked).await;
+            }
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => {
                 self.note(|status| status.last_error = None);
@@ -406,7 +411,7 @@ impl Driver {
         };
         let peer = self.meet(&pull.head.standing, took).await?;
         if self.forgot_itself(&peer.vector)? {
-            return self.look_at_states(None).await;
+            return self.look_at_states(None, Cause::Asked).await;
         }
         let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
         match ours.map_err(|error| error.to_string())? {
@@ -433,7 +438,9 @@ impl Driver {
             }
             Ok(Answer::Receipt(Receipt { stranger: Some(stranger), .. })) => {
                 self.next_pull = None;
-                self.look_at_states(Some(&stranger)).await
+                let is_unjudged = stranger.misfit == Misfit::Writer && self.session.failures() >= PUSHES_AWAITED;
+                let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
+                self.look_at_states(Some(&stranger.dot), cause).await
             }
             Ok(Answer::Receipt(receipt)) => {
                 Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
@@ -496,9 +503,9 @@ impl Driver {
     }
 
     /// Operations alone do not do: looks at the peer's states, and takes them if that is needed.
-    async fn look_at_states(&mut self, stranger: Option<&Dot>) -> Result<Event, String> {
+    async fn look_at_states(&mut self, stranger: Option<&Dot>, cause: Cause) -> Result<Event, String> {
         (self.next_push, self.next_pull) = (None, None);
-        match states::look(&self.sync, &self.peer, &self.database, stranger).await? {
+        match states::look(&self.sync, &self.peer, &self.database, stranger, cause).await? {
             states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
             states::Outcome::Done(..) => {
                 // The database was made anew; the session with the new one takes over and ends this task.

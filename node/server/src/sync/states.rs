@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use holdfast_core::id::{DatabaseName, OperationId};
 use holdfast_core::limits::{BRANCH_SEQUENCES_MAX, EXCHANGE_BYTES_MAX, EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
-use holdfast_core::sync::admission::{self, Side};
+use holdfast_core::sync::admission::{self, Cause, Side};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
 use holdfast_core::vector::{Dot, Origin, Position, Sequence};
@@ -21,7 +21,7 @@ use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::record::operation::Entry;
 use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page};
-use holdfast_storage::transfer::{Carried, adoption_of};
+use holdfast_storage::transfer::{Carried, Source, adoption_of};
 
 use crate::databases::{Ending, OpenDatabase};
 use crate::sync::Sync;
@@ -105,12 +105,14 @@ pub fn ids_of_origin(
     Ok(found)
 }
 
-/// Looks at a peer's states and takes them if that is needed. `stranger` is an operation that did not fit.
+/// Looks at a peer's states and takes them if that is needed. `stranger` is an operation that did not fit; for
+/// [`Cause::Forgotten`] one of ours, that the peer could not judge.
 pub async fn look(
     sync: &Sync,
     peer: &Peer,
     database: &Arc<OpenDatabase>,
     stranger: Option<&Dot>,
+    cause: Cause,
 ) -> Result<Outcome, String> {
     let name = database.name().clone();
     let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
@@ -138,25 +140,23 @@ pub async fn look(
             graves: &first.graves,
             floor: &first.floor,
         };
-        let kind = admission::transfer(&ours, &first.members, &theirs, !forks.is_empty());
-        if kind == admission::Transfer::Rebase
-            && forks.is_empty()
-            && admission::admit(&ours, &state.members, &theirs) == admission::Admission::MustRebase
-            && ours.origin < theirs.origin
-        {
+        let cause = if forks.is_empty() { cause } else { Cause::Branched };
+        admission::transfer((&ours, &state.members), (&theirs, &first.members), cause)
+    };
+    match kind {
+        admission::Transfer::Unneeded => return Ok(Outcome::Unneeded),
+        admission::Transfer::TheirTurn => {
             return Err(format!(
-                "both nodes have forgotten deletes that the other has not seen: {} takes our states first",
+                "both nodes have forgotten what the other has not seen: {} takes our states first",
                 peer.node
             ));
         }
-        kind
-    };
-    if kind == admission::Transfer::Unneeded {
-        return Ok(Outcome::Unneeded);
+        admission::Transfer::Merge | admission::Transfer::Rebase => {}
     }
     tracing::warn!(peer = %peer.node, database = %name, ?kind, "taking the peer's states");
     let log_id = first.standing.log_id;
-    let begun = sync.databases().begin_transfer(&name, &peer.node, log_id).await;
+    let source = Source { origin: first.standing.origin.clone(), log_id };
+    let begun = sync.databases().begin_transfer(&name, &source).await;
     let mut incoming = begun.map_err(|error| error.to_string())?;
     let (mut head, mut page) = (first, page);
     loop {
@@ -173,8 +173,8 @@ pub async fn look(
             break;
         };
         (head, page) = next?;
-        if head.standing.log_id != log_id {
-            return Err("its log was replaced while its states were taken; starting over".to_owned());
+        if (&head.standing.origin, head.standing.log_id) != (&source.origin, log_id) {
+            return Err("it was made anew or set back while its states were taken; starting over".to_owned());
         }
     }
     let adoption = Adoption {

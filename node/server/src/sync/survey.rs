@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use holdfast_core::id::{CollectionName, DatabaseName, NodeName};
 use holdfast_core::limits::{SURVEY_ACKNOWLEDGED_MAX, VECTOR_ORIGINS_MAX};
+use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::comparison::{Comparison, Inconclusive, Outcome, Side, compare};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::survey::{
@@ -336,7 +337,7 @@ async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<O
     let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) else { return };
     let Some(peer) = sync.registry().get(&theirs.standing.origin.node) else { return };
     tracing::warn!(peer = %peer.node, database = %open.name(), origin = %stranger.origin, "the peer holds another branch of an origin");
-    if let Err(reason) = states::look(sync, &peer, open, Some(&stranger)).await {
+    if let Err(reason) = states::look(sync, &peer, open, Some(&stranger), Cause::Asked).await {
         tracing::warn!(peer = %peer.node, database = %open.name(), reason, "the branches stand as they are for now");
     }
     session.call();

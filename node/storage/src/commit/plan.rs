@@ -37,7 +37,12 @@ pub(crate) fn draft(
     expect(&change, state)?;
     let existed = state.is_alive();
     let kinds = kinds(&change, state)?;
-    let mut seen = if state.vector.is_empty() { knows.clone() } else { state.vector.clone() };
+    // Where nothing is shown, all that is known here counts as seen: what others have forgotten of the document is
+    // among it, so that they can tell this write from one that came before.
+    let mut seen = state.vector.clone();
+    if !state.is_alive() {
+        seen.merge(knows);
+    }
     let mut operations = Vec::with_capacity(kinds.len());
     for (kind, steps) in kinds.into_iter().zip(1..) {
         let dot = Dot { origin: origin.clone(), sequence: after(newest, steps) };

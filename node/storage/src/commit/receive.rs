@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_core::document::DocumentState;
 use holdfast_core::id::NodeName;
 use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
@@ -13,7 +14,7 @@ use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
 use crate::error::StorageError;
 use crate::record::progress::{Checkpoint, CollectionState};
-use crate::request::{Receipt, Received};
+use crate::request::{Misfit, Receipt, Received, Stranger};
 
 impl Writer {
     /// Takes a stretch of a peer's log in, as far as it has no gap.
@@ -31,16 +32,24 @@ impl Writer {
         let is_whole = whole_groups == received.operations.len();
         let unready = self.unready_groups(&received.operations);
         let is_endangered = !received.source_vector.covers_all(&self.state.graves);
+        let unjudged = self.unjudged(batch, &mut touched, &received.operations)?;
         for (index, (position, operation)) in received.operations.into_iter().take(whole_groups).enumerate() {
             receipt.processed += 1;
             let known = self.state.vector.get(&operation.dot.origin);
             // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
             // would cover operations that are yet to be written, and make them void.
             let is_unready = unready.contains(&index) || self.is_ahead(&operation);
-            if operation.dot.sequence > known
-                && (is_endangered || self.is_of_another_branch(&received.source, &operation))
-            {
-                receipt.stranger = Some(operation.dot);
+            let misfit = if operation.dot.sequence <= known {
+                None
+            } else if self.is_of_another_branch(&received.source, &operation) {
+                Some(Misfit::Branch)
+            } else if is_endangered {
+                Some(Misfit::Sender)
+            } else {
+                unjudged.contains(&index).then_some(Misfit::Writer)
+            };
+            if let Some(misfit) = misfit {
+                receipt.stranger = Some(Stranger { dot: operation.dot, misfit });
                 break;
             }
             if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_unready) {
@@ -87,6 +96,44 @@ impl Writer {
                 if of == origin { seen >= *sequence } else { seen > self.state.vector.get(of) }
             },
         )
+    }
+
+    /// Operations that cannot be judged here, because what they stand beside was given up and their writers had not seen
+    /// it: a delete that is forgotten, or increments that are added up. Members are not among them: nothing is given up
+    /// that one of them has not seen. Of a transaction, the first member stands for all.
+    fn unjudged(
+        &self,
+        batch: &Batch<'_>,
+        touched: &mut Touched,
+        operations: &[(Position, Operation)],
+    ) -> Result<BTreeSet<usize>, StorageError> {
+        let mut unjudged = BTreeSet::new();
+        // Documents that operations before it in the stretch write: something is known of those.
+        let mut arriving = BTreeSet::new();
+        let origins = self.shared.origins.snapshot();
+        let mut first = 0;
+        for (index, (_, operation)) in operations.iter().enumerate() {
+            if operation.group.is_none_or(|group| group.index == 0) {
+                first = index;
+            }
+            let Some(id) = operation.document.as_ref().filter(|_| operation.kind.is_of_document() == Some(true)) else {
+                continue;
+            };
+            if self.state.vector.covers(&operation.dot) {
+                continue;
+            }
+            let state = &touched.load(&batch.tables, &origins, &operation.collection, id)?.state;
+            let is_nothing = *state == DocumentState::default() && !arriving.contains(&(&operation.collection, id));
+            // A delete of nothing shows nothing, whatever it had seen.
+            let is_blind = is_nothing
+                && !matches!(operation.kind, OperationKind::Delete)
+                && !operation.context.covers_all(&self.state.graves);
+            if is_blind || state.tally.as_ref().is_some_and(|tally| tally.is_cut_by(operation)) {
+                unjudged.insert(first);
+            }
+            arriving.insert((&operation.collection, id));
+        }
+        Ok(unjudged)
     }
 
     /// The first members of transactions of which any member has seen what neither is here nor comes before them in

@@ -22,7 +22,7 @@ use crate::error::StorageError;
 pub struct Surplus {
     /// The operation.
     pub operation: Operation,
-    /// What this node showed of its document; `None` when it was deleted, or there is no document.
+    /// What is left here of its document, shown or beside a delete; `None` when nothing is, or there is no document.
     pub shown: Option<JsonText>,
 }
 

@@ -7,12 +7,12 @@
 
 use std::path::PathBuf;
 
-use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::id::DatabaseName;
 
 use super::{DataDirectory, backend, file_error, remove_if_there};
 use crate::database::Options;
 use crate::error::StorageError;
-use crate::transfer::Transfer;
+use crate::transfer::{Source, Transfer};
 
 pub(super) const TRANSFERRED_SUFFIX: &str = ".transferred";
 const LOG_SUFFIX: &str = ".db.metadata.transfer";
@@ -23,7 +23,7 @@ impl DataDirectory {
     pub fn open_transfer(
         &self,
         name: &DatabaseName,
-        source: (&NodeName, u64),
+        source: &Source,
         fresh_log_id: u64,
         options: Options,
     ) -> Result<Transfer, StorageError> {
@@ -79,7 +79,7 @@ impl DataDirectory {
     fn try_transfer(
         &self,
         name: &DatabaseName,
-        source: (&NodeName, u64),
+        source: &Source,
         fresh_log_id: u64,
         options: Options,
     ) -> Result<Option<Transfer>, StorageError> {

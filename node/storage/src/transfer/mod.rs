@@ -13,11 +13,15 @@
 
 pub mod page;
 
+use std::collections::BTreeMap;
+
+use holdfast_core::document::DocumentState;
 use holdfast_core::id::NodeName;
+use holdfast_core::json::JsonText;
 use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::sync::admission;
-use holdfast_core::vector::{Dot, Origin, Position, Vector};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::StorageBackend;
 
 use crate::commit::{CommitError, Moment, Reissue, Surplus, Writer};
@@ -41,6 +45,26 @@ pub struct Transfer {
     opened: Opened,
     source: NodeName,
     source_log_id: u64,
+    /// What tells the source apart from what it was before it was set back.
+    mark: u64,
+    /// What the states that came in this run rest on.
+    seen: Vector,
+}
+
+/// Whose states are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Who it is. One that was set back to an earlier time goes on as somebody else, and what came before means nothing.
+    pub origin: Origin,
+    /// The log that its positions count.
+    pub log_id: u64,
+}
+
+impl Source {
+    /// What tells it apart while the transfer is under way.
+    fn mark(&self) -> u64 {
+        self.log_id ^ self.origin.incarnation.rotate_left(32)
+    }
 }
 
 /// What was carried over into a new database.
@@ -61,14 +85,20 @@ impl Transfer {
         origin: Origin,
         fresh_log_id: u64,
         options: Options,
-        (source, source_log_id): (&NodeName, u64),
+        source: &Source,
     ) -> Result<Option<Self>, StorageError> {
         let opened = Database::open(name, log, data, origin, fresh_log_id, options)?;
-        let transfer = Self { opened, source: source.clone(), source_log_id };
-        let is_ours = match transfer.opened.writer.checkpoint(source) {
+        let transfer = Self {
+            opened,
+            source: source.origin.node.clone(),
+            source_log_id: source.log_id,
+            mark: source.mark(),
+            seen: Vector::new(),
+        };
+        let is_ours = match transfer.opened.writer.checkpoint(&source.origin.node) {
             // One that was cut while what is ours alone was carried over is not gone on with.
             Some(checkpoint) => {
-                checkpoint.peer_log_id == source_log_id && transfer.opened.writer.state().vector.is_empty()
+                checkpoint.peer_log_id == source.mark() && transfer.opened.writer.state().vector.is_empty()
             }
             None => transfer.opened.writer.state().position == Position::START,
         };
@@ -85,12 +115,11 @@ impl Transfer {
         if page.after > self.cursor() {
             return Ok(());
         }
-        let checkpoint = Checkpoint {
-            peer_log_id: self.source_log_id,
-            pushed: Position::START,
-            pulled: page.through,
-            updated: moment.now,
-        };
+        for one in &page.states {
+            self.seen.merge(&one.state.vector);
+        }
+        let checkpoint =
+            Checkpoint { peer_log_id: self.mark, pushed: Position::START, pulled: page.through, updated: moment.now };
         let states = page.states.into_iter().map(|one| (one.collection, one.document, one.state)).collect();
         let progress = Request::Checkpoint { peer: self.source.clone(), checkpoint };
         let states = Request::States(states);
@@ -116,12 +145,27 @@ impl Transfer {
     ) -> Result<(Opened, Carried), CommitError> {
         let not_written = CommitError::NotWritten;
         let theirs = adoption.vector.clone();
+        // Of an origin whose operations are parked there, the vector says less than the states, and there is no chain.
+        let is_short = |(of, seen): (&Origin, Sequence)| seen > theirs.get(of) && adoption.chains.get(of).is_some();
+        if self.seen.iter().any(is_short) {
+            let reason = "it knows less at their end than at their beginning: it was set back meanwhile";
+            return Err(not_written(StorageError::damaged("the states of a peer", reason)));
+        }
+        let cursor = self.cursor();
         let writer = &mut self.opened.writer;
         let of_node = writer.origin().incarnation;
         if origin.incarnation != of_node {
             writer.renew(origin.incarnation, of_node);
         }
-        writer.commit(moment, vec![Request::Adopt(adoption)])?;
+        // From here on the peer's log is followed, whoever it is.
+        let checkpoint = Checkpoint {
+            peer_log_id: self.source_log_id,
+            pushed: Position::START,
+            pulled: cursor,
+            updated: moment.now,
+        };
+        let followed = Request::Checkpoint { peer: self.source.clone(), checkpoint };
+        writer.commit(moment, vec![followed, Request::Adopt(adoption)])?;
         let old_view = old.view().map_err(not_written)?;
         let old_state = old_view.state().map_err(not_written)?;
         let old_floor = old.log().and_then(|log| log.floor()).map_err(not_written)?;
@@ -169,6 +213,7 @@ impl Transfer {
                     again.push(operation);
                 }
             }
+            keep_what_stands_beside(writer, moment, &self.opened.database, &old_view, &keep)?;
             carried.kept += keep_as_they_are(writer, moment, keep, &known)?;
             let again = again.into_iter().map(|operation| surplus(&old_view, operation));
             let again = again.collect::<Result<Vec<_>, _>>().map_err(not_written)?;
@@ -193,10 +238,46 @@ fn is_after(dot: &Dot, fork: &Dot) -> bool {
 fn surplus(old: &ReadView, operation: Operation) -> Result<Surplus, StorageError> {
     let is_of_document = operation.kind.is_of_document() == Some(true);
     let shown = match operation.document.as_ref().filter(|_| is_of_document) {
-        Some(id) => old.state_of(&operation.collection, id)?.and_then(|(state, _)| Some(state.shown()?.into_owned())),
+        Some(id) => old.state_of(&operation.collection, id)?.and_then(|(state, _)| remaining(&state)),
         None => None,
     };
     Ok(Surplus { operation, shown })
+}
+
+/// What is left of a document: what is shown of it, or else a write that stands beside the delete which is shown. The
+/// peer may have forgotten that delete; the write had not seen it, and nobody else would remember it.
+fn remaining(state: &DocumentState) -> Option<JsonText> {
+    let beside = || state.versions.iter().find_map(|version| version.body.clone());
+    state.shown().map(std::borrow::Cow::into_owned).or_else(beside)
+}
+
+/// Operations whose writers had not seen what the peer has forgotten stand beside that, and here it is still known: it
+/// goes over with them, as it stands.
+fn keep_what_stands_beside(
+    writer: &mut Writer,
+    moment: &mut Moment<'_>,
+    new: &Database,
+    old: &ReadView,
+    keep: &[(Position, Operation)],
+) -> Result<(), CommitError> {
+    let graves = writer.state().graves.clone();
+    let view = new.view().map_err(CommitError::NotWritten)?;
+    let mut states = BTreeMap::new();
+    for (_, operation) in keep.iter().filter(|(_, operation)| !operation.context.covers_all(&graves)) {
+        let Some(id) = &operation.document else { continue };
+        let key = (operation.collection.clone(), id.clone());
+        if !states.contains_key(&key)
+            && view.state_of(&key.0, id).map_err(CommitError::NotWritten)?.is_none()
+            && let Some((state, _)) = old.state_of(&key.0, id).map_err(CommitError::NotWritten)?
+        {
+            states.insert(key, state);
+        }
+    }
+    if !states.is_empty() {
+        let states = states.into_iter().map(|((collection, id), state)| (collection, id, state)).collect();
+        writer.commit(moment, vec![Request::States(states)])?;
+    }
+    Ok(())
 }
 
 /// Takes operations over under their own names.
@@ -269,7 +350,8 @@ fn carry_states(
 
 /// What a state consists of, as the operations that it came from.
 fn as_operations(one: &StateAt, theirs: &Vector, is_new: &dyn Fn(&Dot) -> bool) -> Vec<Surplus> {
-    let shown = one.state.shown().map(std::borrow::Cow::into_owned);
+    let shown = remaining(&one.state);
+    let context = seen_by_all(&one.state).meet(theirs);
     let operation = |id, dot: &Dot, stamp, kind| Surplus {
         operation: Operation {
             id,
@@ -277,7 +359,7 @@ fn as_operations(one: &StateAt, theirs: &Vector, is_new: &dyn Fn(&Dot) -> bool) 
             stamp,
             collection: one.collection.clone(),
             document: Some(one.document.clone()),
-            context: one.state.vector.meet(theirs),
+            context: context.clone(),
             group: None,
             chain: None,
             replaces: None,
@@ -298,6 +380,25 @@ fn as_operations(one: &StateAt, theirs: &Vector, is_new: &dyn Fn(&Dot) -> bool) 
         operations.push(operation(applied.replaces.unwrap_or(applied.id), &applied.dot, applied.stamp, kind));
     }
     operations
+}
+
+/// What all that stands in a document's state has surely seen: of each origin, what came before the first of its operations
+/// that stands. What one version of a state had seen of the others is not kept, and none of them may be taken for covered.
+fn seen_by_all(state: &DocumentState) -> Vector {
+    let standing = state.versions.iter().map(|version| &version.dot).chain(state.increments.iter().map(|one| &one.dot));
+    let mut first: BTreeMap<&Origin, Sequence> = BTreeMap::new();
+    for dot in standing {
+        let before = Sequence(dot.sequence.0.saturating_sub(1));
+        let known = first.entry(&dot.origin).or_insert(before);
+        *known = before.min(*known);
+    }
+    for (origin, _) in state.tally.iter().flat_map(|tally| tally.seen.iter()) {
+        first.insert(origin, Sequence(0));
+    }
+    let cap = |(origin, seen): (&Origin, Sequence)| {
+        (origin.clone(), first.get(origin).map_or(seen, |before| seen.min(*before)))
+    };
+    state.vector.iter().map(cap).collect()
 }
 
 /// What a node tells about itself at the end of its states.

@@ -16,7 +16,7 @@ use crate::integrity::verify;
 use crate::log::ReadLimit;
 use crate::request::{Action, Answer, Change, Expect, Received, Request};
 use crate::transfer::page::{decode_page, encode_page};
-use crate::transfer::{Carried, Transfer, adoption_of};
+use crate::transfer::{Carried, Source, Transfer, adoption_of};
 
 const SMALL: ReadLimit = ReadLimit { operations: 3, bytes: usize::MAX };
 const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
@@ -116,10 +116,9 @@ impl Node {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
-        let other_name = other.opened.writer.origin().node.clone();
-        let source = (&other_name, other.opened.database.log_id());
+        let source = Source { origin: other.opened.writer.origin().clone(), log_id: other.opened.database.log_id() };
         let next = origin(me.node.as_str(), incarnation);
-        let transfer = Transfer::open("shop", files, me, 1_000 + incarnation, Options::default(), source);
+        let transfer = Transfer::open("shop", files, me, 1_000 + incarnation, Options::default(), &source);
         let mut transfer = transfer.unwrap().unwrap();
         let mut random = {
             let mut state = u128::from(self.clock) << 64;
@@ -255,7 +254,7 @@ fn a_second_branch_of_an_origin_shows_and_is_written_again() {
     restored.add("x", 5);
     let receipt = restored.push_to(&mut shop);
     assert_eq!((receipt.accepted, receipt.gap), (0, None));
-    let stranger = receipt.stranger.unwrap();
+    let stranger = receipt.stranger.unwrap().dot;
     let fork = Dot { sequence: holdfast_core::vector::Sequence(2), ..stranger };
     let (restored, carried) = restored.made_anew_from(&shop, Kind::Rebase, vec![fork]);
     assert_eq!(carried.reissued, 4);
