@@ -164,6 +164,11 @@ impl Decimal {
             rest = left;
             exponent -= 1;
         }
+        if exponent >= 0 && rest > 0 {
+            // All digits stand before the point, so that nothing is cut back.
+            quotient += u128::from(next_digit(rest, below).0 >= 5);
+            rest = 0;
+        }
         let is_negative = (self.coefficient < 0) != (divisor.coefficient < 0);
         let sign = if is_negative { -1 } else { 1 };
         let coefficient = i128::try_from(quotient).map_err(|_| OutOfRange)? * sign;
@@ -259,9 +264,17 @@ impl Decimal {
     pub fn square_root(self) -> Result<Self, OutOfRange> {
         let mut coefficient = self.coefficient.unsigned_abs();
         let mut exponent = self.exponent;
-        while coefficient > 0 && (coefficient < COEFFICIENT_END / 100 || exponent % 2 != 0) {
+        while coefficient > 0 && coefficient < COEFFICIENT_END / 100 {
             coefficient *= 10;
             exponent -= 1;
+        }
+        // Half of an exponent has to be whole. What a number of all digits loses here does not reach the root.
+        if exponent % 2 != 0 && coefficient < COEFFICIENT_END / 10 {
+            coefficient *= 10;
+            exponent -= 1;
+        } else if exponent % 2 != 0 {
+            coefficient /= 10;
+            exponent += 1;
         }
         let root = coefficient.isqrt();
         // Nearer to the next whole number than to this one.
@@ -544,6 +557,10 @@ mod tests {
         assert_eq!(decimal("2").square_root().unwrap().to_text(), "1.414213562373095049");
         assert_eq!(decimal("1e-20").square_root().unwrap().to_text(), "1e-10");
         assert_eq!(decimal("0").square_root().unwrap().to_text(), "0");
+        assert_eq!(
+            decimal("9999999999999999999999999999999999999e1").square_root().unwrap().to_text(),
+            "10000000000000000000"
+        );
     }
 
     fn small() -> impl Strategy<Value = (i64, u32)> {

@@ -6,6 +6,7 @@ use holdfast_core::time::Millis;
 use serde_json::{Map, Value, json};
 
 use super::{Compute, missing_parameter};
+use crate::language::function::FUNCTIONS;
 use crate::language::{QueryError, parse, parse_expression};
 
 fn order() -> Value {
@@ -324,4 +325,63 @@ fn a_parameter_that_is_not_sent_is_told_before_anything_is_done() {
     ] {
         assert!(missing(text).is_some_and(|error| error.starts_with("The request has no parameter n")), "{text}");
     }
+}
+
+#[test]
+fn every_function_takes_anything_and_answers_or_refuses() {
+    let values = [
+        "null",
+        "true",
+        "0",
+        "-1",
+        "2.5",
+        "1e308",
+        "-9223372036854775808",
+        "1e-400",
+        "123456789012345678901234567890123456789012",
+        "\"\"",
+        "\"äß %_\"",
+        "\"year\"",
+        "\"9999-12-31\"",
+        "\"0000-01-01T00:00:00Z\"",
+        "[]",
+        "[1,\"x\",null,[2]]",
+        "{\"a\":{\"b\":1}}",
+    ];
+    let document: Value = serde_json::from_str(&format!("[{}]", values.join(","))).unwrap();
+    let places: Vec<String> = (0..values.len()).map(|place| format!("$[{place}]")).collect();
+    let parameters = Map::new();
+    let compute = Compute { parameters: &parameters, now: Millis(u64::MAX), random: &|| u128::MAX };
+    let (mut answers, mut refusals) = (0, 0);
+    for known in FUNCTIONS {
+        let mut ask = |arguments: &[&String]| {
+            let list: Vec<&str> = arguments.iter().map(|argument| argument.as_str()).collect();
+            let text = format!("{}({})", known.function.name(), list.join(", "));
+            match compute.value(&parse_expression(&text).unwrap(), &[Some(&document)]) {
+                Ok(_) => answers += 1,
+                Err(error) => {
+                    assert!(!error.is_syntax && error.position.is_some(), "{text}: {error}");
+                    refusals += 1;
+                }
+            }
+        };
+        let takes = |count| (known.arguments_min..=known.arguments_max).contains(&count);
+        if takes(0) {
+            ask(&[]);
+        }
+        for first in &places {
+            if takes(1) {
+                ask(&[first]);
+            }
+            for second in &places {
+                if takes(2) {
+                    ask(&[first, second]);
+                }
+                if takes(3) {
+                    places.iter().for_each(|third| ask(&[first, second, third]));
+                }
+            }
+        }
+    }
+    assert!(answers > 1_000 && refusals > 1_000);
 }
