@@ -378,7 +378,9 @@ fn every_function_takes_anything_and_answers_or_refuses() {
                     ask(&[first, second]);
                 }
                 if takes(3) {
-                    places.iter().for_each(|third| ask(&[first, second, third]));
+                    for third in &places {
+                        ask(&[first, second, third]);
+                    }
                 }
             }
         }
