@@ -75,12 +75,19 @@ impl Parser {
     }
 
     fn bracketed(&mut self) -> Parsed<Expression> {
+        let opened = self.position();
         self.at += 1;
         if self.is_word("SELECT") {
             return Err(no_subqueries(self.position()));
         }
         let inner = self.expression()?;
-        self.expect_symbol(")")?;
+        if !self.symbol(")") {
+            let error = self.expected("')'", &["AND", "OR", "LIKE", "BETWEEN"]);
+            return Err(match error.suggestion {
+                Some(_) => error,
+                None => error.suggesting(format!("The bracket at {opened} is still open.")),
+            });
+        }
         Ok(inner)
     }
 

@@ -13,6 +13,12 @@ use super::{Parsed, Parser};
 /// The clauses after what is selected, in their order.
 const CLAUSES: [&str; 8] = ["FROM", "JOIN", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET"];
 
+/// Words that can go on where a statement is taken to end.
+const CONTINUATIONS: [&str; 16] = [
+    "FROM", "WHERE", "ORDER", "GROUP", "LIMIT", "OFFSET", "HAVING", "JOIN", "INNER", "LEFT", "AND", "OR", "LIKE",
+    "BETWEEN", "IN", "IS",
+];
+
 impl Parser {
     /// A `SELECT`, its first word taken.
     pub(super) fn select(&mut self) -> Parsed<Select> {
@@ -50,7 +56,7 @@ impl Parser {
         self.limits(&mut select, top)?;
         self.refuse_late_clause()?;
         if !matches!(self.peek(), Token::End | Token::Symbol(";")) {
-            return Err(self.expected("the end of the statement", &["FROM", "WHERE", "ORDER", "GROUP", "LIMIT"]));
+            return Err(self.expected("the end of the statement", &CONTINUATIONS));
         }
         resolve::select(select)
     }
@@ -91,6 +97,13 @@ impl Parser {
                     .suggesting("Write the field: price."));
             }
             return Ok(Item::Everything { source: None, qualifier: None, at: At(position) });
+        }
+        let follows_comma = matches!(
+            self.at.checked_sub(1).and_then(|at| self.tokens.get(at)),
+            Some(before) if before.token == Token::Symbol(",")
+        );
+        if follows_comma && self.is_word("FROM") {
+            return Err(QueryError::syntax("Nothing follows the last comma.", position).suggesting("Leave it out."));
         }
         if matches!(self.peek(), Token::End) || self.is_word("FROM") {
             return Err(QueryError::syntax("SELECT needs to know what.", position)
