@@ -22,6 +22,7 @@ mod keys;
 mod kills;
 mod one_way;
 mod proof;
+mod passive;
 mod poison;
 mod returns;
 mod selection;

@@ -25,6 +25,7 @@ pub mod compact;
 pub mod forwarding;
 pub mod session;
 pub mod states;
+pub mod turned;
 pub mod comparison;
 pub mod survey;
 pub mod ranges;

@@ -37,9 +37,11 @@ pub mod health;
 pub mod metrics;
 mod sync_metrics;
 pub mod cluster;
+pub mod exchange_shapes;
 pub mod replication;
 pub mod dead_letters;
 pub mod states;
+pub mod turned;
 pub mod members;
 pub mod survey;
 pub mod verify;
@@ -86,6 +88,7 @@ pub fn routes(app: App) -> Router {
         .merge(cluster::routes())
         .merge(replication::routes())
         .merge(states::routes())
+        .merge(turned::routes())
         .merge(survey::routes())
         .merge(verify::routes())
         .merge(hints::routes())

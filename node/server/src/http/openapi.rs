@@ -16,7 +16,7 @@ use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use crate::http::app::App;
-use crate::http::{bulk, cluster, replication, states, survey, verify};
+use crate::http::{bulk, cluster, replication, states, survey, turned, verify};
 
 /// The reader's page; it loads `/openapi.json` and nothing else.
 const PAGE: &str = include_str!("docs.html");
@@ -42,6 +42,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         replication::replication_status,
         states::states,
         states::branch,
+        turned::turned,
         survey::survey,
         verify::verify,
         verify::ranges,

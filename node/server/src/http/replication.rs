@@ -24,11 +24,14 @@ use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
 use crate::http::error::ApiError;
+use crate::http::exchange_shapes::{PullAnswer, PullQuestion, PushAnswer, PushQuestion};
 use crate::http::extract::{JsonBody, RawBody};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
 use crate::sync::membership::{self, Meeting};
-use crate::sync::peer_client::{DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG};
+use crate::sync::peer_client::{
+    DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG, SAME_NODE_ID,
+};
 use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, exchange, status};
 
@@ -54,8 +57,8 @@ const TOO_MANY_DEAD_LETTERS: &str =
     "Too many operations are parked. Look at 'holdfast dead-letters list' here, and retry or settle them.";
 
 /// Takes a stretch of a peer's log.
-#[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = Object,
-    responses((status = 200, description = "How far the stretch was taken", body = Object), (status = 400), (status = 401), (status = 409)))]
+#[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = PushQuestion,
+    responses((status = 200, description = "How far the stretch was taken", body = PushAnswer), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn push(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
@@ -74,6 +77,7 @@ pub(crate) async fn push(
     if sync.registry().get(&source).is_some_and(|peer| !peer.accepts(&name)) {
         return Err(not_selected(&source, &name, "taken from"));
     }
+    sync.contacted(&source);
     let database = database_for_peer(&sync, &headers).await?;
     // Before it is applied, so that nothing of it goes back to where it comes from.
     let session = sync.session(&source, database.name());
@@ -87,7 +91,9 @@ pub(crate) async fn push(
     if receipt.overfull.is_some() && receipt.accepted == 0 {
         return Err(ApiError::conflict("too-many-dead-letters", TOO_MANY_DEAD_LETTERS));
     }
-    if receipt.stranger.is_none() {
+    if let Some(stranger) = &receipt.stranger {
+        membership::note_stranger(&sync, &database, &origin.node, &stranger.dot);
+    } else {
         let met = membership::meet(&sync, &database, &origin, Meeting::Came).await;
         met.map_err(|error| storage_failed(&error))?;
     }
@@ -108,8 +114,8 @@ pub(crate) async fn push(
 }
 
 /// Gives a peer what it lacks of our log.
-#[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", request_body = Object,
-    responses((status = 200, description = "A stretch of this node's log", body = Object), (status = 400), (status = 401), (status = 409)))]
+#[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", request_body = PullQuestion,
+    responses((status = 200, description = "A stretch of this node's log", body = PullAnswer), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn pull(
     _may: MayReplicate,
     State(sync): State<Arc<Sync>>,
@@ -130,6 +136,7 @@ pub(crate) async fn pull(
     if sync.registry().get(&source).is_some_and(|peer| !peer.sends(&name)) {
         return Err(not_selected(&source, &name, "given to"));
     }
+    sync.contacted(&source);
     let database = database_that_is_there(&sync, &name)?;
     let asker_log = request.requesting_log_id.as_deref().map(parse_hex).transpose()?;
     let session = sync.session(&source, database.name());
@@ -191,12 +198,13 @@ pub(crate) async fn databases(
             standing: StandingRecord::from(&standing),
         });
     }
-    Ok(Json(DatabasesResponse { node_id: sync.origin().node.to_string(), databases }))
+    let instance = Some(sync.instance().to_owned());
+    Ok(Json(DatabasesResponse { node_id: sync.origin().node.to_string(), instance, databases }))
 }
 
 /// Shows how sync with every peer is doing, in every database.
 #[utoipa::path(get, path = "/api/replication/status", tag = "Replication",
-    responses((status = 200, description = "Each peer and each database that is synced with it", body = Object), (status = 401)))]
+    responses((status = 200, description = "Each peer and each database that is synced with it", body = status::ReplicationStatus), (status = 401)))]
 pub(crate) async fn replication_status(
     _may: MayOperate,
     State(sync): State<Arc<Sync>>,
@@ -263,7 +271,7 @@ pub(super) fn is_own_name(source: &NodeName, sync: &Sync) -> bool {
 }
 
 pub(super) fn own_name(source: &NodeName) -> ApiError {
-    ApiError::conflict("same-node-id", format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."))
+    ApiError::conflict(SAME_NODE_ID, format!("Both nodes are named '{source}'. Give every node its own Node:NodeId."))
 }
 
 fn batch_size(asked: Option<i64>) -> Result<usize, ApiError> {
@@ -277,7 +285,7 @@ fn batch_size(asked: Option<i64>) -> Result<usize, ApiError> {
     }
 }
 
-fn not_selected(source: &NodeName, name: &DatabaseName, how: &str) -> ApiError {
+pub(super) fn not_selected(source: &NodeName, name: &DatabaseName, how: &str) -> ApiError {
     ApiError::forbidden(
         DATABASE_NOT_SELECTED,
         format!(
@@ -303,7 +311,7 @@ fn dropped(name: &DatabaseName) -> ApiError {
 }
 
 /// The database of a peer's offer; created when it is new here, unless it was dropped here.
-async fn database_for_peer(sync: &Sync, headers: &HeaderMap) -> Result<Arc<OpenDatabase>, ApiError> {
+pub(super) async fn database_for_peer(sync: &Sync, headers: &HeaderMap) -> Result<Arc<OpenDatabase>, ApiError> {
     let name = database_of(headers)?;
     let databases = sync.databases();
     match databases.get(&name) {

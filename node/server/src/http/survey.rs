@@ -45,6 +45,7 @@ pub(crate) async fn survey(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    sync.contacted(&source);
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let answered = tokio::task::block_in_place(|| answer(&sync, &database, request));
     Ok(Json(answered?))

@@ -23,13 +23,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::databases::OpenDatabase;
 use crate::sync::exchange::{self, Checked};
+use crate::sync::giver::{self, Giver};
 use crate::sync::mailbox::Mailbox;
 use crate::sync::membership::{self, Meeting};
-use crate::sync::peer_client::{DATABASE_NOT_FOUND, DATABASE_NOT_SELECTED, POSITION_BEYOND_LOG, PeerError};
+use crate::sync::peer_client::{
+    DATABASE_NOT_FOUND, DATABASE_NOT_SELECTED, POSITION_BEYOND_LOG, PeerError, SAME_NODE_ID,
+};
 use crate::sync::registry::Peer;
-use crate::sync::states::{self, REBASE_NEEDED, STATES_NEEDED};
+use crate::sync::states::{self, NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, Tempo};
 use crate::{clock, entropy};
+
+/// Failures for another node of our name that are told in status alone, and no warning: a new life of this node is let
+/// in once the peer has called it.
+const NAME_TAKEN_FAILURES: u32 = 3;
 
 /// What is known of a session, for status.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +135,9 @@ pub struct Driver {
     peer_log_id: Option<u64>,
     /// Whether the peer is sent the compact form; until it says that it does not know it.
     is_compact: bool,
+    /// Whether the last failure was that another node has our name: for a moment that is so whenever a node has begun a
+    /// new life, until its peer has called it.
+    is_name_taken: bool,
     next_push: Option<NextPush>,
     next_pull: Option<NextPull>,
 }
@@ -145,6 +155,8 @@ struct Offer {
     /// The peer knows more of our own origin than we do: what it seems to know may be something else of the same number,
     /// and nothing may be counted as sent.
     is_behind_itself: bool,
+    /// The peer lacks what our log no longer holds.
+    is_below_floor: bool,
 }
 
 /// The push after the one that is under way, made ready meanwhile.
@@ -182,6 +194,7 @@ impl Driver {
             session: Session::new(sync.origin().node.clone(), checkpoint),
             peer_log_id: checkpoint.map(|(log_id, _, _)| log_id),
             is_compact: true,
+            is_name_taken: false,
             next_push: None,
             next_pull: None,
             database,
@@ -265,7 +278,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) -> Vec<Action> {
         let actions = self.session.handle(Millis(clock::now_millis()), event);
-        self.mailbox.show(self.session.forwarding());
+        self.mailbox.show(self.session.forwarding(), matches!(self.session.phase(), Phase::Waiting { .. }));
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.peer_log_id = self.session.peer_log_id();
         status.pushed = self.session.pushed();
@@ -321,6 +334,9 @@ impl Driver {
         if offer.is_behind_itself {
             return self.look_at_states(None, Cause::Asked).await;
         }
+        if offer.is_below_floor {
+            return self.give_states().await;
+        }
         if offer.operations == 0 {
             return Ok(Event::Pushed { through: offer.through, looked: offer.looked, has_gap: false, peer: None });
         }
@@ -346,7 +362,8 @@ impl Driver {
                 return self.look_at_states(None, Cause::Asked).await;
             }
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
-            response => response.map_err(|error| error.to_string())?,
+            Err(error) => return Err(self.why(error).await),
+            Ok(response) => response,
         };
         let peer = self.meet(&response.standing, sent.elapsed()).await?;
         if let Some(stranger) = &response.stranger {
@@ -371,8 +388,22 @@ impl Driver {
             let ours = sync.standing(&database).map_err(|error| error.to_string())?;
             let is_behind_itself = filter.known().get(&ours.origin) > ours.vector.get(&ours.origin);
             let floor = database.log().and_then(|log| log.floor()).map_err(|error| error.to_string())?;
-            if !filter.known().covers_all(&floor) {
-                return Err("lacks what our log no longer holds: it takes our states when it next asks us".to_owned());
+            let is_below_floor = !filter.known().covers_all(&floor);
+            if is_below_floor {
+                let (media_type, body) = (MEDIA_TYPE, Vec::new());
+                let (through, looked, has_more, operations) = (after, after, false, 0);
+                let ours = ours.vector;
+                return Ok(Offer {
+                    through,
+                    looked,
+                    has_more,
+                    operations,
+                    media_type,
+                    body,
+                    ours,
+                    is_behind_itself,
+                    is_below_floor,
+                });
             }
             let wanted = if is_compact { least.max(EXCHANGE_COMPACT_OPERATIONS) } else { least };
             let stretch = exchange::read(&database, after, &filter, wanted).map_err(|error| error.to_string())?;
@@ -387,7 +418,17 @@ impl Driver {
             };
             let Stretch { through, looked, has_more, operations } = stretch;
             let (operations, has_more) = (operations.len(), has_more && looked == through);
-            Ok(Offer { through, looked, has_more, operations, media_type, body, ours: ours.vector, is_behind_itself })
+            Ok(Offer {
+                through,
+                looked,
+                has_more,
+                operations,
+                media_type,
+                body,
+                ours: ours.vector,
+                is_behind_itself,
+                is_below_floor,
+            })
         }
     }
 
@@ -407,7 +448,8 @@ impl Driver {
                 self.note(|status| status.last_error = None);
                 return Ok(Event::Absent);
             }
-            fetched => fetched.map_err(|error| error.to_string())?,
+            Err(error) => return Err(self.why(error).await),
+            Ok(fetched) => fetched,
         };
         let peer = self.meet(&pull.head.standing, took).await?;
         if self.forgot_itself(&peer.vector)? {
@@ -416,10 +458,7 @@ impl Driver {
         let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
         match ours.map_err(|error| error.to_string())? {
             Admission::MustRebase | Admission::NameTaken if !pull.operations.is_empty() => {
-                return Err(format!(
-                    "{} was counted out or has not seen what was forgotten here: it takes our states when it next calls us",
-                    peer.origin.node
-                ));
+                return self.give_states().await;
             }
             _ => {}
         }
@@ -438,6 +477,7 @@ impl Driver {
             }
             Ok(Answer::Receipt(Receipt { stranger: Some(stranger), .. })) => {
                 self.next_pull = None;
+                membership::note_stranger(&self.sync, &self.database, &self.peer.node, &stranger.dot);
                 let is_unjudged = stranger.misfit == Misfit::Writer && self.session.failures() >= PUSHES_AWAITED;
                 let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
                 self.look_at_states(Some(&stranger.dot), cause).await
@@ -448,6 +488,22 @@ impl Driver {
             Ok(other) => Err(format!("the writer answered something else: {other:?}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// What to tell of a peer that gave no useful answer.
+    async fn why(&mut self, error: PeerError) -> String {
+        let PeerError::Refused { code, .. } = &error else { return error.to_string() };
+        self.is_name_taken = code == NAME_TAKEN;
+        if code == SAME_NODE_ID
+            && let Ok(found) = self.sync.client.databases(&self.peer.base_url).await
+            && found.instance.as_deref() == Some(self.sync.instance())
+        {
+            return format!(
+                "its BaseUrl {} leads to this node itself: give it its own, or run 'holdfast peers remove {}'",
+                self.peer.base_url, self.peer.node
+            );
+        }
+        error.to_string()
     }
 
     /// The peer is well, and does not exchange this database with us.
@@ -505,13 +561,21 @@ impl Driver {
     /// Operations alone do not do: looks at the peer's states, and takes them if that is needed.
     async fn look_at_states(&mut self, stranger: Option<&Dot>, cause: Cause) -> Result<Event, String> {
         (self.next_push, self.next_pull) = (None, None);
-        match states::look(&self.sync, &self.peer, &self.database, stranger, cause).await? {
+        match states::look(&self.sync, &Giver::from(&self.peer), &self.database, stranger, cause).await? {
             states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
             states::Outcome::Done(..) => {
                 // The database was made anew; the session with the new one takes over and ends this task.
                 std::future::pending().await
             }
         }
+    }
+
+    /// The peer cannot catch up by operations: brings it our states, unless it asks for them by itself.
+    async fn give_states(&mut self) -> Result<Event, String> {
+        (self.next_push, self.next_pull) = (None, None);
+        giver::give(&self.sync, &self.peer, &self.database).await?;
+        // What it knows now it says itself.
+        Ok(Event::LostPlace)
     }
 
     /// Checks who has answered, notes how far it is, and counts it in.
@@ -557,8 +621,9 @@ impl Driver {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn note_failure(&self, error: &str) {
-        let is_first = self.session.failures() == 0;
+    fn note_failure(&mut self, error: &str) {
+        let patience = if std::mem::take(&mut self.is_name_taken) { NAME_TAKEN_FAILURES } else { 0 };
+        let is_first = self.session.failures() == patience;
         self.note(|status| status.last_error = Some((Millis(clock::now_millis()), error.to_owned())));
         // Said once when it begins; status tells while it lasts.
         if is_first {

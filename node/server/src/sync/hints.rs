@@ -146,6 +146,7 @@ impl Conversation {
         if source == self.sync.origin().node {
             return Some(acknowledgement(Some("invalid-payload")));
         }
+        self.sync.contacted(&source);
         let accepted = match frame.kind.as_deref() {
             Some("health-check") => true,
             Some(kind @ ("sync-request" | "standing")) => match frame.database.as_deref().map(DatabaseName::parse) {

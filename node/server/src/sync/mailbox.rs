@@ -4,11 +4,17 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use std::time::{Duration, Instant};
+
 use holdfast_core::sync::forwarding::{Filter, Forwarding};
 use holdfast_core::sync::session::Event;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
 use tokio::sync::Notify;
+
+/// A peer that is heard after so long a silence is back. One that is heard all the time, and cannot be reached all the
+/// same, is tried no more often for that.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Between a session's task and the rest of the node.
 #[derive(Debug, Default)]
@@ -26,6 +32,10 @@ struct Letters {
     forwarding: Forwarding,
     /// What the peer was told that we know.
     told: Vector,
+    /// When the peer last called us, on whatever way.
+    last_contact: Option<Instant>,
+    /// Whether the session waits after a failure.
+    is_waiting: bool,
 }
 
 impl Mailbox {
@@ -33,6 +43,20 @@ impl Mailbox {
     pub fn call(&self) {
         self.letters(|letters| letters.is_called = true);
         self.arrived.notify_one();
+    }
+
+    /// The peer has called us. Ends the wait after a failure, when it was silent before.
+    pub fn contacted(&self, now: Instant) {
+        let is_back = self.letters(|letters| {
+            let was_silent = letters.last_contact.is_none_or(|last| now.saturating_duration_since(last) >= SILENCE);
+            letters.last_contact = Some(now);
+            let is_back = letters.is_waiting && was_silent;
+            letters.is_called |= is_back;
+            is_back
+        });
+        if is_back {
+            self.arrived.notify_one();
+        }
     }
 
     /// The peer is known to know this. Wakes nobody: it only spares sending.
@@ -87,8 +111,11 @@ impl Mailbox {
     }
 
     /// Keeps what the session says of itself.
-    pub fn show(&self, forwarding: &Forwarding) {
-        self.letters(|letters| letters.forwarding.clone_from(forwarding));
+    pub fn show(&self, forwarding: &Forwarding, is_waiting: bool) {
+        self.letters(|letters| {
+            letters.forwarding.clone_from(forwarding);
+            letters.is_waiting = is_waiting;
+        });
     }
 
     /// What is left out of an answer to the peer.
@@ -98,5 +125,28 @@ impl Mailbox {
 
     fn letters<T>(&self, look: impl FnOnce(&mut Letters) -> T) -> T {
         look(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_back_ends_the_wait_and_one_that_was_never_gone_does_not() {
+        let (mailbox, begin) = (Mailbox::default(), Instant::now());
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let is_called = || mailbox.take().iter().any(|event| matches!(event, Event::Called));
+        mailbox.show(&Forwarding::default(), false);
+        mailbox.contacted(after(0));
+        assert!(!is_called(), "nothing waits");
+        mailbox.show(&Forwarding::default(), true);
+        mailbox.contacted(after(1));
+        mailbox.contacted(after(2));
+        assert!(!is_called(), "it was heard all the time");
+        mailbox.contacted(after(20));
+        assert!(is_called(), "it was away");
+        mailbox.contacted(after(20));
+        assert!(!is_called(), "once");
     }
 }

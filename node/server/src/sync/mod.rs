@@ -20,6 +20,7 @@ pub mod link;
 pub mod silence;
 pub mod membership;
 pub mod states;
+pub mod giver;
 pub mod survey;
 pub mod soundness;
 pub mod verify;
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::databases::{Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
 use crate::sync::driver::{Driver, SessionHandle};
+use crate::sync::giver::Turned;
 use crate::sync::hints::Hub;
 use crate::sync::link::{Link, LinkStatus};
 use crate::sync::membership::Contacts;
@@ -46,6 +48,7 @@ use crate::sync::peer_client::PeerClient;
 use crate::sync::registry::{Peer, Registry};
 use crate::sync::silence::SilenceFile;
 use crate::sync::survey::Surveys;
+use crate::{clock, entropy};
 
 /// What sync needs to know of the settings.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +74,10 @@ pub struct Sync {
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
     contacts: Contacts,
+    /// Names this process, so that it recognises itself.
+    instance: String,
     surveys: Surveys,
+    turned: Turned,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -101,7 +107,9 @@ impl Sync {
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts,
+            instance: format!("{:032x}", entropy::random_u128()),
             surveys: Surveys::default(),
+            turned: Turned::default(),
             stop,
             tasks: TaskTracker::new(),
         });
@@ -130,6 +138,16 @@ impl Sync {
     /// What was found by comparing with peers.
     pub fn surveys(&self) -> &Surveys {
         &self.surveys
+    }
+
+    /// The name of this process, which no other has.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Callers that bring their states.
+    pub fn turned(&self) -> &Turned {
+        &self.turned
     }
 
     /// Who writes on this node.
@@ -208,6 +226,15 @@ impl Sync {
                     link.look_for_databases();
                 }
             }
+        }
+    }
+
+    /// A peer has called us: its sessions need not wait longer after a failure.
+    pub fn contacted(&self, peer: &NodeName) {
+        let now = clock::monotonic();
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, session) in sessions.iter().filter(|((of, _), _)| of == peer) {
+            session.mailbox().contacted(now);
         }
     }
 

@@ -10,6 +10,8 @@ use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::message::{PullRequest, PullResponse, PushResponse, StandingRecord};
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
+use holdfast_core::sync::turned::TurnedAnswer;
+use holdfast_core::vector::Origin;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use thiserror::Error;
 
 use crate::settings::secret::Secret;
 use crate::sync::exchange::{self, Checked};
+use crate::sync::giver::TURNED_PATH;
 use crate::sync::registry::RegistryError;
 
 /// How long a connection to a peer may take to be made.
@@ -32,6 +35,8 @@ const ACCEPTED: &str = "application/x-holdfast-sync, application/json;q=0.5";
 /// The problem of a pull that asks for a position which the log does not reach.
 pub const POSITION_BEYOND_LOG: &str = "position-beyond-log";
 
+/// The problem of a caller with the name of the node that is called.
+pub const SAME_NODE_ID: &str = "same-node-id";
 /// The problem of an exchange that the other side's selection of databases leaves out.
 pub const DATABASE_NOT_SELECTED: &str = "database-not-selected";
 /// The problem of a question about a database that the other side does not have.
@@ -65,6 +70,9 @@ pub struct DatabasesResponse {
     /// Who answers.
     #[serde(alias = "nodeId")]
     pub node_id: String,
+    /// This process, so that a node recognises itself; absent in older nodes.
+    #[serde(alias = "instance", default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Its databases.
     #[serde(alias = "databases")]
     pub databases: Vec<DatabaseStanding>,
@@ -173,6 +181,22 @@ impl PeerClient {
     ) -> Result<BranchResponse, PeerError> {
         let url = format!("{base_url}/api/replication/branch");
         self.answer(self.http.post(url).header("Database", database.as_str()).json(request)).await
+    }
+
+    /// Brings the answer to what the peer asked last on a connection that is turned around.
+    pub async fn turned(
+        &self,
+        base_url: &str,
+        database: &DatabaseName,
+        local: &Origin,
+        conversation: Option<u64>,
+        answer: Vec<u8>,
+    ) -> Result<TurnedAnswer, PeerError> {
+        let conversation = conversation.map_or(String::new(), |id| format!("&conversation={id:016x}"));
+        let url = format!("{base_url}{TURNED_PATH}?node={}{conversation}", local.node);
+        let request = self.http.post(url);
+        let request = request.header("Database", database.as_str()).header(CONTENT_TYPE, "application/octet-stream");
+        self.answer(request.body(answer)).await
     }
 
     /// Asks something about a database, other than for operations.

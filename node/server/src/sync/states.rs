@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_core::id::{DatabaseName, OperationId};
-use holdfast_core::limits::{BRANCH_SEQUENCES_MAX, EXCHANGE_BYTES_MAX, EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::limits::{BRANCH_SEQUENCES_MAX, EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::sync::admission::{self, Cause, Side};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
@@ -25,8 +25,8 @@ use holdfast_storage::transfer::{Carried, Source, adoption_of};
 
 use crate::databases::{Ending, OpenDatabase};
 use crate::sync::Sync;
+use crate::sync::giver::Giver;
 use crate::sync::peer_client::PeerError;
-use crate::sync::registry::Peer;
 
 /// What a page of states is sent as.
 pub const STATES_CONTENT_TYPE: &str = "application/x-holdfast-states";
@@ -109,7 +109,7 @@ pub fn ids_of_origin(
 /// [`Cause::Forgotten`] one of ours, that the peer could not judge.
 pub async fn look(
     sync: &Sync,
-    peer: &Peer,
+    peer: &Giver,
     database: &Arc<OpenDatabase>,
     stranger: Option<&Dot>,
     cause: Cause,
@@ -195,7 +195,7 @@ pub async fn look(
 
 async fn ask(
     sync: &Sync,
-    peer: &Peer,
+    peer: &Giver,
     database: &DatabaseName,
     log_id: Option<u64>,
     after: Position,
@@ -207,7 +207,7 @@ async fn ask(
         after_log_sequence: after.0,
         log_id: log_id.map(|log_id| format!("{log_id:016x}")),
     };
-    let body = sync.client.states(&peer.base_url, database, &request, EXCHANGE_BYTES_MAX).await;
+    let body = peer.states(&sync.client, database, &request).await;
     let (states, page) = body.and_then(|body| read_page(&body)).map_err(|error| error.to_string())?;
     if states.standing.origin.node != peer.node {
         return Err(format!("answers as '{}': correct its BaseUrl", states.standing.origin.node));
@@ -219,7 +219,7 @@ async fn ask(
 /// our own, else when our first differing operation has the greater id.
 async fn forks(
     sync: &Sync,
-    peer: &Peer,
+    peer: &Giver,
     database: &Arc<OpenDatabase>,
     theirs: &States,
     origin: &Origin,
@@ -237,7 +237,7 @@ async fn forks(
         let asked: Vec<usize> = (low..high).step_by(step).chain([high - 1]).take(BRANCH_SEQUENCES_MAX).collect();
         let sequences = asked.iter().filter_map(|at| Some(shared.get(*at)?.0.0)).collect();
         let request = BranchRequest { origin: origin.to_string(), sequences };
-        let answer = sync.client.branch(&peer.base_url, database.name(), &request).await;
+        let answer = peer.branch(&sync.client, database.name(), &request).await;
         let answer = answer.map_err(|error| error.to_string())?;
         let mut next_low = high;
         for at in asked {
@@ -274,7 +274,7 @@ async fn forks(
 /// which operation that was, and it had not confirmed ours when we last knew.
 fn unconfirmed(
     database: &OpenDatabase,
-    peer: &Peer,
+    peer: &Giver,
     shared: &[(Sequence, OperationId)],
     theirs: &States,
 ) -> Result<Option<Dot>, String> {

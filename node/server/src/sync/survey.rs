@@ -34,6 +34,7 @@ use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::sync::Sync;
 use crate::sync::driver::{SessionHandle, SessionStatus};
+use crate::sync::giver::Giver;
 use crate::sync::peer_client::PeerError;
 use crate::sync::verify::{self, Order};
 use crate::sync::{membership, states};
@@ -336,8 +337,8 @@ async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<O
     let Ok(ours) = open.view().and_then(|view| view.state()) else { return };
     let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) else { return };
     let Some(peer) = sync.registry().get(&theirs.standing.origin.node) else { return };
-    tracing::warn!(peer = %peer.node, database = %open.name(), origin = %stranger.origin, "the peer holds another branch of an origin");
-    if let Err(reason) = states::look(sync, &peer, open, Some(&stranger), Cause::Asked).await {
+    membership::note_branch(sync, open, &peer.node, &stranger.origin);
+    if let Err(reason) = states::look(sync, &Giver::from(&peer), open, Some(&stranger), Cause::Asked).await {
         tracing::warn!(peer = %peer.node, database = %open.name(), reason, "the branches stand as they are for now");
     }
     session.call();
@@ -350,6 +351,10 @@ pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Resul
     let account = account(open, confirmed, &theirs.side.vector)?;
     let asked = account.view.parts(theirs.side.changed.iter().flatten().map(|(key, _)| key))?;
     membership::told(sync, open, &theirs.memory.acknowledged);
+    let ours = account.view.state()?;
+    if let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) {
+        membership::note_branch(sync, open, &theirs.standing.origin.node, &stranger.origin);
+    }
     let key = (theirs.standing.origin.node.clone(), open.name().clone());
     if let Some(session) = sync.session(&key.0, &key.1) {
         session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
