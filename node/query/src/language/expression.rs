@@ -61,7 +61,7 @@ pub enum Kind {
     Parameter(Box<str>),
     /// A place in a document.
     Path(PathExpression),
-    /// The array item that the [`Kind::Quantified`] around it looks at.
+    /// The array item that the [`Kind::Quantified`], `MAP` or `FILTER` around it looks at: `@`.
     Element,
 
     /// `left = right` and the like.

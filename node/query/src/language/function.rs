@@ -123,6 +123,12 @@ pub enum Function {
     Last,
     /// `ITEMS(value)`: an array as it is; anything else as an array of one.
     Items,
+    /// `MAP(array => value)`: what the value is for each item, which is called `@`; missing ones left out.
+    Map,
+    /// `FILTER(array => condition)`: the items, each called `@`, for which the condition is true.
+    Filter,
+    /// `FIELD(object or array, name or index)`: what stands there; `@.Price` is `FIELD(@, 'Price')`.
+    Field,
     /// `ARRAY_DISTINCT(array)`: each item once.
     Distinct,
     /// `ARRAY_SORT(array)`: the items in order.
@@ -313,6 +319,12 @@ pub const FUNCTIONS: &[Signature] = &[
         arguments: "array", gives: "the last item" },
     Signature { function: Function::Items, names: &["ITEMS", "ARRAY"], arguments_min: 1, arguments_max: 1,
         arguments: "value", gives: "an array as it is; anything else as an array of one" },
+    Signature { function: Function::Map, names: &["MAP"], arguments_min: 2, arguments_max: 2,
+        arguments: "array => value", gives: "what the value is for each item, which is called @; missing ones left out" },
+    Signature { function: Function::Filter, names: &["FILTER"], arguments_min: 2, arguments_max: 2,
+        arguments: "array => condition", gives: "the items, each called @, for which the condition is true" },
+    Signature { function: Function::Field, names: &["FIELD"], arguments_min: 2, arguments_max: 2,
+        arguments: "object or array, name or index", gives: "what stands there; @.Price is FIELD(@, 'Price')" },
     Signature { function: Function::Distinct, names: &["ARRAY_DISTINCT"], arguments_min: 1, arguments_max: 1,
         arguments: "array", gives: "each item once" },
     Signature { function: Function::Sort, names: &["ARRAY_SORT", "SORT"], arguments_min: 1, arguments_max: 1,
@@ -379,6 +391,29 @@ impl Function {
     pub fn name(self) -> &'static str {
         let signature = FUNCTIONS.iter().find(|known| known.function == self);
         signature.and_then(|known| known.names.first()).copied().unwrap_or_default()
+    }
+
+    /// Whether it looks at the items of an array one by one, as [`Kind::Element`](super::expression::Kind::Element).
+    pub fn looks_at_items(self) -> bool {
+        matches!(self, Self::Map | Self::Filter)
+    }
+
+    /// Whether it always gives an array.
+    pub fn gives_array(self) -> bool {
+        matches!(
+            self,
+            Self::Map
+                | Self::Filter
+                | Self::Distinct
+                | Self::Sort
+                | Self::Slice
+                | Self::Union
+                | Self::Except
+                | Self::Items
+                | Self::Split
+                | Self::Keys
+                | Self::Values
+        )
     }
 
     /// Whether it can give another value for each row, whatever it is given.

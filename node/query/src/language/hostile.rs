@@ -18,7 +18,8 @@ use super::{parse, parse_expression};
 use crate::value::Compute;
 
 /// Statements with everything in them, to be cut and mixed.
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 11] = [
+    "SELECT MAP(a[@.b > 1].c => @ * 2), FILTER(d => @[\"e\"][0] = @p AND SUM(@.f) > 1), FIELD(a, 0) FROM c",
     "SELECT DISTINCT TOP 5 o.a AS x, {b: $.c[0]['d e'], f}, COUNT(*) FROM `or-ders` AS o LEFT JOIN d ON o.a = d.b.c",
     "SELECT * FROM c WHERE a LIKE 'x!%' ESCAPE '!' AND NOT (b IS NOT MISSING OR d IN (1, -2.5e3, @p)) ORDER BY e DESC NULLS LAST",
     "SELECT a, SUM(DISTINCT b) / 2 AS s FROM c GROUP BY a HAVING s > 1 + 2 * 3 - 4 % 5 LIMIT 10 OFFSET :n;",
@@ -148,7 +149,11 @@ fn expression() -> impl Strategy<Value = Expression> {
         });
         let functions: Vec<Function> = FUNCTIONS
             .iter()
-            .filter(|known| (1..=2).contains(&known.arguments_max.min(2)) && known.arguments_min <= 2)
+            .filter(|known| {
+                (1..=2).contains(&known.arguments_max.min(2))
+                    && known.arguments_min <= 2
+                    && !known.function.looks_at_items()
+            })
             .map(|known| known.function)
             .collect();
         prop_oneof![
@@ -259,7 +264,10 @@ fn on_a_small_stack(run: impl FnOnce() + Send) {
 /// A text that is nested so many times.
 type Nest = fn(usize) -> String;
 
-const NESTS: [Nest; 14] = [
+const NESTS: [Nest; 17] = [
+    |depth| format!("{}@{}", "MAP(a => ".repeat(depth), ")".repeat(depth)),
+    |depth| format!("a{}1{}", "[@ = a".repeat(depth), "]".repeat(depth)),
+    |depth| format!("MAP(a => @{})", ".a".repeat(depth)),
     |depth| format!("{}1{}", "(".repeat(depth), ")".repeat(depth)),
     |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth)),
     |depth| format!("{}1{}", "{a:".repeat(depth), "}".repeat(depth)),

@@ -23,6 +23,8 @@
 //!   same. `ALL` asks it of every item.
 //! * `@name` and `:name` are values that come with the request.
 //! * `COUNT SUM AVG MIN MAX` are of many rows, and of one array if they are given one: `SUM($.Items[*].Price)`.
+//! * `MAP($.Items => @.Price * @.Qty)` and `FILTER($.Items => @.Qty > 2)` look at items, each called `@`;
+//!   `$.Items[@.Qty > 2].Sku` says both in one.
 //!
 //! **What stays true.** Text is bounded before it is read, and depth before anything is built. Every part of a statement
 //! knows where it stood, so that whoever finds something wrong with it later can still point at it. Two

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use serde_json::Value;
 
 use super::expression::{Among, Arithmetic, Expression, Kind, PathExpression, PathStep, Quantifier, State};
+use super::function::Function;
 use super::statement::{
     Assignment, Changes, CreateIndex, Delete, DropIndex, Insert, Item, Join, JoinEquality, JoinKind, Name, Nulls,
     Order, Select, Source, Statement, Update,
@@ -69,7 +70,7 @@ fn write_bare(expression: &Expression, out: &mut Formatter<'_>) -> fmt::Result {
         Kind::Missing => out.write_str("MISSING"),
         Kind::Parameter(name) => write!(out, "@{name}"),
         Kind::Path(path) => write!(out, "{path}"),
-        Kind::Element => out.write_str("*"),
+        Kind::Element => out.write_char('@'),
         Kind::Compare { left: value, .. }
         | Kind::Like { value, .. }
         | Kind::In { value, .. }
@@ -116,11 +117,7 @@ fn write_bare(expression: &Expression, out: &mut Formatter<'_>) -> fmt::Result {
         Kind::Case { operand, branches, otherwise } => {
             write_case(operand.as_deref(), branches, otherwise.as_deref(), out)
         }
-        Kind::Call { function, arguments } => {
-            write!(out, "{}(", function.name())?;
-            write_joined(arguments, Level::Or, ", ", out)?;
-            out.write_char(')')
-        }
+        Kind::Call { function, arguments } => write_call(*function, arguments, out),
         Kind::Aggregate { aggregate, argument, distinct } => {
             write!(out, "{}({}", aggregate.name(), if *distinct { "DISTINCT " } else { "" })?;
             match argument {
@@ -209,6 +206,36 @@ fn write_case(
         write!(out, " ELSE {otherwise}")?;
     }
     out.write_str(" END")
+}
+
+fn write_call(function: Function, arguments: &[Expression], out: &mut Formatter<'_>) -> fmt::Result {
+    if let [value, place] = arguments
+        && function == Function::Field
+        && is_in_element(value)
+    {
+        match &place.kind {
+            Kind::Literal(Value::String(name)) if is_plain(name) => return write!(out, "{value}.{name}"),
+            Kind::Literal(Value::String(name)) => {
+                write!(out, "{value}[")?;
+                write_json(name, out)?;
+                return out.write_char(']');
+            }
+            Kind::Literal(Value::Number(index)) if index.is_u64() => return write!(out, "{value}[{index}]"),
+            _ => {}
+        }
+    }
+    write!(out, "{}(", function.name())?;
+    write_joined(arguments, Level::Or, if function.looks_at_items() { " => " } else { ", " }, out)?;
+    out.write_char(')')
+}
+
+/// Whether an expression is `@`, or a field of a field of it.
+fn is_in_element(expression: &Expression) -> bool {
+    match &expression.kind {
+        Kind::Element => true,
+        Kind::Call { function: Function::Field, arguments } => arguments.first().is_some_and(is_in_element),
+        _ => false,
+    }
 }
 
 fn write_joined(parts: &[Expression], least: Level, between: &str, out: &mut Formatter<'_>) -> fmt::Result {

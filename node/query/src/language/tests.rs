@@ -46,6 +46,8 @@ fn statements_print_as_text_that_says_the_same() {
         "CREATE UNIQUE INDEX IF NOT EXISTS n ON c ($.Items[*].Sku, $.b) CASE INSENSITIVE",
         "DROP INDEX IF EXISTS n ON c",
         "DROP INDEX n",
+        "SELECT SUM(ARRAY_SUM(MAP($.Items => @.Price * @.Qty))) FROM c WHERE LENGTH(FILTER($.a => @[\"b c\"][0] = 1)) > 0",
+        "SELECT FIELD(FIRST($.a), 'x'), MAP($.a => MAP(@.b => @ || 'x')) FROM c",
         "EXPLAIN SELECT * FROM c",
         "EXPLAIN ANALYZE DELETE FROM c",
         "SELECT $[\"it's \\\"so\\\"\"].x FROM c",
@@ -112,6 +114,11 @@ fn what_can_be_written_in_several_ways_says_one_thing() {
             "INSERT INTO c VALUES {Id: 'a\"b', n: 1.50, t: TRUE, x: NULL}",
         ),
         ("UPDATE c SET stock = c.stock - 1 WHERE id = '5'", "UPDATE c SET $.stock = c.stock - 1 WHERE $.id = '5'"),
+        (
+            "SELECT $.Items[@.p > 1].Sku, SUM(Items[@.p > @least][@.q = 2]) FROM c GROUP BY Items, 1",
+            "SELECT MAP(FILTER($.Items => @.p > 1) => @.Sku), ARRAY_SUM(FILTER(FILTER($.Items => @.p > @least) => @.q = 2)) \
+             FROM c GROUP BY $.Items, MAP(FILTER($.Items => @.p > 1) => @.Sku)",
+        ),
         ("CREATE INDEX n ON c (c.a, $.b[*].d ASC)", "CREATE INDEX n ON c ($.a, $.b[*].d)"),
         ("SELECT a!=b, a<>b, +a, - 5 FROM c", "SELECT $.a <> $.b, $.a <> $.b, $.a, -5 FROM c"),
         ("SELECT a AS n FROM c ORDER BY n.x", "SELECT $.a AS n FROM c ORDER BY $.n.x"),

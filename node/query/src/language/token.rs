@@ -195,6 +195,7 @@ fn token(cut: &Cut, original: &str, position: Position) -> Result<Token, QueryEr
         Cut::LBrace => "{",
         Cut::RBrace => "}",
         Cut::AtSign => "@",
+        Cut::RArrow => "=>",
         Cut::Eq => "=",
         Cut::DoubleEq => "==",
         Cut::Neq => "<>",

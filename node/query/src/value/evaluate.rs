@@ -336,16 +336,40 @@ impl<'a> Evaluation<'a> {
         element: Element<'_, 'a>,
     ) -> Evaluated<Datum<'a>> {
         if is_lazy(function) {
-            return self.lazy(function, arguments, element);
+            return self.lazy(function, arguments, position, element);
         }
         let values = arguments.iter().map(|argument| self.datum(argument, element));
         let values = values.collect::<Evaluated<Vec<_>>>()?;
         Call { function, arguments, values, position, evaluation: self }.answer()
     }
 
-    /// Functions that do not look at all that they are given.
-    fn lazy(&self, function: Function, arguments: &'a [Expression], element: Element<'_, 'a>) -> Evaluated<Datum<'a>> {
+    /// Functions that do not look at all that they are given, or look at items.
+    fn lazy(
+        &self,
+        function: Function,
+        arguments: &'a [Expression],
+        position: Position,
+        element: Element<'_, 'a>,
+    ) -> Evaluated<Datum<'a>> {
         match (function, arguments) {
+            (Function::Field, [value, place]) => self.field(value, place, position, element),
+            (Function::Map | Function::Filter, [items, asked]) => {
+                let Some(items) = self.items(items, element)? else {
+                    return Ok(Datum::NULL);
+                };
+                let mut chosen = Vec::new();
+                for item in items {
+                    let value = if function == Function::Map {
+                        self.datum(asked, Some(&item))?
+                    } else if self.truth(asked, Some(&item))? == Some(true) {
+                        item
+                    } else {
+                        continue;
+                    };
+                    chosen.extend(self.own(value, position)?);
+                }
+                Ok(Datum::Owned(Value::Array(chosen)))
+            }
             (Function::If, [condition, then, otherwise]) => {
                 let is_taken = self.truth(condition, element)? == Some(true);
                 self.datum(if is_taken { then } else { otherwise }, element)
@@ -359,6 +383,27 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(Datum::NULL)
             }
+        }
+    }
+
+    /// What stands in an object under a name, or in an array at an index.
+    fn field(
+        &self,
+        value: &'a Expression,
+        place: &'a Expression,
+        position: Position,
+        element: Element<'_, 'a>,
+    ) -> Evaluated<Datum<'a>> {
+        let (value, place) = (self.datum(value, element)?, self.datum(place, element)?);
+        let index = place.as_number().and_then(Decimal::to_i64).and_then(|index| usize::try_from(index).ok());
+        match value {
+            Datum::Borrowed(value) => Ok(Datum::of(within(value, place.as_str(), index))),
+            Datum::Owned(value) => {
+                let found = within(&value, place.as_str(), index);
+                found.map_or(Ok(()), |found| self.charge(size_of_value(found), position))?;
+                Ok(found.cloned().map_or(Datum::Missing, Datum::Owned))
+            }
+            Datum::Missing | Datum::Number(_) => Ok(Datum::Missing),
         }
     }
 
@@ -387,6 +432,14 @@ fn document_id(document: &Value) -> Option<&Value> {
     let fields = document.as_object()?;
     let by_name = fields.get("Id").or_else(|| fields.get("id"));
     by_name.or_else(|| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("Id")).map(|(_, id)| id))
+}
+
+fn within<'a>(value: &'a Value, name: Option<&str>, index: Option<usize>) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) => fields.get(name?),
+        Value::Array(items) => items.get(index?),
+        _ => None,
+    }
 }
 
 fn step_into<'a>(value: &'a Value, step: &PathStep) -> Option<&'a Value> {

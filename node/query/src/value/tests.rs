@@ -186,6 +186,32 @@ fn items_of_arrays_can_be_asked_for() {
 }
 
 #[test]
+fn items_can_be_computed_with_and_left_out() {
+    check(&[
+        ("MAP(Items => @.p * 2)", "[0.2,0.4,null]"),
+        ("MAP(Items[*].n => @ + 1)", "[2,6,null]"),
+        ("SUM(MAP(Items => @.n * @.p))", "1.1"),
+        ("FILTER(Items => @.n > 1 AND @.Sku = 'B')", "[{\"Sku\":\"B\",\"n\":5,\"p\":0.2}]"),
+        ("FILTER(Tags, @ <> 'x')", "[\"y\"]"),
+        ("Items[@.n > 1].Sku", "[\"B\"]"),
+        ("Items[@.n >= 1][@.p < 0.2].Sku", "[\"A\"]"),
+        ("ANY Items[@.n > 1].Sku = 'B'", "true"),
+        ("'A' IN Items[@.n > 1].Sku", "false"),
+        ("COUNT(Items[@.n > 0])", "2"),
+        ("MAP(Items => COALESCE(@.Sku, qty))", "[\"A\",\"B\",3]"),
+        ("MAP([[1, 2], [3]] => SUM(@))", "[3,3]"),
+        ("MAP([[1, 2], [3]] => MAP(@ => @ * 2))", "[[2,4],[6]]"),
+        ("MAP(Items => @[\"Sku\"])", "[\"A\",\"B\"]"),
+        ("MAP([[1, 2], [3]] => @[1])", "[2]"),
+        ("FIELD(FIRST(Items), 'Sku')", "\"A\""),
+        ("FIELD(Tags, 7)", "missing"),
+        ("MAP(nowhere => @)", "null"),
+        ("MAP(qty => @ * 2)", "[6]"),
+        ("MAP(Items => @.Sku + 1)", "type-mismatch"),
+    ]);
+}
+
+#[test]
 fn functions_of_text() {
     check(&[
         ("UPPER(text)", "\"STRASSE\""),
@@ -365,6 +391,9 @@ fn every_function_takes_anything_and_answers_or_refuses() {
                 }
             }
         };
+        if known.function.looks_at_items() {
+            continue;
+        }
         let takes = |count| (known.arguments_min..=known.arguments_max).contains(&count);
         if takes(0) {
             ask(&[]);

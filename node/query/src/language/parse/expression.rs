@@ -317,14 +317,17 @@ impl Parser {
 
 /// Refuses to ask of an array what is meant to be asked of its items.
 fn refuse_many(value: &Expression, position: Position) -> Parsed<()> {
-    match &value.kind {
-        Kind::Path(path) if path.names_many() => {
-            Err(QueryError::syntax(format!("{path} names many values, which are compared with one."), position)
-                .with_code("many-values")
-                .suggesting(format!("Write ANY or ALL before it: ANY {path} = ...")))
-        }
-        _ => Ok(()),
+    let names_many = match &value.kind {
+        Kind::Path(path) => path.names_many(),
+        Kind::Call { function, .. } => function.looks_at_items(),
+        _ => false,
+    };
+    if !names_many {
+        return Ok(());
     }
+    Err(QueryError::syntax(format!("{value} names many values, which are compared with one."), position)
+        .with_code("many-values")
+        .suggesting(format!("Write ANY or ALL before it: ANY {value} = ...")))
 }
 
 pub(super) fn no_subqueries(position: Position) -> QueryError {
@@ -342,7 +345,7 @@ pub(super) fn number(digits: &str) -> Value {
 fn may_be_array(side: &Expression) -> bool {
     match &side.kind {
         Kind::Path(path) => path.names_many(),
-        Kind::Array(_) | Kind::Parameter(_) | Kind::Call { .. } => true,
+        Kind::Array(_) | Kind::Parameter(_) | Kind::Call { .. } | Kind::Element => true,
         _ => false,
     }
 }

@@ -34,7 +34,7 @@ const COMMANDS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "
 
 /// Reads the one statement that a text holds. A `;` may end it.
 pub(super) fn statement(text: &str) -> Result<Statement, QueryError> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, tallest: 0, double_quoted: None };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, tallest: 0, double_quoted: None, items: 0 };
     if *parser.peek() == Token::End || parser.is_symbol(";") {
         return Err(QueryError::syntax("Query is required.", parser.position()).with_code("query-required"));
     }
@@ -51,7 +51,7 @@ pub(super) fn statement(text: &str) -> Result<Statement, QueryError> {
 
 /// Reads an expression that stands alone.
 pub(super) fn lone_expression(text: &str) -> Result<super::expression::Expression, QueryError> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, tallest: 0, double_quoted: None };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, tallest: 0, double_quoted: None, items: 0 };
     let mut expression = parser.expression()?;
     match parser.peek() {
         Token::End => {
@@ -73,6 +73,8 @@ struct Parser {
     tallest: usize,
     /// Where the last text in double quotes stands, which may have been meant as a name.
     double_quoted: Option<Position>,
+    /// How many functions around look at items, so that `@` is one.
+    items: usize,
 }
 
 type Parsed<T> = Result<T, QueryError>;

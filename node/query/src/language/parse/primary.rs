@@ -61,8 +61,9 @@ impl Parser {
             Token::Symbol("(") => return self.bracketed(),
             Token::Symbol("[") => self.array()?,
             Token::Symbol("{") => self.object()?,
+            Token::Symbol("@") if !self.is_named_after(1) => return self.element(),
             Token::Symbol("@" | ":") => self.parameter()?,
-            Token::Dollar(_) | Token::Name(_) => Kind::Path(self.path()?),
+            Token::Dollar(_) | Token::Name(_) => return self.path_value(),
             Token::Word(word) => return self.worded(&word, position),
             Token::Symbol(_) | Token::End => return Err(self.expected("a value", &[])),
         };
@@ -127,7 +128,98 @@ impl Parser {
         if is_reserved(word) {
             return Err(self.expected("a value", &[]));
         }
-        Ok(Expression::new(Kind::Path(self.path()?), position))
+        self.path_value()
+    }
+
+    /// Whether a name or number follows without space, so that `@` begins a parameter.
+    fn is_named_after(&self, skipped: usize) -> bool {
+        let next = self.tokens.get(self.at + skipped);
+        next.is_some_and(|next| next.is_adjacent && matches!(next.token, Token::Word(_) | Token::Number(_)))
+    }
+
+    /// `@`, the item that is looked at, and its fields: `@.Price`.
+    fn element(&mut self) -> Parsed<Expression> {
+        let position = self.position();
+        if self.items == 0 {
+            return Err(QueryError::syntax("There is no item here that @ could be.", position)
+                .suggesting("Write a parameter's name after it, or @ inside of MAP and FILTER."));
+        }
+        self.at += 1;
+        self.fields_of(Expression::new(Kind::Element, position))
+    }
+
+    /// A value with the fields that follow it.
+    fn fields_of(&mut self, value: Expression) -> Parsed<Expression> {
+        let mut value = value;
+        let mut steps = 0;
+        loop {
+            let position = self.position();
+            let place = if self.symbol(".") {
+                self.member()?
+            } else if self.is_symbol("[") && !self.begins_filter() {
+                self.at += 1;
+                self.in_brackets()?
+            } else {
+                return Ok(value);
+            };
+            let place = match place {
+                PathStep::Member(name) => Value::from(&*name),
+                PathStep::Index(index) => Value::from(index),
+                PathStep::Each => {
+                    return Err(QueryError::syntax("[*] cannot stand here.", position)
+                        .suggesting("Write MAP inside of MAP, or ANY without it."));
+                }
+            };
+            steps += 1;
+            if steps > PATH_STEPS_MAX {
+                let message = format!("The path has more than {PATH_STEPS_MAX} steps.");
+                return Err(QueryError::syntax(message, position).with_code("query-too-deep"));
+            }
+            // Each is one level more around what was read.
+            self.tallest += 1;
+            let arguments = vec![value, Expression::new(Kind::Literal(place), position)];
+            value = Expression::new(Kind::Call { function: Function::Field, arguments }, position);
+        }
+    }
+
+    /// Whether `[@.Price > 10]` comes next, which leaves some items out.
+    fn begins_filter(&self) -> bool {
+        self.is_symbol("[") && self.is_symbol_after(1, "@") && !self.is_named_after(2)
+    }
+
+    /// A path, and items left out by a condition: `$.Items[@.Price > 10].Sku` is
+    /// `MAP(FILTER($.Items => @.Price > 10) => @.Sku)`.
+    fn path_value(&mut self) -> Parsed<Expression> {
+        let position = self.position();
+        let mut value = Expression::new(Kind::Path(self.path()?), position);
+        let mut filters = 0;
+        while self.begins_filter() {
+            filters += 1;
+            if filters > PATH_STEPS_MAX {
+                return Err(super::too_deep(self.position()));
+            }
+            self.at += 1;
+            let condition = self.of_item()?;
+            if !self.symbol("]") {
+                return Err(self.expected("']'", &["AND", "OR"]));
+            }
+            let call = |function, arguments| Expression::new(Kind::Call { function, arguments }, position);
+            value = call(Function::Filter, vec![value, condition]);
+            let field = self.fields_of(Expression::new(Kind::Element, position))?;
+            self.tallest += 2;
+            if field.kind != Kind::Element {
+                value = call(Function::Map, vec![value, field]);
+            }
+        }
+        Ok(value)
+    }
+
+    /// An expression in which `@` is an item.
+    fn of_item(&mut self) -> Parsed<Expression> {
+        self.items += 1;
+        let expression = self.expression();
+        self.items -= 1;
+        expression
     }
 
     /// `@name` or `:name`, the sign and the name without space between them.
@@ -172,7 +264,7 @@ impl Parser {
                 self.at += 1;
                 let step = self.member()?;
                 path.steps.push(step);
-            } else if self.is_symbol("[") {
+            } else if self.is_symbol("[") && !self.begins_filter() {
                 self.at += 1;
                 let step = self.in_brackets()?;
                 path.steps.push(step);
@@ -305,8 +397,13 @@ impl Parser {
     /// An aggregate over rows. Of one array, a path with `[*]`, it is a function of that array, and of several values
     /// `MIN` and `MAX` are functions of these.
     fn aggregate(&mut self, aggregate: Aggregate, of_array: Function, position: Position) -> Parsed<Expression> {
+        let in_items = self.items > 0;
         let aggregated =
             |argument, distinct| Expression::new(Kind::Aggregate { aggregate, argument, distinct }, position);
+        if self.is_symbol("*") && in_items {
+            return Err(QueryError::syntax("There are no rows here: MAP and FILTER look at items.", self.position())
+                .with_code("misplaced-aggregate"));
+        }
         if self.symbol("*") {
             if self.is_symbol(".") {
                 // `SUM(*.price)`: of all documents, the price.
@@ -333,9 +430,10 @@ impl Parser {
         let mut arguments = self.list(Self::expression)?;
         self.expect_symbol(")")?;
         let is_array = |argument: &Expression| match &argument.kind {
-            Kind::Path(path) => path.names_many(),
+            Kind::Path(path) => in_items || path.names_many(),
+            Kind::Call { function, .. } => in_items || function.gives_array(),
             Kind::Array(_) => true,
-            _ => false,
+            _ => in_items,
         };
         let function = match (arguments.as_slice(), aggregate) {
             ([only], _) if is_array(only) => {
@@ -367,7 +465,11 @@ impl Parser {
         if self.is_word("SELECT") {
             return Err(no_subqueries(self.position()));
         }
-        let mut arguments = if self.is_symbol(")") { Vec::new() } else { self.list(Self::expression)? };
+        let mut arguments = match signature.function {
+            function if function.looks_at_items() => self.items_and_what_is_asked(signature)?,
+            _ if self.is_symbol(")") => Vec::new(),
+            _ => self.list(Self::expression)?,
+        };
         if !self.symbol(")") {
             return Err(self.expected("',' or ')'", &[]));
         }
@@ -381,6 +483,16 @@ impl Parser {
             name_unit(unit);
         }
         Ok(Expression::new(Kind::Call { function, arguments }, position))
+    }
+
+    /// `array => value`; a comma will do as well.
+    fn items_and_what_is_asked(&mut self, signature: &Signature) -> Parsed<Vec<Expression>> {
+        let array = self.expression()?;
+        if !self.symbol("=>") && !self.symbol(",") {
+            let error = self.expected("'=>'", &[]);
+            return Err(error.suggesting(format!("Write {}({}).", signature.function.name(), signature.arguments)));
+        }
+        Ok(vec![array, self.of_item()?])
     }
 
     /// `CAST(value AS type)`.

@@ -19,9 +19,9 @@ use crate::language::error::QueryError;
 use crate::language::expression::{Expression, Position};
 use crate::language::function::Function;
 
-/// Whether a function does not look at all that it is given.
+/// Whether a function is more than what its values make of each other.
 pub(super) fn is_lazy(function: Function) -> bool {
-    matches!(function, Function::If | Function::Coalesce)
+    matches!(function, Function::If | Function::Coalesce | Function::Map | Function::Filter | Function::Field)
 }
 
 /// A function and what it is given.
