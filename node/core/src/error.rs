@@ -59,6 +59,26 @@ pub enum Refusal {
         /// Its id.
         id: String,
     },
+    /// Another document has the values that a unique index has once only.
+    #[error("{collection}/{id} would have the values of {other} in the unique index '{index}'")]
+    NotUnique {
+        /// Collection of the document.
+        collection: String,
+        /// Its id.
+        id: String,
+        /// The index.
+        index: String,
+        /// The id of the document that has the values.
+        other: String,
+    },
+    /// There is another index of the name.
+    #[error("there is an index '{name}' already, and it is another one: {definition}")]
+    IndexExists {
+        /// The name.
+        name: String,
+        /// The definition of the one that is there.
+        definition: String,
+    },
     /// The document to change does not exist.
     #[error("document {collection}/{id} does not exist")]
     NotFound {
@@ -84,6 +104,8 @@ impl Refusal {
             Self::VersionMismatch { .. } => "version-mismatch",
             Self::PreconditionFailed { .. } => "precondition-failed",
             Self::ConflictChanged { .. } => "conflict-changed",
+            Self::NotUnique { .. } => "not-unique",
+            Self::IndexExists { .. } => "index-exists",
             Self::NotFound { .. } => "not-found",
         }
     }

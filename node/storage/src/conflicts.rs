@@ -16,7 +16,7 @@ use crate::log::LogView;
 use crate::record::conflict::{Conflict, decode};
 use crate::record::note::Note;
 use crate::record::operation::Entry;
-use crate::tables::{CONFLICTS, CONFLICTS_CLOSED, CONFLICTS_OPEN};
+use crate::tables::{CONFLICTS, CONFLICTS_CLOSED, CONFLICTS_OPEN, VIOLATIONS_OPEN};
 use crate::view::ReadView;
 
 /// Which conflicts are asked for.
@@ -33,6 +33,8 @@ pub struct Selection {
 /// Where a list goes on. Written as text for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
+    /// After a violation of a unique index; those come before the other open ones.
+    Violation(ConflictId),
     /// After the open conflict of a document last changed here.
     Open(Position),
     /// After a settled one.
@@ -115,7 +117,8 @@ impl ReadView {
 
     /// How many conflicts there are.
     pub fn conflict_counts(&self) -> Result<ConflictCounts, StorageError> {
-        let open = self.transaction().open_table(CONFLICTS_OPEN)?.len()?;
+        let violations = self.transaction().open_table(VIOLATIONS_OPEN)?.len()?;
+        let open = self.transaction().open_table(CONFLICTS_OPEN)?.len()? + violations;
         let settled = self.transaction().open_table(CONFLICTS_CLOSED)?.len()?;
         Ok(ConflictCounts { open, settled })
     }
@@ -145,15 +148,21 @@ impl ReadView {
                 Ok((Cursor::Settled(at, ConflictId(id)), ConflictId(id)))
             })));
         }
-        let before = match after {
-            Some(Cursor::Open(position)) => position.0,
-            _ => u64::MAX,
+        let (before, violations_before) = match after {
+            Some(Cursor::Open(position)) => (position.0, 0),
+            Some(Cursor::Violation(id)) => (u64::MAX, id.0),
+            _ => (u64::MAX, u128::MAX),
         };
+        let violations = self.transaction().open_table(VIOLATIONS_OPEN)?.range(..violations_before)?.rev();
+        let violations = violations.map(|row| {
+            let id = ConflictId(row?.0.value());
+            Ok((Cursor::Violation(id), id))
+        });
         let rows = self.transaction().open_table(CONFLICTS_OPEN)?.range(..before)?.rev();
-        Ok(Box::new(rows.map(|row| {
+        Ok(Box::new(violations.chain(rows.map(|row| {
             let (position, id) = row?;
             Ok((Cursor::Open(Position(position.value())), ConflictId(id.value())))
-        })))
+        }))))
     }
 }
 
@@ -186,6 +195,7 @@ impl LogView {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Violation(id) => write!(f, "v{id}"),
             Self::Open(position) => write!(f, "o{position}"),
             Self::Settled(at, id) => write!(f, "s{at}-{id}"),
         }
@@ -197,6 +207,9 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let refuse = || Refusal::invalid("invalid-cursor", "The cursor is not one that a list gave as its 'Next'.");
+        if let Some(id) = text.strip_prefix('v') {
+            return id.parse().map(Self::Violation).map_err(|_| refuse());
+        }
         if let Some(position) = text.strip_prefix('o') {
             return position.parse().map(|position| Self::Open(Position(position))).map_err(|_| refuse());
         }

@@ -12,6 +12,7 @@ use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend}
 
 use crate::commit::{Replay, Writer, create_conflict_tables};
 use crate::error::StorageError;
+use crate::indexes::maintain::open_tables as open_index_tables;
 use crate::log::{LogView, ReadLimit};
 use crate::mend::{clear_unmade, write_again};
 use crate::origins::Origins;
@@ -136,6 +137,7 @@ impl Database {
         create_data_tables(&data)?;
         let origins = Origins::new(load_origins(&log)?);
         create_conflict_tables(&data, &origins)?;
+        open_index_tables(&data, &origins.snapshot())?;
         let checkpoints = load_checkpoints(&log)?;
         let shared =
             Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins, acknowledgements: Mutex::default() });

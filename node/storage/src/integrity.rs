@@ -12,6 +12,8 @@ use redb::{Builder, Durability, ReadableDatabase, ReadableTable, ReadableTableMe
 use crate::commit::{Replay, create_conflict_tables, is_unsettled};
 use crate::database::{Database, create_data_tables, read_data_state};
 use crate::error::StorageError;
+use crate::indexes::maintain::open_tables as open_index_tables;
+use crate::indexes::verify::verify as verify_indexes;
 use crate::log::LogView;
 use crate::record::document::{decode, parse_key};
 use crate::record::note::Note;
@@ -51,6 +53,7 @@ pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Repor
     let view = database.view()?;
     let reflected = view.state()?;
     let log = database.log()?;
+    verify_indexes(&view, &mut |finding| report.find(finding))?;
     if log.oldest()? > Position(1) {
         // Its beginning was pruned: what came from there is judged by itself.
         verify_by_itself(database, &view, &log, &mut report)?;
@@ -60,6 +63,7 @@ pub fn verify(database: &Database, scratch: impl StorageBackend) -> Result<Repor
     let fresh = Builder::new().create_with_backend(scratch)?;
     create_data_tables(&fresh)?;
     create_conflict_tables(&fresh, database.origins())?;
+    open_index_tables(&fresh, &database.origins().snapshot())?;
     let mut transaction = fresh.begin_write()?;
     transaction.set_durability(Durability::None)?;
     let mut replay =

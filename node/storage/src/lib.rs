@@ -25,6 +25,7 @@ pub mod view;
 pub mod scan;
 pub mod conflicts;
 pub mod survey;
+pub mod indexes;
 pub mod commit;
 mod mend;
 mod upgrade;

@@ -8,6 +8,7 @@ use holdfast_core::counter::Increment;
 use holdfast_core::document::{DocumentState, DocumentVersion};
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, DocumentId, NodeName, OperationId};
+use holdfast_core::index::definition::{IndexDefinition, IndexName};
 use holdfast_core::json::JsonText;
 use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::members::FenceReason;
@@ -53,6 +54,10 @@ pub enum Request {
     Mend(Mending),
     /// All states of a peer were taken in: what it knew is known here.
     Adopt(Adoption),
+    /// Defines an index.
+    DefineIndex(IndexDefinition),
+    /// Drops an index.
+    DropIndex(IndexName),
     /// Tries parked operations again.
     RetryLetters(Which),
     /// Gives parked operations up, keeping what is shown here.
@@ -76,7 +81,12 @@ impl Request {
             Self::Mend(mending) => mending.states.len().max(1),
             Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
             Self::RetryLetters(_) | Self::SettleLetters(_) => DEAD_LETTERS_MAX,
-            Self::Register(_) | Self::Checkpoint { .. } | Self::Member { .. } | Self::Adopt(_) => 1,
+            Self::Register(_)
+            | Self::Checkpoint { .. }
+            | Self::Member { .. }
+            | Self::Adopt(_)
+            | Self::DefineIndex(_)
+            | Self::DropIndex(_) => 1,
         }
     }
 }
@@ -86,7 +96,7 @@ impl Request {
     /// what was known of it, does not.
     pub fn outlives_its_log(&self) -> bool {
         match self {
-            Self::Each(_) | Self::Together(_) | Self::Register(_) => true,
+            Self::Each(_) | Self::Together(_) | Self::Register(_) | Self::DefineIndex(_) | Self::DropIndex(_) => true,
             Self::Receive(_)
             | Self::Member { .. }
             | Self::GiveUp { .. }
@@ -119,6 +129,8 @@ impl Request {
             | Self::GiveUp { .. }
             | Self::RetryLetters(_)
             | Self::SettleLetters(_)
+            | Self::DefineIndex(_)
+            | Self::DropIndex(_)
             | Self::Adopt(_) => 0,
         }
     }
@@ -221,6 +233,8 @@ pub enum Answer {
     StatesTaken(u64),
     /// What became of dead letters.
     Letters(LetterOutcome),
+    /// What was written of an index, if anything had to be; or why it was refused.
+    Index(Result<Option<Written>, Refusal>),
     /// The progress is noted.
     Noted,
 }

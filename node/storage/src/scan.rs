@@ -183,13 +183,19 @@ impl ScannedDocument {
 
 impl fmt::Debug for DocumentScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DocumentScan").field("direction", &self.direction).field("looked_at", &self.looked_at).finish()
+        f.debug_struct("DocumentScan")
+            .field("direction", &self.direction)
+            .field("looked_at", &self.looked_at)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for ScannedDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScannedDocument").field("version", &self.version).field("bytes", &self.text.len()).finish()
+        f.debug_struct("ScannedDocument")
+            .field("version", &self.version)
+            .field("bytes", &self.text.len())
+            .finish_non_exhaustive()
     }
 }
 

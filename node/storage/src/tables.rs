@@ -9,6 +9,9 @@
 //! | `{db}.db` | `conflicts` | conflict id | conflict record |
 //! | `{db}.db` | `conflicts-open` | position of the document's last change | conflict id |
 //! | `{db}.db` | `conflicts-closed` | when, conflict id | the record's size |
+//! | `{db}.db` | `indexes` | index number; 0 for all of them | index record; the position that the indexes reflect |
+//! | `{db}.db` | `index-entries` | index number, key, document id | length of the key, and marks |
+//! | `{db}.db` | `violations-open` | conflict id | index number and key that several documents have |
 //! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects; size of the closed conflicts |
 //! | `{db}.db.metadata` | `blocks` | first position | the operations of one group commit, or a part of them |
 //! | `{db}.db.metadata` | `origins` | number | origin |
@@ -35,6 +38,13 @@ pub(crate) const CONFLICTS_OPEN: TableDefinition<'static, u64, u128> = TableDefi
 /// Settled conflicts by when that was, with their records' sizes.
 pub(crate) const CONFLICTS_CLOSED: TableDefinition<'static, (u64, u128), u64> =
     TableDefinition::new("conflicts-closed");
+
+/// Indexes by number.
+pub(crate) const INDEXES: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("indexes");
+/// Entries of all indexes.
+pub(crate) const INDEX_ENTRIES: TableDefinition<'static, &[u8], u16> = TableDefinition::new("index-entries");
+/// Keys of unique indexes that several documents have, by the conflict that says so.
+pub(crate) const VIOLATIONS_OPEN: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("violations-open");
 
 /// The log.
 pub(crate) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");

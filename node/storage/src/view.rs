@@ -12,6 +12,7 @@ use holdfast_core::vector::{Origin, Position};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
+use crate::indexes::read::IndexCache;
 use crate::record::document::{decode, decode_shown, key, parse_key};
 use crate::record::progress::{CollectionState, DataState, decode_collection, decode_state};
 use crate::tables::{COLLECTIONS, DOCUMENTS, STATE, STATE_KEY};
@@ -22,6 +23,7 @@ pub struct ReadView {
     transaction: ReadTransaction,
     documents: ReadOnlyTable<&'static [u8], &'static [u8]>,
     origins: Arc<Vec<Origin>>,
+    indexes: IndexCache,
 }
 
 /// A document as it is shown.
@@ -51,7 +53,7 @@ pub struct Page {
 impl ReadView {
     pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
         let documents = transaction.open_table(DOCUMENTS)?;
-        Ok(Self { transaction, documents, origins })
+        Ok(Self { transaction, documents, origins, indexes: IndexCache::default() })
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -60,6 +62,10 @@ impl ReadView {
 
     pub(crate) fn documents(&self) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
         &self.documents
+    }
+
+    pub(crate) fn index_cache(&self) -> &IndexCache {
+        &self.indexes
     }
 
     pub(crate) fn origins(&self) -> &[Origin] {

@@ -295,6 +295,23 @@ impl From<Refusal> for ApiError {
                     "The conflict of {collection}/{id} is not as it was: somebody settled it, or another version came. List the conflicts again."
                 ),
             ),
+            Refusal::NotUnique { collection, id, index, other } => ApiError::conflict(
+                code,
+                format!(
+                    "{collection}/{id} would have the values of {} in the unique index {}. Change one of the two documents.",
+                    quoted(&other),
+                    quoted(&index)
+                ),
+            )
+            .with_field("index", index)
+            .with_field("otherId", other),
+            Refusal::IndexExists { name, definition } => ApiError::conflict(
+                code,
+                format!(
+                    "There is an index {} already, and it is another one: {definition}. Drop it first, or choose another name.",
+                    quoted(&name)
+                ),
+            ),
             Refusal::NotFound { collection, id } => ApiError::not_found(
                 code,
                 format!("There is no document {} in collection '{collection}'.", quoted(&id)),

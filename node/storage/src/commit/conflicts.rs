@@ -134,12 +134,13 @@ fn describe(changed: &Changed<'_>, id: ConflictId, arose: Millis, noted: Noted) 
         arose,
         // Where the others' stamps are suspect too, the clock did not decide wrongly between them.
         is_suspect: is_shown_suspect && !stamps.any(is_suspect),
+        violation: None,
         standing: Standing::Open,
     }
 }
 
 /// Keeps a settled conflict, and lets the oldest go where the limits say so.
-fn keep_settled(
+pub(crate) fn keep_settled(
     transaction: &WriteTransaction,
     records: &mut Table<'_, u128, &'static [u8]>,
     settled: &Conflict,

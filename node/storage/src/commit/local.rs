@@ -1,5 +1,7 @@
 //! What clients of this node ask for: changes become operations of this node's own.
 
+use std::collections::BTreeSet;
+
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, MEMBERS_COLLECTION, OperationId};
 use holdfast_core::members::FenceReason;
@@ -41,6 +43,9 @@ impl Writer {
                 }
                 Err(refusal) => return Ok(Err((index, refusal))),
             }
+        }
+        if let Some(refused) = judge(batch, &touched, &drafts)? {
+            return Ok(Err(refused));
         }
         let total: usize = drafts.iter().map(|draft| draft.operations.len()).sum();
         let group_id = drafts.first().and_then(|draft| draft.operations.first()).map(|operation| operation.id);
@@ -120,4 +125,23 @@ impl Writer {
         };
         self.log(batch, &mut Touched::default(), operation);
     }
+}
+
+/// Judges what a transaction makes of its documents by unique indexes. Gives the first change that is refused.
+///
+/// A settled conflict is not judged: what stands in it was written before, here or elsewhere, and has to end somehow.
+fn judge(batch: &mut Batch<'_>, touched: &Touched, drafts: &[Draft]) -> Result<Option<(usize, Refusal)>, StorageError> {
+    if !batch.tables.indexes.has_unique() {
+        return Ok(None);
+    }
+    let of = |draft: &Draft| {
+        let first = draft.operations.first()?;
+        Some((first.collection.clone(), first.document.clone()?))
+    };
+    let settles = |draft: &&Draft| draft.operations.iter().any(|one| matches!(one.kind, OperationKind::Resolve { .. }));
+    let settled: BTreeSet<_> = drafts.iter().filter(settles).filter_map(of).collect();
+    let refused = touched.judge(&mut batch.tables, &|key| !settled.contains(key))?;
+    Ok(refused.map(|(key, refusal)| {
+        (drafts.iter().rposition(|draft| of(draft).as_ref() == Some(&key)).unwrap_or_default(), refusal)
+    }))
 }

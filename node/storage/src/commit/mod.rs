@@ -9,6 +9,7 @@
 
 mod plan;
 mod conflicts;
+mod indexes;
 mod touched;
 mod blocks;
 mod letters;
@@ -33,16 +34,18 @@ use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::Durability;
 use thiserror::Error;
 
-use crate::commit::conflicts::Noted;
 use crate::commit::touched::{DataTables, Touched};
 use crate::database::{Options, Shared};
 use crate::error::StorageError;
+use crate::indexes::build::Run;
 use crate::record::operation::{Logged, encode};
 use crate::record::progress::{Checkpoint, CollectionState, DataState, encode_collection, encode_state};
 use crate::request::{Answer, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
-pub(crate) use crate::commit::conflicts::create_tables as create_conflict_tables;
+pub(crate) use crate::commit::conflicts::{
+    Noted, create_tables as create_conflict_tables, keep_settled as keep_settled_conflict,
+};
 pub use crate::commit::prune::{PruneLimit, Pruned};
 pub use crate::commit::reissue::{Reissue, Surplus};
 pub(crate) use crate::commit::replay::Replay;
@@ -102,6 +105,9 @@ pub struct Writer {
     unsaved_life_beside: Option<u64>,
     /// How far the documents that may have something to give up were looked at.
     unsettled_cursor: Position,
+    /// Documents on their way into an index.
+    index_run: Option<Box<Run>>,
+    has_index_work: bool,
     /// The wall clock of the batch under way.
     now: Millis,
     has_stopped: bool,
@@ -149,6 +155,8 @@ impl Writer {
             is_floor_unsaved: false,
             unsaved_life_beside: None,
             unsettled_cursor: Position::START,
+            index_run: None,
+            has_index_work: true,
             now: Millis(0),
             has_stopped: false,
         }
@@ -297,6 +305,7 @@ impl Writer {
                 let state = self.collections.get(name).copied().unwrap_or_default();
                 table.insert(name.as_str(), encode_collection(&state).as_slice())?;
             }
+            self.save_indexes(&mut batch)?;
         }
         Ok((filled, batch.encoded))
     }
@@ -329,6 +338,8 @@ impl Writer {
             }
             Request::States(states) => Ok(Answer::StatesTaken(self.take_states(batch, states)?)),
             Request::Mend(mending) => Ok(Answer::StatesTaken(self.mend(batch, mending)?)),
+            Request::DefineIndex(definition) => Ok(Answer::Index(self.define_index(batch, moment, &definition)?)),
+            Request::DropIndex(name) => Ok(Answer::Index(self.drop_index(batch, moment, &name)?)),
             Request::RetryLetters(which) => Ok(Answer::Letters(self.retry(batch, &which)?)),
             Request::SettleLetters(which) => Ok(Answer::Letters(self.settle_letters(batch, moment, &which)?)),
             Request::Adopt(adoption) => {

@@ -135,7 +135,7 @@ impl<'t> Replay<'t> {
 
     /// Writes what the data reflects now.
     pub(crate) fn finish(
-        self,
+        mut self,
         transaction: &redb::WriteTransaction,
         origins: &Origins,
     ) -> Result<(DataState, BTreeMap<CollectionName, CollectionState>), StorageError> {
@@ -144,6 +144,7 @@ impl<'t> Replay<'t> {
         for (name, state) in &self.collections {
             table.insert(name.as_str(), encode_collection(state).as_slice())?;
         }
+        self.tables.indexes.save(Some(self.state.position))?;
         Ok((self.state, self.collections))
     }
 }

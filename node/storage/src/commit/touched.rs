@@ -1,17 +1,21 @@
 //! The documents that a request touches: read once, changed in memory, written once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use holdfast_core::conflict::is_in_conflict;
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
-use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::error::Refusal;
+use holdfast_core::id::{CollectionName, DocumentId, OperationId};
+use holdfast_core::json::JsonText;
 use holdfast_core::operation::Operation;
 use holdfast_core::vector::{Origin, Position};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::commit::conflicts::{self, Changed, Noted};
 use crate::error::StorageError;
+use crate::indexes::maintain::{Change, Indexes};
 use crate::origins::Origins;
 use crate::record::document::{decode, encode, key, parse_key};
 use crate::record::progress::CollectionState;
@@ -24,6 +28,7 @@ pub(crate) struct DataTables<'t> {
     unsettled: Table<'t, u64, &'static [u8]>,
     /// For tables that few commits need.
     transaction: &'t WriteTransaction,
+    pub(crate) indexes: Indexes<'t>,
 }
 
 impl<'t> DataTables<'t> {
@@ -33,6 +38,7 @@ impl<'t> DataTables<'t> {
             changes: transaction.open_table(CHANGES)?,
             unsettled: transaction.open_table(UNSETTLED)?,
             transaction,
+            indexes: Indexes::open(transaction)?,
         })
     }
 }
@@ -70,6 +76,7 @@ impl DataTables<'_> {
             return Ok(());
         }
         self.documents.remove(key.as_slice())?;
+        self.indexes.lose_track(collection);
         for index in [&mut self.changes, &mut self.unsettled] {
             index.retain(|_, of| of != key.as_slice())?;
         }
@@ -97,6 +104,8 @@ struct Before {
     is_unsettled: bool,
     /// Whether there is an open record of a conflict.
     is_in_conflict: bool,
+    /// What was shown, where an index asks for it.
+    shown: Option<JsonText>,
 }
 
 /// By how much a collection changes.
@@ -147,6 +156,7 @@ impl Touched {
                     is_conflicted: state.is_conflicted(),
                     is_unsettled: is_unsettled(&state),
                     is_in_conflict: is_in_conflict(&state),
+                    shown: if tables.indexes.covers(collection) { state.shown().map(Cow::into_owned) } else { None },
                 });
                 Ok(entry.insert(TouchedDocument { state, position, before }))
             }
@@ -166,6 +176,23 @@ impl Touched {
             Some(document) => std::mem::replace(&mut document.position, position),
             None => Position::START,
         }
+    }
+
+    /// Judges the documents by unique indexes, all together. Gives one that may not be as it is about to be, and why.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn judge(
+        &self,
+        tables: &mut DataTables<'_>,
+        is_judged: &dyn Fn(&(CollectionName, DocumentId)) -> bool,
+    ) -> Result<Option<((CollectionName, DocumentId), Refusal)>, StorageError> {
+        let judged = || self.documents.iter().filter(|(key, _)| is_judged(key));
+        let shown: Vec<_> = judged().map(|(_, document)| document.state.shown()).collect();
+        let changes: Vec<Change<'_>> = judged()
+            .zip(&shown)
+            .map(|(((collection, id), document), shown)| document.change(collection, id, shown.as_deref()))
+            .collect();
+        let refused = tables.indexes.judge(&changes)?;
+        Ok(refused.map(|(collection, id, refusal)| ((collection.clone(), id.clone()), refusal)))
     }
 
     /// Writes every document that changed and reports the difference to its collection.
@@ -207,9 +234,27 @@ impl Touched {
                 position: document.position,
             };
             conflicts::note(tables.transaction, origins, &changed, noted)?;
+            if tables.indexes.covers(&collection) {
+                let shown = document.state.shown();
+                tables.indexes.follow(&document.change(&collection, &id, shown.as_deref()), origins, noted)?;
+            }
             report(&collection, &difference(was, &collection, &id, &document.state));
         }
         Ok(())
+    }
+}
+
+impl TouchedDocument {
+    /// What an index is to know of its change.
+    fn change<'a>(
+        &'a self,
+        collection: &'a CollectionName,
+        id: &'a DocumentId,
+        shown: Option<&'a JsonText>,
+    ) -> Change<'a> {
+        let before = self.before.as_ref().and_then(|before| before.shown.as_ref());
+        let by = self.state.versions.first().map_or(OperationId(0), |version| version.id);
+        Change { collection, id, before: before.map(JsonText::as_str), after: shown.map(JsonText::as_str), by }
     }
 }
 

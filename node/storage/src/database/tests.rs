@@ -93,6 +93,11 @@ impl Node {
         }
     }
 
+    /// Does one piece of the work on indexes.
+    pub(crate) fn work(&mut self, limit: crate::indexes::IndexLimit) -> crate::indexes::IndexStep {
+        self.writer.work_on_indexes(Millis(self.now.load(Ordering::Relaxed)), limit).unwrap()
+    }
+
     pub(crate) fn assert_sound(&self) {
         let report = verify(&self.database, InMemoryBackend::new()).unwrap();
         assert_eq!(report.findings, Vec::<String>::new());

@@ -3,6 +3,7 @@
 //! ```text
 //!   standing u8 · [when u64 · by u128] · flags u8 · arose u64 · collection · document
 //!   versions: count, each dot · id u128 · stamp u64 · flags u8 · [text] · counted amounts
+//!   [index text · documents: count, each text]
 //! ```
 
 use holdfast_core::conflict::ConflictId;
@@ -24,6 +25,7 @@ const CLOSED: u8 = 1;
 const REPLACED: u8 = 2;
 
 const SUSPECT: u8 = 1;
+const VIOLATES: u8 = 2;
 
 const HAS_BODY: u8 = 1;
 const RESOLUTION: u8 = 2;
@@ -45,8 +47,19 @@ pub struct Conflict {
     pub arose: Millis,
     /// Whether the shown version's stamp was too far ahead of this node's clock, so that it may have won wrongly.
     pub is_suspect: bool,
+    /// Several documents have values that are to be unique: then no document stands in conflict with itself.
+    pub violation: Option<Violation>,
     /// What became of it.
     pub standing: Standing,
+}
+
+/// Several documents with values that a unique index has once only, because they were written on several nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The index.
+    pub index: String,
+    /// The first of the documents.
+    pub documents: Vec<DocumentId>,
 }
 
 /// What became of a conflict.
@@ -84,7 +97,8 @@ pub(crate) fn encode(conflict: &Conflict, origins: &Origins) -> Vec<u8> {
         bytes.extend_from_slice(&at.0.to_le_bytes());
         bytes.extend_from_slice(&by.to_le_bytes());
     }
-    bytes.push(if conflict.is_suspect { SUSPECT } else { 0 });
+    let violates = if conflict.violation.is_some() { VIOLATES } else { 0 };
+    bytes.push(violates | if conflict.is_suspect { SUSPECT } else { 0 });
     bytes.extend_from_slice(&conflict.arose.0.to_le_bytes());
     bytes.put_bytes(conflict.collection.as_str().as_bytes());
     bytes.put_bytes(conflict.document.as_str().as_bytes());
@@ -100,6 +114,13 @@ pub(crate) fn encode(conflict: &Conflict, origins: &Origins) -> Vec<u8> {
         }
     }
     put_increment(&mut bytes, &conflict.counted);
+    if let Some(violation) = &conflict.violation {
+        bytes.put_bytes(violation.index.as_bytes());
+        bytes.put_varint(violation.documents.len() as u64);
+        for document in &violation.documents {
+            bytes.put_bytes(document.as_str().as_bytes());
+        }
+    }
     record::seal(bytes)
 }
 
@@ -117,7 +138,8 @@ fn read(reader: &mut Reader<'_>, id: ConflictId, origins: &[Origin]) -> Result<C
         REPLACED => Standing::Replaced { at: Millis(reader.u64()?), by: ConflictId(reader.u128()?) },
         _ => return Err("its standing is unknown"),
     };
-    let is_suspect = reader.u8()? & SUSPECT != 0;
+    let flags = reader.u8()?;
+    let is_suspect = flags & SUSPECT != 0;
     let arose = Millis(reader.u64()?);
     let collection = CollectionName::parse_any(reader.text()?).map_err(|_| "its collection name is not valid")?;
     let document = DocumentId::parse(reader.text()?).map_err(|_| "its document id is not valid")?;
@@ -132,10 +154,20 @@ fn read(reader: &mut Reader<'_>, id: ConflictId, origins: &[Origin]) -> Result<C
         versions.push(Version { dot, id, stamp, body, is_resolution: flags & RESOLUTION != 0 });
     }
     let counted = read_increment(reader)?;
+    let violation = if flags & VIOLATES == 0 { None } else { Some(read_violation(reader)?) };
     if !reader.is_empty() {
         return Err("it has bytes after its end");
     }
-    Ok(Conflict { id, collection, document, versions, counted, arose, is_suspect, standing })
+    Ok(Conflict { id, collection, document, versions, counted, arose, is_suspect, violation, standing })
+}
+
+fn read_violation(reader: &mut Reader<'_>) -> Result<Violation, DecodeError> {
+    let index = reader.text()?.to_owned();
+    let mut documents = Vec::new();
+    for _ in 0..reader.count(1)? {
+        documents.push(DocumentId::parse(reader.text()?).map_err(|_| "a document id is not valid")?);
+    }
+    Ok(Violation { index, documents })
 }
 
 /// Writes how many bytes the settled conflicts take.

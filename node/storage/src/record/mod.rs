@@ -11,6 +11,7 @@
 pub mod document;
 pub mod letter;
 pub mod conflict;
+pub mod index;
 pub mod note;
 pub mod operation;
 pub mod progress;
