@@ -11,6 +11,7 @@ const NOTHING: RoleSettings = RoleSettings {
     write_document: false,
     update_document: false,
     delete_document: false,
+    manage_index: false,
 };
 
 async fn node() -> Node {
@@ -20,6 +21,7 @@ async fn node() -> Node {
         key("updater", &["shop"], RoleSettings { update_document: true, ..NOTHING }),
         key("deleter", &["shop"], RoleSettings { delete_document: true, ..NOTHING }),
         key("founder", &["*"], RoleSettings { add_db: true, write_document: true, update_document: true, ..NOTHING }),
+        key("indexer", &["shop"], RoleSettings { manage_index: true, ..NOTHING }),
         key("dropper", &["shop"], RoleSettings { delete_db: true, ..NOTHING }),
         key("elsewhere", &["bar"], RoleSettings { read_document: true, write_document: true, ..NOTHING }),
     ];
@@ -31,7 +33,7 @@ async fn node() -> Node {
 #[tokio::test]
 async fn every_route_needs_its_own_role() {
     let node = node().await;
-    let names = ["reader", "creator", "updater", "deleter", "dropper", "elsewhere"];
+    let names = ["reader", "creator", "updater", "deleter", "indexer", "dropper", "elsewhere"];
     for (method, path, body, allowed) in [
         ("GET", "/api/documents", "", "reader"),
         ("GET", "/api/documents/orders", "", "reader"),
@@ -40,6 +42,9 @@ async fn every_route_needs_its_own_role() {
         ("GET", "/api/changes", "", "reader"),
         ("GET", "/api/collections", "", "reader"),
         ("GET", "/api/collections/orders/count", "", "reader"),
+        ("GET", "/api/indexes", "", "reader"),
+        ("POST", "/api/indexes", r#"{"Name":"i","Collection":"orders","Path":"$.n"}"#, "indexer"),
+        ("GET", "/api/indexes/i", "", "reader"),
         ("PUT", "/api/documents/orders/new", "{}", "creator"),
         ("POST", "/api/documents/empty/register", "", "creator"),
         ("POST", "/api/documents/orders/bulk?op=insert", "{\"Id\":\"i\"}", "creator"),
@@ -57,7 +62,8 @@ async fn every_route_needs_its_own_role() {
         node.ask(method, path).without_key().body(body).send().await.problem(401, "key-required");
         node.ask(method, path).key("wrong").body(body).send().await.problem(401, "unknown-key");
         let answer = node.ask(method, path).key(&format!("{allowed}-key-of-the-tests")).body(body).send().await;
-        assert_eq!(answer.status.as_u16(), 200, "{allowed} {method} {path}: {}", answer.text);
+        let expected = if path == "/api/indexes" && method == "POST" { 201 } else { 200 };
+        assert_eq!(answer.status.as_u16(), expected, "{allowed} {method} {path}: {}", answer.text);
     }
 }
 

@@ -14,6 +14,7 @@ mod consistency;
 mod dead_letters;
 mod documents;
 mod exchange;
+mod indexes;
 mod keys;
 mod node_routes;
 mod studio;

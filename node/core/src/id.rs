@@ -116,6 +116,11 @@ impl CollectionName {
         &self.0
     }
 
+    /// Whether the node keeps this collection for itself: it is reached by routes of its own.
+    pub fn is_kept(&self) -> bool {
+        is_reserved(&self.0)
+    }
+
     /// Whether this is the cache's collection.
     pub fn is_cache(&self) -> bool {
         &*self.0 == CACHE_COLLECTION

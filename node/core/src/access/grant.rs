@@ -187,6 +187,7 @@ fn action(roles: Roles, database: &DatabaseName) -> String {
         Some(Role::WriteDocument) => "write documents".to_owned(),
         Some(Role::UpdateDocument) => "update documents".to_owned(),
         Some(Role::DeleteDocument) => "delete documents".to_owned(),
+        Some(Role::ManageIndex) => "make or drop indexes".to_owned(),
         None => "do this".to_owned(),
     }
 }

@@ -8,6 +8,7 @@
 //! | `WRITE_DOCUMENT`  | store documents that were not there                          |
 //! | `UPDATE_DOCUMENT` | change documents that are there                              |
 //! | `DELETE_DOCUMENT` | delete documents                                             |
+//! | `MANAGE_INDEX`    | make and drop indexes                                        |
 //!
 //! No role implies another; only the root key holds them all without being told.
 
@@ -29,17 +30,20 @@ pub enum Role {
     UpdateDocument,
     /// Delete documents.
     DeleteDocument,
+    /// Make and drop indexes.
+    ManageIndex,
 }
 
 impl Role {
     /// Every role, in the order in which settings list them.
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::AddDb,
         Role::DeleteDb,
         Role::ReadDocument,
         Role::WriteDocument,
         Role::UpdateDocument,
         Role::DeleteDocument,
+        Role::ManageIndex,
     ];
 
     /// Returns the name used in settings.
@@ -51,6 +55,7 @@ impl Role {
             Role::WriteDocument => "WRITE_DOCUMENT",
             Role::UpdateDocument => "UPDATE_DOCUMENT",
             Role::DeleteDocument => "DELETE_DOCUMENT",
+            Role::ManageIndex => "MANAGE_INDEX",
         }
     }
 
@@ -68,7 +73,8 @@ impl fmt::Display for Role {
 /// A role name that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is not a role; use ADD_DB, DELETE_DB, READ_DOCUMENT, WRITE_DOCUMENT, UPDATE_DOCUMENT or DELETE_DOCUMENT"
+    "'{0}' is not a role; use ADD_DB, DELETE_DB, READ_DOCUMENT, WRITE_DOCUMENT, UPDATE_DOCUMENT, DELETE_DOCUMENT or \
+     MANAGE_INDEX"
 )]
 pub struct UnknownRole(pub String);
 

@@ -8,6 +8,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use holdfast_storage::commit::{Moment, PruneLimit, Pruned, Writer};
 use holdfast_storage::error::StorageError;
+use holdfast_storage::indexes::IndexLimit;
 use holdfast_storage::request::{Answer, GivenUp, Request};
 
 use crate::settings::sections::NodeSettings;
@@ -105,6 +106,15 @@ impl Caretaker {
             self.look_at = now;
         }
         Ok(())
+    }
+
+    /// Does one step of what is to be done on indexes: tens of milliseconds at most. Answers whether readers see a change.
+    pub(super) fn work_on_indexes(writer: &mut Writer) -> Result<bool, StorageError> {
+        if !writer.has_index_work() {
+            return Ok(false);
+        }
+        let step = writer.work_on_indexes(Millis(clock::now_millis()), IndexLimit::default())?;
+        Ok(step.is_visible)
     }
 
     /// Prunes now, all that may go.

@@ -160,8 +160,16 @@ impl WriterThread {
     /// Commits what arrives until the database is closed or fails.
     fn serve(&self, writer: &mut Writer) -> End {
         loop {
-            let first = match self.queue.recv_timeout(QUIET) {
+            // An index that is being built does not wait for quiet; whoever writes comes in between its steps.
+            let is_building = writer.has_index_work() && !self.is_short_of_room.get();
+            let first = match self.queue.recv_timeout(if is_building { Duration::ZERO } else { QUIET }) {
                 Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) if is_building => {
+                    if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {
+                        return end;
+                    }
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     if writer.is_unsettled()
                         && let Err(error) = writer.settle()
@@ -197,15 +205,17 @@ impl WriterThread {
                 (self.mark)(writer.log_id(), writer.state().position);
                 return last;
             }
-            if writer.is_durable_commit_due(Millis(clock::now_millis()))
-                && let Err(error) = writer.make_data_durable()
-            {
-                return self.failed(&error);
-            }
-            if let Some(end) = self.look_after(writer) {
+            if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {
                 return end;
             }
         }
+    }
+
+    fn sync_if_due(&self, writer: &mut Writer) -> Option<End> {
+        if !writer.is_durable_commit_due(Millis(clock::now_millis())) {
+            return None;
+        }
+        writer.make_data_durable().err().map(|error| self.failed(&error))
     }
 
     /// What is to be done between writes; nothing while the disk is nearly full.
@@ -217,7 +227,8 @@ impl WriterThread {
         }
         let before = writer.state().position;
         let looked = self.caretaker.borrow_mut().look(writer);
-        if writer.state().position > before {
+        let looked = looked.and_then(|()| Caretaker::work_on_indexes(writer));
+        if writer.state().position > before || matches!(looked, Ok(true)) {
             self.handle.refresh_view();
             self.handle.announce(writer.state().position);
         }

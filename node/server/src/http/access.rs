@@ -287,6 +287,10 @@ permission! {
     MayDelete needs DeleteDocument
 }
 permission! {
+    /// May make and drop indexes of the database.
+    MayManageIndexes needs ManageIndex
+}
+permission! {
     /// May create the database.
     MayAddDatabase needs AddDb
 }

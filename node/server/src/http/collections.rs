@@ -24,7 +24,7 @@ pub fn routes() -> OpenApiRouter<App> {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct ListParameters {
-    /// Whether to list `cache` too.
+    /// Whether to list the collections that the node keeps for itself too.
     include_system_collections: Option<bool>,
 }
 
@@ -65,7 +65,7 @@ pub async fn list(
     let with_cache = parameters.include_system_collections.unwrap_or(false);
     let summaries: Vec<CollectionSummary> = collections
         .into_iter()
-        .filter(|(name, _)| with_cache || !name.is_cache())
+        .filter(|(name, _)| with_cache || !name.is_kept())
         .map(|(name, state)| CollectionSummary {
             name: name.to_string(),
             count: state.alive,

@@ -106,6 +106,11 @@ pub struct ConflictRecord {
     incoming_payload: Option<String>,
     /// All versions, the shown one first; none when it goes on under another name.
     versions: Vec<ConflictVersion>,
+    /// The unique index whose values several documents have, if it is that: then change or delete all but one of them.
+    index: Option<String>,
+    /// Those documents, the first of them.
+    #[schema(value_type = Vec<String>)]
+    documents: Vec<DocumentId>,
     /// What was counted in the deleted document, as a patch.
     counted: Option<String>,
     /// `Found`, `None` when the document was created on each side, `Gone` when the log no longer tells.
@@ -229,6 +234,7 @@ pub(super) fn not_found(id: ConflictId) -> ApiError {
 fn tell(database: &OpenDatabase, policies: &Policies, conflict: Conflict) -> Result<ConflictRecord, StorageError> {
     let ancestor = match conflict.standing {
         Standing::Replaced { .. } => Ancestor::Gone,
+        _ if conflict.violation.is_some() => Ancestor::Nothing,
         _ => database.view()?.ancestor_of(&conflict, &database.log()?)?,
     };
     let policy = policies.of(database.name(), &conflict.collection).name();
@@ -257,11 +263,19 @@ impl ConflictRecord {
             }
         };
         let is_counted = !conflict.counted.0.is_empty();
+        let reason = match &conflict.violation {
+            Some(_) => "UniqueViolation",
+            None if is_counted => "CountedWhileDeleted",
+            None => "ConcurrentWrites",
+        };
+        let (index, documents) = conflict.violation.map(|it| (it.index, it.documents)).unzip();
         Self {
             id: conflict.id.to_string(),
             node_id: here.node.to_string(),
             state,
-            reason: if is_counted { "CountedWhileDeleted" } else { "ConcurrentWrites" },
+            reason,
+            index,
+            documents: documents.unwrap_or_default(),
             policy,
             created_utc: Timestamp(conflict.arose),
             is_decided_by_suspect_stamp: conflict.is_suspect,

@@ -40,6 +40,7 @@ pub mod cluster;
 pub mod exchange_shapes;
 pub mod replication;
 pub mod dead_letters;
+pub mod indexes;
 pub mod states;
 pub mod turned;
 pub mod members;
@@ -76,6 +77,7 @@ pub fn routes(app: App) -> Router {
         .merge(metrics::routes())
         .merge(consistency::routes())
         .merge(dead_letters::routes())
+        .merge(indexes::routes())
         .merge(members::routes())
         .split_for_parts();
     openapi::complete(&mut description);

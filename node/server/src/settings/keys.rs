@@ -242,6 +242,7 @@ pub static KEYS: &[Key] = &[
     switch("Auth:ApiKeys:#:Roles:WRITE_DOCUMENT", false, "May create documents."),
     switch("Auth:ApiKeys:#:Roles:UPDATE_DOCUMENT", false, "May change documents."),
     switch("Auth:ApiKeys:#:Roles:DELETE_DOCUMENT", false, "May delete documents."),
+    switch("Auth:ApiKeys:#:Roles:MANAGE_INDEX", false, "May make and drop indexes."),
     optional_number(
         "Auth:ApiKeys:#:RateLimit:RequestsPerSecond",
         (1, 1_000_000),

@@ -158,7 +158,7 @@ pub struct ApiKeySettings {
     pub rate_limit: RateLimitOverride,
 }
 
-/// The six roles of a key.
+/// The roles of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub struct RoleSettings {
@@ -174,6 +174,8 @@ pub struct RoleSettings {
     pub update_document: bool,
     /// May delete documents.
     pub delete_document: bool,
+    /// May make and drop indexes.
+    pub manage_index: bool,
 }
 
 /// A key's own rate, where it differs from `RateLimit`.

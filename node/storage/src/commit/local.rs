@@ -47,6 +47,7 @@ impl Writer {
         if let Some(refused) = judge(batch, &touched, &drafts)? {
             return Ok(Err(refused));
         }
+        let has_settled = drafts.iter().any(settles);
         let total: usize = drafts.iter().map(|draft| draft.operations.len()).sum();
         let group_id = drafts.first().and_then(|draft| draft.operations.first()).map(|operation| operation.id);
         let mut index = 0;
@@ -64,7 +65,11 @@ impl Writer {
             let Some(version) = draft.version else { continue };
             written.push(Written { operations, version, existed: draft.existed });
         }
-        self.flush(batch, touched)?;
+        // What settles a conflict is not judged, and looked at like what comes from peers.
+        batch.tables.indexes.is_judged = !has_settled;
+        let flushed = self.flush(batch, touched);
+        batch.tables.indexes.is_judged = false;
+        flushed?;
         Ok(Ok(written))
     }
 
@@ -127,6 +132,10 @@ impl Writer {
     }
 }
 
+fn settles(draft: &Draft) -> bool {
+    draft.operations.iter().any(|one| matches!(one.kind, OperationKind::Resolve { .. }))
+}
+
 /// Judges what a transaction makes of its documents by unique indexes. Gives the first change that is refused.
 ///
 /// A settled conflict is not judged: what stands in it was written before, here or elsewhere, and has to end somehow.
@@ -138,8 +147,7 @@ fn judge(batch: &mut Batch<'_>, touched: &Touched, drafts: &[Draft]) -> Result<O
         let first = draft.operations.first()?;
         Some((first.collection.clone(), first.document.clone()?))
     };
-    let settles = |draft: &&Draft| draft.operations.iter().any(|one| matches!(one.kind, OperationKind::Resolve { .. }));
-    let settled: BTreeSet<_> = drafts.iter().filter(settles).filter_map(of).collect();
+    let settled: BTreeSet<_> = drafts.iter().filter(|draft| settles(draft)).filter_map(of).collect();
     let refused = touched.judge(&mut batch.tables, &|key| !settled.contains(key))?;
     Ok(refused.map(|(key, refusal)| {
         (drafts.iter().rposition(|draft| of(draft).as_ref() == Some(&key)).unwrap_or_default(), refusal)

@@ -27,8 +27,8 @@ use crate::record::index::IndexStanding;
 use crate::tables::{DOCUMENTS, INDEX_ENTRIES, INDEXES};
 
 /// Entries that a run collects before it inserts them, and their bytes.
-const RUN_ENTRIES_MAX: usize = 200_000;
-const RUN_BYTES_MAX: usize = 24 * 1024 * 1024;
+const RUN_ENTRIES_MAX: usize = 100_000;
+const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Beside the marks of a row, while it is in a run: one of its values is missing or null.
 const HAS_GAP: u16 = 0x1000;
 
@@ -43,7 +43,7 @@ pub struct IndexLimit {
 
 impl Default for IndexLimit {
     fn default() -> Self {
-        Self { documents: 4_000, entries: 8_000 }
+        Self { documents: 2_000, entries: 4_000 }
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! No key is the beginning of another one, so rows sort by index, then by key, then by document.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use holdfast_core::index::keys::{IndexKey, Marks};
@@ -51,14 +52,19 @@ pub(crate) fn marks(value: u16) -> Marks {
 }
 
 /// The table of entries in a transaction, opened when it is first needed.
+///
+/// Changes wait to the end of the transaction and are made in the order of the table: documents come in any order, and
+/// in order each page of the table is met once.
 pub(crate) struct Entries<'t> {
     transaction: &'t WriteTransaction,
     table: Option<Table<'t, &'static [u8], u16>>,
+    /// Rows with what they become; nothing where they go.
+    waiting: BTreeMap<Vec<u8>, Option<u16>>,
 }
 
 impl<'t> Entries<'t> {
     pub(crate) fn new(transaction: &'t WriteTransaction) -> Self {
-        Self { transaction, table: None }
+        Self { transaction, table: None, waiting: BTreeMap::new() }
     }
 
     pub(crate) fn table(&mut self) -> Result<&mut Table<'t, &'static [u8], u16>, StorageError> {
@@ -75,23 +81,52 @@ impl<'t> Entries<'t> {
         Ok(())
     }
 
-    /// Removes a row, if it is there.
-    pub(crate) fn remove(&mut self, row: &[u8], counts: &mut IndexCounts) -> Result<(), StorageError> {
-        let was = self.table()?.remove(row)?.map(|was| was.value());
-        counts.count(was, None);
+    /// Has a row added, changed or removed at the end.
+    pub(crate) fn change(&mut self, row: Vec<u8>, value: Option<u16>) {
+        self.waiting.insert(row, value);
+    }
+
+    /// Makes the changes that wait, and counts them for each index.
+    pub(crate) fn apply(&mut self, counts: &mut BTreeMap<u32, IndexCounts>) -> Result<(), StorageError> {
+        for (row, value) in std::mem::take(&mut self.waiting) {
+            let table = self.table()?;
+            let was = match value {
+                Some(value) => table.insert(row.as_slice(), value)?.map(|was| was.value()),
+                None => table.remove(row.as_slice())?.map(|was| was.value()),
+            };
+            let number = row.first_chunk().map_or(0, |number| u32::from_be_bytes(*number));
+            if let Some(counts) = counts.get_mut(&number) {
+                counts.count(was, value);
+            }
+        }
         Ok(())
     }
 
-    /// The ids of documents with a key, at most `take`.
+    /// The ids of documents with a key, at most `take`, what waits included.
     pub(crate) fn documents(&mut self, number: u32, key: &[u8], take: usize) -> Result<Vec<String>, StorageError> {
         let start = row_key(number, key, &[]);
-        let mut ids = Vec::new();
-        for row in self.table()?.range(start.as_slice()..)?.take(take) {
+        let text = |id: &[u8]| String::from_utf8_lossy(id).into_owned();
+        let of_key = |row: &Vec<u8>| row.starts_with(&start);
+        let waiting: BTreeMap<Vec<u8>, Option<u16>> = self
+            .waiting
+            .range(start.clone()..)
+            .take_while(|(row, _)| of_key(row))
+            .map(|(r, v)| (r.clone(), *v))
+            .collect();
+        let added = waiting.iter().filter(|(_, value)| value.is_some()).take(take);
+        let mut ids: BTreeSet<String> =
+            added.filter_map(|(row, _)| row.strip_prefix(start.as_slice())).map(text).collect();
+        for row in self.table()?.range(start.as_slice()..)? {
             let (row, _) = row?;
             let Some(id) = row.value().strip_prefix(start.as_slice()) else { break };
-            ids.push(String::from_utf8_lossy(id).into_owned());
+            if ids.len() >= take {
+                break;
+            }
+            if !waiting.contains_key(row.value()) {
+                ids.insert(text(id));
+            }
         }
-        Ok(ids)
+        Ok(ids.into_iter().collect())
     }
 }
 

@@ -4,7 +4,7 @@ use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::index::keys::IndexKey;
 use holdfast_core::vector::{Origin, Position};
-use redb::{Durability, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use crate::commit::Noted;
 use crate::error::StorageError;
@@ -24,6 +24,10 @@ pub(crate) struct Indexes<'t> {
     pub(crate) entries: Entries<'t>,
     /// Documents that changed in collections of which an index is being built.
     changed: Vec<(CollectionName, DocumentId)>,
+    /// Whether what is being written was judged by unique indexes already.
+    pub(crate) is_judged: bool,
+    /// Whether there are violations, once somebody has looked.
+    pub(crate) violations: Option<bool>,
 }
 
 /// A document that has changed.
@@ -41,7 +45,14 @@ pub(crate) struct Change<'a> {
 impl<'t> Indexes<'t> {
     pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageError> {
         let catalog = Catalog::load(&transaction.open_table(INDEXES)?)?;
-        Ok(Self { transaction, catalog, entries: Entries::new(transaction), changed: Vec::new() })
+        Ok(Self {
+            transaction,
+            catalog,
+            entries: Entries::new(transaction),
+            changed: Vec::new(),
+            is_judged: false,
+            violations: None,
+        })
     }
 
     /// Whether a change of a document of this collection is to be followed.
@@ -55,6 +66,16 @@ impl<'t> Indexes<'t> {
         self.catalog.indexes.iter().any(is_unique)
     }
 
+    /// Whether values of a unique index may be in several documents.
+    fn has_violations(&mut self) -> Result<bool, StorageError> {
+        if let Some(known) = self.violations {
+            return Ok(known);
+        }
+        let has_violations = !self.transaction.open_table(VIOLATIONS_OPEN)?.is_empty()?;
+        self.violations = Some(has_violations);
+        Ok(has_violations)
+    }
+
     /// Follows the change of a document.
     pub(crate) fn follow(&mut self, change: &Change<'_>, origins: &Origins, noted: Noted) -> Result<(), StorageError> {
         if change.collection.as_str() == INDEXES_COLLECTION {
@@ -62,6 +83,8 @@ impl<'t> Indexes<'t> {
             return Ok(());
         }
         let mut is_being_built = false;
+        // Where there are no violations and what is written was judged, there is none to find.
+        let is_watched = self.has_unique() && (!self.is_judged || self.has_violations()?);
         for index in &mut self.catalog.indexes {
             let Some(made) = index.kept_for(change.collection).cloned() else { continue };
             let is_building = index.is_building();
@@ -74,7 +97,7 @@ impl<'t> Indexes<'t> {
             let id = change.id.as_str().as_bytes();
             let mut changed = Vec::new();
             for key in before.iter().filter(|key| !has(&after, key)) {
-                self.entries.remove(&row_key(index.number, &key.bytes, id), &mut index.record.counts)?;
+                self.entries.change(row_key(index.number, &key.bytes, id), None);
                 changed.push(key);
             }
             for key in &after {
@@ -82,15 +105,15 @@ impl<'t> Indexes<'t> {
                 // While it is built, an entry that should be there already may not be yet, and what is built from now on
                 // leaves this document out.
                 if is_new || is_building || !before.contains(key) {
-                    let row = row_key(index.number, &key.bytes, id);
-                    self.entries.insert(&row, row_value(key), &mut index.record.counts)?;
+                    self.entries.change(row_key(index.number, &key.bytes, id), Some(row_value(key)));
                 }
                 if is_new || is_building {
                     changed.push(key);
                 }
             }
             index.is_changed = true;
-            if made.definition.is_unique {
+            if made.definition.is_unique && is_watched {
+                self.violations = None;
                 for key in changed.into_iter().filter(|key| !key.has_gap) {
                     let at = unique::At { number: index.number, definition: &made.definition, key: &key.bytes };
                     unique::look(self.transaction, &mut self.entries, &at, origins, (noted.now, change.by))?;
@@ -117,6 +140,13 @@ impl<'t> Indexes<'t> {
     pub(crate) fn save(&mut self, position: Option<Position>) -> Result<(), StorageError> {
         if self.catalog.indexes.is_empty() {
             return Ok(());
+        }
+        let mut counts = self.catalog.indexes.iter().map(|index| (index.number, index.record.counts)).collect();
+        self.entries.apply(&mut counts)?;
+        for index in &mut self.catalog.indexes {
+            let counted = counts.remove(&index.number).unwrap_or_default();
+            index.is_changed |= counted != index.record.counts;
+            index.record.counts = counted;
         }
         let mut table = self.transaction.open_table(INDEXES)?;
         for index in self.catalog.indexes.iter_mut().filter(|index| index.is_changed) {

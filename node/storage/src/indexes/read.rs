@@ -4,14 +4,18 @@
 //! exact and the question was; and meets a document several times where the index says that its entries are spread.
 //! Documents with a loose key come at the end of every scan, whichever way it goes.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::index::definition::IndexDefinition;
-use holdfast_core::index::keys::{LOOSE, Marks};
+use holdfast_core::index::keys::{KeyReader, LOOSE, Marks};
 use holdfast_core::index::range::KeyRange;
+use holdfast_core::limits::DUPLICATES_LISTED_MAX;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::StorageError;
 use crate::indexes::catalog::Catalog;
@@ -102,6 +106,38 @@ impl ReadView {
         let indexes = self.indexes()?;
         let is_of = |one: &&IndexState| one.definition.as_ref().is_some_and(|it| it.collection == *collection);
         Ok(indexes.iter().filter(|one| one.is_ready()).filter(is_of).cloned().collect())
+    }
+
+    /// Documents with the same values, for an index that is to be unique: the ids of some, for some values.
+    pub fn duplicates(&self, definition: &IndexDefinition) -> Result<Vec<Vec<String>>, StorageError> {
+        let reader = KeyReader::new(definition);
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        let keys = |text: &[u8]| reader.keys(text).into_iter().filter(|key| !key.has_gap);
+        let (mut met, mut twice) = (HashSet::new(), HashSet::new());
+        let mut scan = self.scan(&definition.collection, everything, Direction::Forward)?;
+        while let Some(document) = scan.next_document()? {
+            for key in keys(document.text()) {
+                let hash = xxh3_128(&key.bytes);
+                if !met.insert(hash) && twice.len() < DUPLICATES_LISTED_MAX {
+                    twice.insert(hash);
+                }
+            }
+        }
+        if twice.is_empty() {
+            return Ok(Vec::new());
+        }
+        drop(met);
+        let mut found: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+        let mut scan = self.scan(&definition.collection, everything, Direction::Forward)?;
+        while let Some(document) = scan.next_document()? {
+            for key in keys(document.text()).filter(|key| twice.contains(&xxh3_128(&key.bytes))) {
+                let ids = found.entry(key.bytes).or_default();
+                if ids.len() < DUPLICATES_LISTED_MAX {
+                    ids.push(document.id()?.to_owned());
+                }
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     /// Walks over the entries of a stretch, from its beginning or from its end. `after` is the cursor of an entry that a

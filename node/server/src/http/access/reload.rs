@@ -68,6 +68,7 @@ fn roles(settings: RoleSettings) -> Roles {
         (Role::WriteDocument, settings.write_document),
         (Role::UpdateDocument, settings.update_document),
         (Role::DeleteDocument, settings.delete_document),
+        (Role::ManageIndex, settings.manage_index),
     ];
     switches.into_iter().filter_map(|(role, is_on)| is_on.then_some(role)).collect()
 }

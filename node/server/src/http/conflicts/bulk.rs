@@ -11,6 +11,7 @@ use holdfast_core::conflict::policy::{Answer as RuleAnswer, Rule};
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::conflict::{ConflictId, sides};
 use holdfast_core::id::{CollectionName, NodeName};
+use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::limits::CONFLICTS_RESOLVED_MAX;
 use holdfast_storage::conflicts::{Cursor, Selection};
 use holdfast_storage::error::StorageError;
@@ -174,6 +175,14 @@ fn judge_one(
     conflict: &Conflict,
     may_delete: bool,
 ) -> Result<Result<Change, String>, StorageError> {
+    if conflict.violation.is_some() {
+        return Ok(
+            Err("Documents have values that are to be unique: change or delete all but one of them.".to_owned()),
+        );
+    }
+    if conflict.collection.as_str() == INDEXES_COLLECTION {
+        return Ok(Err("It is about the definition of an index: settle it by itself, or drop the index.".to_owned()));
+    }
     let state = database.view()?.state_of(&conflict.collection, &conflict.document)?;
     let Some((state, position)) = state.filter(|(state, _)| ConflictId::of(state) == Some(conflict.id)) else {
         return Ok(Err("It has changed meanwhile; list the conflicts again.".to_owned()));

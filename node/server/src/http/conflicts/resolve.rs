@@ -8,6 +8,7 @@ use holdfast_core::access::role::Role;
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::id::OperationId;
+use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::json::parse_object;
 use holdfast_storage::record::conflict::{Conflict, Standing};
 use holdfast_storage::request::{Action, Change, Expect};
@@ -55,6 +56,9 @@ pub async fn resolve(
     let conflict = app.scan(move || reading.view()?.conflict(id)).await?.ok_or_else(|| not_found(id))?;
     refuse_settled(&conflict)?;
     let settlement = read(&app, wanted, &conflict)?;
+    if conflict.collection.as_str() == INDEXES_COLLECTION {
+        caller.require(Role::ManageIndex)?;
+    }
     if is_delete(&settlement, &conflict) {
         caller.require(Role::DeleteDocument)?;
     }
@@ -70,6 +74,11 @@ pub async fn resolve(
 
 fn refuse_settled(conflict: &Conflict) -> Result<(), ApiError> {
     match conflict.standing {
+        Standing::Open if conflict.violation.is_some() => Err(ApiError::conflict(
+            "unique-violation",
+            "Several documents have values that are to be unique: it ends when all but one of them are changed or \
+             deleted, or the index is dropped.",
+        )),
         Standing::Open => Ok(()),
         Standing::Closed { by, .. } => Err(ApiError::conflict(
             "conflict-closed",
