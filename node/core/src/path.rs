@@ -110,6 +110,11 @@ impl Path {
         Self { steps: vec![Step::Member(name.into())] }
     }
 
+    /// The path of these steps.
+    pub fn of_steps(steps: Vec<Step>) -> Self {
+        Self { steps }
+    }
+
     /// The steps from the document inwards; none for the document itself.
     pub fn steps(&self) -> &[Step] {
         &self.steps

@@ -1,18 +1,27 @@
-//! The query layer: from text to values.
+//! The query layer: from text to rows, or to changes for the writer.
 //!
 //! ```text
-//!   text ──► Path ──► the value it names in a document
+//!   text ─► language ─► Statement ─► plan ─► SelectPlan ─► run ─► rows, as JSON text
+//!                           │                  └► explain         value: what expressions are worth
+//!                           └► write ─► changes                   budget: what it all may use
 //! ```
 //!
-//! What is here is the ground that a query language stands on: [`path`], the way to name one value inside a
-//! document. Import uses it to find a row's id (`--id-field Customer.Code`); statements build upon it.
+//! [`query`] is the door: it takes a statement from its text to its answer.
 //!
 //! **What stays true.** Text comes from people and from the network: its length and depth are bounded before
-//! anything is built from it, and what cannot be read is answered with the column where reading stopped.
+//! anything is built from it, and what cannot be read is answered with the place where reading stopped. A query ends
+//! at the first limit that it passes.
 //!
-//! **What it does not do.** No input and output of its own, no clock, no threads: it is given documents and gives
-//! back parts of them.
+//! **What it does not do.** No clock, no threads, no disk of its own: it is given a view of a database, the time and
+//! randomness, and gives back rows or changes.
 
 pub use holdfast_core::path;
 pub mod language;
 pub mod value;
+pub mod failure;
+pub mod budget;
+pub mod plan;
+pub mod run;
+pub mod write;
+pub mod explain;
+pub mod query;

@@ -1,0 +1,270 @@
+//! Plans as people read them: what is done in which order, with expected and actual numbers of rows.
+//!
+//! ```text
+//!   Limit 10  (rows 10)
+//!   └─ Sort $.total DESC
+//!      └─ Filter $.city = 'Oslo'  (rows 120)
+//!         └─ FullScan orders  (rows 1000, expected 1000)
+//! ```
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::language::statement::JoinKind;
+use crate::plan::{Access, Collection, ColumnPlan, Grouping, IdRange, JoinWay, SelectPlan, SourcePlan};
+use crate::run::select::Counts;
+
+/// One step of a plan, with the steps that it takes its rows from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is done, in a word or two: `FullScan`, `IndexRange`, `Sort`.
+    pub operation: &'static str,
+    /// With what: the collection, the condition, the keys.
+    pub detail: String,
+    /// How many rows it is expected to give, where that is known.
+    pub estimated_rows: Option<u64>,
+    /// How many rows it gave, if the statement was carried out.
+    pub actual_rows: Option<u64>,
+    /// Where its rows come from.
+    pub inputs: Vec<Step>,
+}
+
+/// A plan to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The last step.
+    pub root: Step,
+    /// What carrying it out took, if it was.
+    pub actual: Option<Actual>,
+}
+
+/// What carrying a plan out took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actual {
+    /// Time in microseconds.
+    pub micros: u64,
+    /// Documents and index entries that were looked at.
+    pub examined: u64,
+    /// The most memory that was held, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Step {
+    fn new(operation: &'static str, detail: impl Into<String>) -> Self {
+        Self { operation, detail: detail.into(), estimated_rows: None, actual_rows: None, inputs: Vec::new() }
+    }
+
+    fn over(mut self, input: Self) -> Self {
+        self.inputs.push(input);
+        self
+    }
+
+    fn gave(mut self, rows: Option<u64>) -> Self {
+        self.actual_rows = rows;
+        self
+    }
+
+    fn expecting(mut self, rows: u64) -> Self {
+        self.estimated_rows = Some(rows);
+        self
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("Operation".to_owned(), Value::from(self.operation));
+        object.insert("Detail".to_owned(), Value::from(self.detail.as_str()));
+        object.insert("EstimatedRows".to_owned(), self.estimated_rows.map_or(Value::Null, Value::from));
+        object.insert("ActualRows".to_owned(), self.actual_rows.map_or(Value::Null, Value::from));
+        object.insert("Inputs".to_owned(), Value::Array(self.inputs.iter().map(Self::to_json).collect()));
+        Value::Object(object)
+    }
+
+    /// Its lines: `lead` stands before its own, `indent` before those of its inputs.
+    fn write(&self, text: &mut String, lead: &str, indent: &str) {
+        let detail = if self.detail.is_empty() { String::new() } else { format!(" {}", self.detail) };
+        let rows = match (self.estimated_rows, self.actual_rows) {
+            (Some(estimated), Some(actual)) => format!("  (rows {actual}, expected {estimated})"),
+            (None, Some(actual)) => format!("  (rows {actual})"),
+            (Some(estimated), None) => format!("  (expected rows {estimated})"),
+            (None, None) => String::new(),
+        };
+        let _ = writeln!(text, "{lead}{}{detail}{rows}", self.operation);
+        for (place, input) in self.inputs.iter().enumerate() {
+            let is_last = place + 1 == self.inputs.len();
+            let (branch, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            input.write(text, &format!("{indent}{branch}"), &format!("{indent}{below}"));
+        }
+    }
+}
+
+impl Explanation {
+    /// The explanation of a `SELECT`, with what happened if it was carried out.
+    pub(crate) fn of(plan: &SelectPlan, counts: Option<&Counts>, actual: Option<Actual>) -> Self {
+        Self { root: select(plan, counts), actual }
+    }
+
+    /// The explanation of a write.
+    pub(crate) fn of_write(name: &'static str, detail: String, matching: Option<Step>) -> Self {
+        let mut root = Step::new(name, detail);
+        root.inputs.extend(matching);
+        Self { root, actual: None }
+    }
+
+    /// The plan as a tree of lines.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.root.write(&mut text, "", "");
+        if let Some(actual) = self.actual {
+            let _ = writeln!(
+                text,
+                "{}.{:03} ms, {} documents and entries looked at, at most {} bytes held",
+                actual.micros / 1_000,
+                actual.micros % 1_000,
+                actual.examined,
+                actual.memory_bytes
+            );
+        }
+        text
+    }
+
+    /// The plan for programs.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("Root".to_owned(), self.root.to_json());
+        if let Some(actual) = self.actual {
+            object.insert("ElapsedMicros".to_owned(), Value::from(actual.micros));
+            object.insert("Examined".to_owned(), Value::from(actual.examined));
+            object.insert("MemoryBytes".to_owned(), Value::from(actual.memory_bytes));
+        }
+        Value::Object(object)
+    }
+}
+
+/// The steps of a `SELECT`, the last one outermost.
+pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
+    let matched = counts.map(|counts| counts.matched);
+    let mut step = if plan.counts_only {
+        let name = plan.sources.first().map(|source| source.name.clone()).unwrap_or_default();
+        Step::new("CollectionCount", name).gave(counts.map(|_| 1))
+    } else {
+        sources(plan, counts)
+    };
+    if !plan.filter.is_empty() {
+        step = Step::new("Filter", joined(&plan.filter, " AND ")).gave(matched).over(step);
+    }
+    if let Some(grouping) = &plan.grouping {
+        step = group(grouping).gave(counts.map(|counts| counts.groups)).over(step);
+    }
+    if let Some(having) = &plan.having {
+        step = Step::new("Having", having.to_string()).over(step);
+    }
+    if plan.distinct {
+        step = Step::new("Distinct", "").over(step);
+    }
+    if !plan.order.is_empty() && !plan.is_in_order {
+        let keys = plan.order.iter().map(|key| {
+            let direction = if key.descending { " DESC" } else { "" };
+            format!("{}{direction}", key.expression)
+        });
+        let keys: Vec<String> = keys.collect();
+        step = Step::new("Sort", keys.join(", ")).over(step);
+    }
+    if plan.limit.is_some() || plan.offset > 0 {
+        let limit = plan.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
+        let detail = if plan.offset > 0 { format!("{limit} after {}", plan.offset) } else { limit };
+        step = Step::new("Limit", detail).over(step);
+    }
+    let is_projected = !matches!(plan.columns.as_slice(), [] | [ColumnPlan::Everything(_)]);
+    if is_projected {
+        step = Step::new("Project", columns(plan)).over(step);
+    }
+    step.gave(counts.map(|counts| counts.answered))
+}
+
+fn columns(plan: &SelectPlan) -> String {
+    let column = |column: &ColumnPlan| match column {
+        ColumnPlan::Everything(source) => {
+            format!("{}.*", plan.sources.get(*source).map(|source| source.name.as_str()).unwrap_or_default())
+        }
+        ColumnPlan::AllSources => "*".to_owned(),
+        ColumnPlan::Fields(expression) => expression.to_string(),
+        ColumnPlan::Value { name, .. } => name.clone(),
+    };
+    plan.columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+fn group(grouping: &Grouping) -> Step {
+    let keys: Vec<String> = grouping.keys.iter().map(ToString::to_string).collect();
+    if keys.is_empty() { Step::new("Aggregate", "") } else { Step::new("Group", keys.join(", ")) }
+}
+
+fn sources(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
+    let mut joined: Option<Step> = None;
+    for (number, source) in plan.sources.iter().enumerate() {
+        let step = source_step(source, number, counts);
+        joined = Some(match (joined, &source.join) {
+            (Some(before), Some(join)) => {
+                let kind = match join.kind {
+                    JoinKind::Inner => "inner",
+                    JoinKind::Left => "left",
+                    JoinKind::Right => "right",
+                    JoinKind::Cross => "cross",
+                };
+                let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
+                let operation = match join.way {
+                    JoinWay::Table if join.on.is_empty() => "NestedJoin",
+                    JoinWay::Table => "HashJoin",
+                    JoinWay::ById(_) => "LookupJoin",
+                };
+                let mut step_of_join = Step::new(operation, format!("{kind} {}", on.join(" AND "))).over(before);
+                step_of_join.inputs.push(step);
+                step_of_join
+            }
+            (_, _) => step,
+        });
+    }
+    joined.unwrap_or_else(|| Step::new("SingleRow", "").gave(counts.map(|_| 1)))
+}
+
+fn source_step(source: &SourcePlan, number: usize, counts: Option<&Counts>) -> Step {
+    let name = match &source.collection {
+        Collection::Documents(collection) => collection.to_string(),
+        Collection::System(system) => system.name().to_owned(),
+    };
+    let name = if name == source.name { name } else { format!("{name} AS {}", source.name) };
+    let of = |counts: &[u64]| counts.get(number).copied();
+    let is_lookup = source.join.as_ref().is_some_and(|join| matches!(join.way, JoinWay::ById(_)));
+    let step = match &source.access {
+        _ if is_lookup => Step::new("IdLookup", name),
+        Access::Everything(_) => Step::new("FullScan", name),
+        Access::Ids(ids, _) => Step::new("IdLookup", format!("{name}, {} ids", ids.len())),
+        Access::IdRange(IdRange { start, end }, _) => Step::new("IdRange", format!("{name}, {}", range(start, end))),
+    };
+    let step = step.gave(counts.and_then(|counts| of(&counts.read)));
+    let step = if is_lookup { step } else { step.expecting(source.estimated_rows) };
+    if source.filter.is_empty() {
+        return step;
+    }
+    let passed = counts.and_then(|counts| of(&counts.passed));
+    Step::new("Filter", joined(&source.filter, " AND ")).gave(passed).over(step)
+}
+
+fn range(start: &std::ops::Bound<Vec<u8>>, end: &std::ops::Bound<Vec<u8>>) -> String {
+    let text = |bytes: &[u8]| format!("'{}'", String::from_utf8_lossy(bytes));
+    let start = match start {
+        std::ops::Bound::Unbounded => String::new(),
+        std::ops::Bound::Included(bytes) => format!("from {}", text(bytes)),
+        std::ops::Bound::Excluded(bytes) => format!("after {}", text(bytes)),
+    };
+    let end = match end {
+        std::ops::Bound::Unbounded => String::new(),
+        std::ops::Bound::Included(bytes) => format!("to {}", text(bytes)),
+        std::ops::Bound::Excluded(bytes) => format!("before {}", text(bytes)),
+    };
+    format!("{start} {end}").trim().to_owned()
+}
+
+fn joined(conditions: &[crate::language::expression::Expression], between: &str) -> String {
+    conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}

@@ -1,0 +1,67 @@
+//! Grouping: what a statement shows of a group, as expressions over one document per group.
+//!
+//! ```text
+//!   SELECT City, COUNT(*) FROM c GROUP BY City HAVING COUNT(*) > 1
+//!   group document {"k0": City, "a0": COUNT(*)}      SELECT $.k0, $.a0 ... HAVING $.a0 > 1
+//! ```
+//!
+//! **What stays true.** Equal aggregates are computed once. What is neither an aggregate nor built of the keys has no
+//! one value in a group, and is refused.
+
+use crate::failure::Failure;
+use crate::language::error::QueryError;
+use crate::language::expression::{Expression, Kind, PathExpression, PathStep};
+use crate::plan::constants::rewritten;
+use crate::plan::{AggregateCall, Grouping};
+
+/// The name of the field of a group's document that holds a key.
+pub fn key_field(number: usize) -> String {
+    format!("k{number}")
+}
+
+/// The name of the field of a group's document that holds an aggregate.
+pub fn aggregate_field(number: usize) -> String {
+    format!("a{number}")
+}
+
+impl Grouping {
+    /// An expression over the rows of a group as one over the group's document; its aggregates are noted.
+    pub fn over_group(&mut self, expression: &Expression) -> Result<Expression, Failure> {
+        let mut wrong = None;
+        let over_group = rewritten(expression, &mut |part| {
+            if let Some(number) = self.keys.iter().position(|key| key == part) {
+                return Some(field(&key_field(number), part));
+            }
+            match &part.kind {
+                Kind::Aggregate { aggregate, argument, distinct } => {
+                    let argument = argument.as_deref().cloned();
+                    let call = AggregateCall { aggregate: *aggregate, argument, distinct: *distinct };
+                    let known = self.aggregates.iter().position(|known| *known == call);
+                    let number = known.unwrap_or_else(|| {
+                        self.aggregates.push(call);
+                        self.aggregates.len() - 1
+                    });
+                    Some(field(&aggregate_field(number), part))
+                }
+                Kind::Path(path) => {
+                    wrong.get_or_insert_with(|| {
+                        QueryError::meaning(
+                            "query-not-grouped",
+                            format!("{path} has many values in a group"),
+                            part.position,
+                        )
+                        .suggesting("Name it in GROUP BY, or put it into COUNT, SUM, AVG, MIN or MAX.")
+                    });
+                    Some(part.clone())
+                }
+                _ => None,
+            }
+        });
+        wrong.map_or(Ok(over_group), |wrong| Err(Failure::from(wrong)))
+    }
+}
+
+fn field(name: &str, part: &Expression) -> Expression {
+    let path = PathExpression { source: 0, qualifier: None, steps: vec![PathStep::Member(name.into())] };
+    Expression::new(Kind::Path(path), part.position)
+}

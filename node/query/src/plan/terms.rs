@@ -1,0 +1,224 @@
+//! What a condition says of one path: the values between which it must lie for the condition to be true.
+//!
+//! ```text
+//!   Total >= 10 AND Total < 20 AND Note IS NULL      Total: 10 ..< 20     Note: no restriction that an index knows
+//!   Id = 'a' OR Id = 'b'                             Id: one of 'a', 'b'
+//!   Name LIKE 'Ada%'                                 Name: begins with 'Ada'
+//! ```
+//!
+//! **What stays true.** A document for which the condition is true has its value within the restriction. The reverse
+//! need not hold: the condition is asked again.
+
+use std::ops::Bound;
+
+use holdfast_core::collation::compare;
+use serde_json::Value;
+
+use crate::language::expression::{Among, Comparison, Expression, Kind, PathExpression, Quantifier};
+use crate::language::function::Function;
+
+/// Where a value must lie.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Restriction {
+    /// It is one of these.
+    OneOf(Vec<Value>),
+    /// It lies between these, of which at least one is there.
+    Between(Bound<Value>, Bound<Value>),
+    /// It is a text that begins so.
+    StartsWith(String),
+}
+
+/// The parts of a condition that must all be true.
+pub(crate) fn conjuncts(condition: Expression, into: &mut Vec<Expression>) {
+    match condition.kind {
+        Kind::And(parts) => parts.into_iter().for_each(|part| conjuncts(part, into)),
+        _ => into.push(condition),
+    }
+}
+
+/// The sources that an expression reads.
+pub(crate) fn sources_of(expression: &Expression) -> Vec<usize> {
+    let mut sources = Vec::new();
+    expression.any(&mut |part| {
+        if let Kind::Path(path) = &part.kind
+            && !sources.contains(&path.source)
+        {
+            sources.push(path.source);
+        }
+        false
+    });
+    sources
+}
+
+/// Whether asking a condition of any row gives true, false or unknown, and never an error.
+pub(crate) fn cannot_fail(condition: &Expression) -> bool {
+    let is_value =
+        |part: &Expression| matches!(part.kind, Kind::Path(_) | Kind::Literal(_) | Kind::Missing | Kind::Element);
+    match &condition.kind {
+        Kind::And(parts) | Kind::Or(parts) => parts.iter().all(cannot_fail),
+        Kind::Not(part) => cannot_fail(part),
+        Kind::Quantified { items, predicate, .. } => is_value(items) && cannot_fail(predicate),
+        Kind::Compare { .. } | Kind::Between { .. } | Kind::In { .. } | Kind::Is { .. } => {
+            condition.children().into_iter().all(is_value)
+        }
+        Kind::Literal(Value::Bool(_) | Value::Null) => true,
+        _ => false,
+    }
+}
+
+/// What a condition says of a path.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Saying<'e> {
+    pub(crate) path: &'e PathExpression,
+    pub(crate) restriction: Restriction,
+    /// Whether it is said of one of the items there: `ANY path = 1`. Another condition may be true of another item.
+    pub(crate) is_of_items: bool,
+}
+
+/// What a condition says of a path, if it is about one.
+pub(crate) fn saying(condition: &Expression) -> Option<Saying<'_>> {
+    let ((path, restriction), is_of_items) = match &condition.kind {
+        Kind::Quantified { quantifier: Quantifier::Any, items, predicate } => match &items.kind {
+            Kind::Path(path) => (about(predicate, Some(path))?, true),
+            _ => return None,
+        },
+        Kind::In { value, among: Among::ItemsOf(items), negated: false } => match (&value.kind, &items.kind) {
+            (Kind::Literal(value), Kind::Path(path)) if !value.is_null() => {
+                ((path, Restriction::OneOf(vec![value.clone()])), true)
+            }
+            _ => return None,
+        },
+        _ => (about(condition, None)?, false),
+    };
+    Some(Saying { path, restriction, is_of_items })
+}
+
+/// What a condition says of a path, or of the items at a path when it is asked of them.
+fn about<'e>(
+    condition: &'e Expression,
+    items: Option<&'e PathExpression>,
+) -> Option<(&'e PathExpression, Restriction)> {
+    let subject = |expression: &'e Expression| match (&expression.kind, items) {
+        (Kind::Path(path), None) if !path.names_many() => Some(path),
+        (Kind::Element, Some(path)) => Some(path),
+        _ => None,
+    };
+    match &condition.kind {
+        Kind::Compare { comparison, left, right } => match (&left.kind, &right.kind) {
+            (_, Kind::Literal(value)) => Some((subject(left)?, compared(*comparison, value)?)),
+            (Kind::Literal(value), _) => Some((subject(right)?, compared(comparison.flipped(), value)?)),
+            _ => None,
+        },
+        Kind::Between { value, low, high, negated: false } => match (&low.kind, &high.kind) {
+            (Kind::Literal(low), Kind::Literal(high)) if !low.is_null() && !high.is_null() => {
+                let range = Restriction::Between(Bound::Included(low.clone()), Bound::Included(high.clone()));
+                Some((subject(value)?, range))
+            }
+            _ => None,
+        },
+        Kind::In { value, among: Among::Listed(listed), negated: false } => {
+            Some((subject(value)?, Restriction::OneOf(constants(listed)?)))
+        }
+        Kind::Like { value, pattern, escape, ignores_case: false, negated: false } => match &pattern.kind {
+            Kind::Literal(Value::String(pattern)) => {
+                Some((subject(value)?, Restriction::StartsWith(prefix_of(pattern, *escape)?)))
+            }
+            _ => None,
+        },
+        Kind::Call { function: Function::StartsWith, arguments } => match arguments.as_slice() {
+            [value, Expression { kind: Kind::Literal(Value::String(prefix)), .. }] if !prefix.is_empty() => {
+                Some((subject(value)?, Restriction::StartsWith(prefix.clone())))
+            }
+            _ => None,
+        },
+        Kind::Or(parts) => one_of_several(parts, items),
+        _ => None,
+    }
+}
+
+/// The constants of a list, without null: nothing is equal to it.
+fn constants(listed: &[Expression]) -> Option<Vec<Value>> {
+    let known = listed.iter().filter(|item| !matches!(item.kind, Kind::Literal(Value::Null) | Kind::Missing));
+    let each = known.map(|item| match &item.kind {
+        Kind::Literal(value) => Some(value.clone()),
+        _ => None,
+    });
+    each.collect()
+}
+
+/// `a = 1 OR a = 2 OR a IN (3, 4)`
+fn one_of_several<'e>(
+    parts: &'e [Expression],
+    items: Option<&'e PathExpression>,
+) -> Option<(&'e PathExpression, Restriction)> {
+    let mut all: Option<(&PathExpression, Vec<Value>)> = None;
+    for part in parts {
+        let (path, Restriction::OneOf(values)) = about(part, items)? else { return None };
+        match &mut all {
+            None => all = Some((path, values)),
+            Some((known, all)) if *known == path => all.extend(values),
+            Some(_) => return None,
+        }
+    }
+    all.map(|(path, values)| (path, Restriction::OneOf(values)))
+}
+
+fn compared(comparison: Comparison, value: &Value) -> Option<Restriction> {
+    // A comparison with null is never true.
+    if value.is_null() {
+        return None;
+    }
+    let value = value.clone();
+    Some(match comparison {
+        Comparison::Equal => Restriction::OneOf(vec![value]),
+        Comparison::Less => Restriction::Between(Bound::Unbounded, Bound::Excluded(value)),
+        Comparison::LessOrEqual => Restriction::Between(Bound::Unbounded, Bound::Included(value)),
+        Comparison::Greater => Restriction::Between(Bound::Excluded(value), Bound::Unbounded),
+        Comparison::GreaterOrEqual => Restriction::Between(Bound::Included(value), Bound::Unbounded),
+        Comparison::NotEqual => return None,
+    })
+}
+
+/// What every text begins with that is like a pattern; `None` if that is nothing.
+fn prefix_of(pattern: &str, escape: Option<char>) -> Option<String> {
+    let mut prefix = String::new();
+    let mut rest = pattern.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            _ if Some(next) == escape => prefix.push(rest.next()?),
+            '%' | '_' => break,
+            _ => prefix.push(next),
+        }
+    }
+    (!prefix.is_empty()).then_some(prefix)
+}
+
+impl Restriction {
+    /// What must hold if both hold, and whether that says all of both: there are not always words for it.
+    pub(crate) fn and(self, other: Self) -> (Self, bool) {
+        match (self, other) {
+            (Self::OneOf(left), Self::OneOf(right)) => {
+                let both = left.into_iter().filter(|value| right.iter().any(|other| compare(value, other).is_eq()));
+                (Self::OneOf(both.collect()), true)
+            }
+            (Self::Between(low, high), Self::Between(other_low, other_high)) => {
+                (Self::Between(narrower(low, other_low, true), narrower(high, other_high, false)), true)
+            }
+            (Self::OneOf(values), _) | (_, Self::OneOf(values)) => (Self::OneOf(values), false),
+            (first, _) => (first, false),
+        }
+    }
+}
+
+/// The narrower of two lower bounds, or of two upper ones.
+fn narrower(left: Bound<Value>, right: Bound<Value>, is_lower: bool) -> Bound<Value> {
+    let order = match (&left, &right) {
+        (Bound::Unbounded, _) => return right,
+        (_, Bound::Unbounded) => return left,
+        (Bound::Included(one) | Bound::Excluded(one), Bound::Included(other) | Bound::Excluded(other)) => {
+            compare(one, other)
+        }
+    };
+    let right_is_narrower = if is_lower { order.is_lt() } else { order.is_gt() };
+    if right_is_narrower || (order.is_eq() && matches!(right, Bound::Excluded(_))) { right } else { left }
+}

@@ -1,0 +1,332 @@
+//! One statement from its text to its answer: the door for whoever runs queries.
+//!
+//! ```text
+//!   Query::prepare(text, parameters) ─► task(): what it is and which collections it touches, to ask for roles
+//!     SELECT            rows(world, page, budget, sink)   ─► Answer
+//!     INSERT ...        writes(world, take, budget)       ─► Writes, for the database's writer
+//!     EXPLAIN ...       explain(world, budget, clock)     ─► Explanation
+//! ```
+//!
+//! **What stays true.** Nothing is asked of the clock, the disk or the network: time and randomness are handed in, and
+//! what is read is one view of a database.
+
+use holdfast_core::encoding::checksum;
+use holdfast_core::time::Millis;
+use serde_json::{Map, Value};
+
+use crate::budget::Budget;
+use crate::explain::{self, Actual, Explanation};
+use crate::failure::Failure;
+use crate::language::error::QueryError;
+use crate::language::expression::Expression;
+use crate::language::statement::{Name, Select, Statement};
+use crate::plan::select::plan;
+use crate::plan::{Collection, ColumnPlan, Options, SelectPlan};
+use crate::run::cursor::{Cursor, Place};
+use crate::run::select::{Counts, Views, select};
+use crate::run::tail::{Sink, Window};
+use crate::value::Compute;
+use crate::write::{self, Ground, Writes, matching_plan};
+
+/// A statement that was read, with the values that came with it.
+#[derive(Debug, Clone)]
+pub struct Query {
+    text: String,
+    statement: Statement,
+    parameters: Map<String, Value>,
+}
+
+/// What a statement is, and what it touches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task<'query> {
+    /// What it does.
+    pub kind: TaskKind,
+    /// Names of collections that it reads, as they are written.
+    pub reads: Vec<&'query Name>,
+    /// The name of the collection that it writes, or whose index it makes or drops.
+    pub writes: Option<&'query Name>,
+    /// Whether it is only explained, and if so whether it is carried out for that.
+    pub explained: Option<Analyze>,
+}
+
+/// What a statement does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// It reads.
+    Select,
+    /// It writes new documents.
+    Insert,
+    /// It changes documents.
+    Update,
+    /// It deletes documents.
+    Delete,
+    /// It makes an index.
+    CreateIndex,
+    /// It drops an index.
+    DropIndex,
+}
+
+/// Whether a statement that is explained is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Analyze {
+    /// The plan is enough.
+    No,
+    /// It is, so that rows and time can be told. A write is not: its documents are looked for, and nothing is changed.
+    Yes,
+}
+
+/// What a statement is run in.
+#[derive(Clone, Copy)]
+pub struct World<'view> {
+    /// What is read.
+    pub views: Views<'view>,
+    /// The time, which is the same for every row.
+    pub now: Millis,
+    /// Where ids that nobody else gets come from.
+    pub random: &'view dyn Fn() -> u128,
+    /// How plans are made.
+    pub options: Options,
+}
+
+/// Which rows of a `SELECT` are answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Page<'cursor> {
+    /// Most rows to answer; none for as many as the statement wants.
+    pub take: Option<u64>,
+    /// Where an earlier answer ended: its `next_cursor`.
+    pub cursor: Option<&'cursor str>,
+}
+
+/// What became of a `SELECT`, besides its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Rows that were answered.
+    pub returned: u64,
+    /// Rows that the condition is true for, as far as they were looked at.
+    pub matched: u64,
+    /// Whether that is all there are: not so where the answer was complete before everything was looked at.
+    pub is_matched_exact: bool,
+    /// Where the rest begins; `None` when there is none.
+    pub next_cursor: Option<String>,
+    /// The names of the columns; `None` where rows are documents.
+    pub columns: Option<Vec<String>>,
+    /// The plan in one word for each step, as `FullScan+Filter+Sort`.
+    pub plan: String,
+}
+
+impl Query {
+    /// Reads a statement.
+    pub fn prepare(text: &str, parameters: Map<String, Value>) -> Result<Self, Failure> {
+        let statement = crate::language::parse(text)?;
+        Ok(Self { text: text.to_owned(), statement, parameters })
+    }
+
+    /// The statement, without the `EXPLAIN` around it.
+    pub fn statement(&self) -> &Statement {
+        match &self.statement {
+            Statement::Explain { statement, .. } => statement,
+            statement => statement,
+        }
+    }
+
+    /// What it does, and what to.
+    pub fn task(&self) -> Task<'_> {
+        let explained = match &self.statement {
+            Statement::Explain { analyze: true, .. } => Some(Analyze::Yes),
+            Statement::Explain { analyze: false, .. } => Some(Analyze::No),
+            _ => None,
+        };
+        let (kind, reads, writes) = match self.statement() {
+            Statement::Select(select) => {
+                let named = select.from.iter().chain(select.joins.iter().map(|join| &join.source));
+                (TaskKind::Select, named.map(|source| &source.collection).collect(), None)
+            }
+            Statement::Insert(insert) => (TaskKind::Insert, Vec::new(), Some(&insert.collection)),
+            Statement::Update(update) => (TaskKind::Update, Vec::new(), Some(&update.collection)),
+            Statement::Delete(delete) => (TaskKind::Delete, Vec::new(), Some(&delete.collection)),
+            Statement::CreateIndex(create) => (TaskKind::CreateIndex, Vec::new(), Some(&create.collection)),
+            Statement::DropIndex(drop) => (TaskKind::DropIndex, Vec::new(), drop.collection.as_ref()),
+            // The parser takes no EXPLAIN of an EXPLAIN.
+            Statement::Explain { .. } => (TaskKind::Select, Vec::new(), None),
+        };
+        Task { kind, reads, writes, explained }
+    }
+
+    /// The rows of a `SELECT`, into the sink.
+    pub fn rows(
+        &self,
+        world: World<'_>,
+        page: Page<'_>,
+        budget: &mut Budget<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Answer, Failure> {
+        let Statement::Select(statement) = self.statement() else { return Err(no_rows()) };
+        let compute = self.compute(world);
+        let plan = self.shown(plan(statement, world.views.data, &compute, world.options))?;
+        let (counts, window) = self.carried_out(&plan, world, &compute, page, budget, sink)?;
+        let fingerprint = self.fingerprint(&plan);
+        let answered = Self::answered_before(page, fingerprint)? + window.answered;
+        let next = window.last.filter(|_| window.has_more && window.may_go_on);
+        let next_cursor = next.map(|place| Cursor { fingerprint, answered, place }.to_text());
+        Ok(Answer {
+            returned: window.answered,
+            matched: counts.matched,
+            is_matched_exact: counts.is_complete && page.cursor.is_none(),
+            next_cursor,
+            columns: columns(&plan),
+            plan: words(&explain::select(&plan, None)),
+        })
+    }
+
+    /// The changes of an `INSERT`, `UPDATE` or `DELETE`. `take` is the most documents to change.
+    pub fn writes(&self, world: World<'_>, take: Option<u64>, budget: &mut Budget<'_>) -> Result<Writes, Failure> {
+        let compute = self.compute(world);
+        let ground = Ground { views: world.views, compute: &compute, options: world.options, take };
+        self.shown(match self.statement() {
+            Statement::Insert(insert) => write::insert::insert(insert, ground, budget),
+            Statement::Update(update) => write::update(update, ground, budget),
+            Statement::Delete(delete) => write::delete(delete, ground, budget),
+            _ => Err(no_rows()),
+        })
+    }
+
+    /// The plan, and with `EXPLAIN ANALYZE` what carrying it out took. `micros` is a clock that only goes forward.
+    pub fn explain(
+        &self,
+        world: World<'_>,
+        budget: &mut Budget<'_>,
+        micros: &mut dyn FnMut() -> u64,
+    ) -> Result<Explanation, Failure> {
+        let compute = self.compute(world);
+        let ground = Ground { views: world.views, compute: &compute, options: world.options, take: None };
+        let matching = |collection: &Name, filter: Option<&Expression>| -> Result<_, Failure> {
+            Ok(Some(explain::select(&matching_plan(collection, filter, ground)?, None)))
+        };
+        match self.statement() {
+            Statement::Select(statement) => self.explain_select(statement, world, &compute, budget, micros),
+            Statement::Insert(insert) => {
+                let detail = format!("into {}, {} documents", insert.collection.text, insert.documents.len());
+                Ok(Explanation::of_write("Insert", detail, None))
+            }
+            Statement::Update(update) => {
+                let matching = self.shown(matching(&update.collection, update.filter.as_ref()))?;
+                Ok(Explanation::of_write("Update", update.collection.text.to_string(), matching))
+            }
+            Statement::Delete(delete) => {
+                let matching = self.shown(matching(&delete.collection, delete.filter.as_ref()))?;
+                Ok(Explanation::of_write("Delete", delete.collection.text.to_string(), matching))
+            }
+            Statement::CreateIndex(create) => {
+                Ok(Explanation::of_write("CreateIndex", create.name.text.to_string(), None))
+            }
+            Statement::DropIndex(drop) => Ok(Explanation::of_write("DropIndex", drop.name.text.to_string(), None)),
+            Statement::Explain { .. } => Err(no_rows()),
+        }
+    }
+
+    fn explain_select(
+        &self,
+        statement: &Select,
+        world: World<'_>,
+        compute: &Compute<'_>,
+        budget: &mut Budget<'_>,
+        micros: &mut dyn FnMut() -> u64,
+    ) -> Result<Explanation, Failure> {
+        let began = micros();
+        let plan = self.shown(plan(statement, world.views.data, compute, world.options))?;
+        if self.task().explained != Some(Analyze::Yes) {
+            return Ok(Explanation::of(&plan, None, None));
+        }
+        let (counts, _) = self.carried_out(&plan, world, compute, Page::default(), budget, &mut |_| Ok(()))?;
+        let actual = Actual {
+            micros: micros().saturating_sub(began),
+            examined: budget.examined(),
+            memory_bytes: budget.memory_bytes_peak(),
+        };
+        Ok(Explanation::of(&plan, Some(&counts), Some(actual)))
+    }
+
+    fn carried_out(
+        &self,
+        plan: &SelectPlan,
+        world: World<'_>,
+        compute: &Compute<'_>,
+        page: Page<'_>,
+        budget: &mut Budget<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(Counts, Window), Failure> {
+        let fingerprint = self.fingerprint(plan);
+        let answered = Self::answered_before(page, fingerprint)?;
+        let after = match page.cursor {
+            Some(text) => Some(Cursor::parse(text, fingerprint)?.place),
+            None => None,
+        };
+        let wanted = plan.limit.map_or(u64::MAX, |limit| limit.saturating_sub(answered));
+        let left = page.take.map_or(wanted, |take| take.min(wanted));
+        let is_system = matches!(plan.sources.first().map(|source| &source.collection), Some(Collection::System(_)));
+        let window = Window {
+            skip: match &after {
+                None => plan.offset,
+                Some(Place::Offset(rows)) => *rows,
+                Some(Place::Key(_) | Place::Id(..)) => 0,
+            },
+            left,
+            may_go_on: left < wanted,
+            after,
+            is_counted: is_system,
+            ..Window::default()
+        };
+        if left == 0 {
+            return Ok((Counts::default(), window));
+        }
+        self.shown(select(plan, world.views, world.options, compute, budget, window, sink))
+    }
+
+    fn answered_before(page: Page<'_>, fingerprint: u32) -> Result<u64, Failure> {
+        page.cursor.map_or(Ok(0), |text| Ok(Cursor::parse(text, fingerprint)?.answered))
+    }
+
+    /// What a cursor is good for: this statement, these parameters, rows that come in this order.
+    fn fingerprint(&self, plan: &SelectPlan) -> u32 {
+        let parameters = serde_json::to_string(&self.parameters).unwrap_or_default();
+        let order = plan.sources.first().filter(|_| plan.is_in_order).map(|source| source.access.order());
+        checksum(format!("{}\0{parameters}\0{order:?}", self.statement()).as_bytes())
+    }
+
+    fn compute<'run>(&'run self, world: World<'run>) -> Compute<'run> {
+        Compute { parameters: &self.parameters, now: world.now, random: world.random }
+    }
+
+    /// An error with the line of the text that it is about.
+    fn shown<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        outcome.map_err(|failure| match failure {
+            Failure::Refused(error) if error.excerpt.is_none() => Failure::Refused(error.shown_in(&self.text)),
+            failure => failure,
+        })
+    }
+}
+
+fn no_rows() -> Failure {
+    Failure::from(QueryError::meaning(
+        "query-wrong-door",
+        "This statement is not carried out here",
+        crate::language::expression::Position::default(),
+    ))
+}
+
+/// The names of the columns, if rows have the same ones.
+fn columns(plan: &SelectPlan) -> Option<Vec<String>> {
+    let names = plan.columns.iter().map(|column| match column {
+        ColumnPlan::Value { name, .. } => Some(vec![name.clone()]),
+        ColumnPlan::AllSources => Some(plan.sources.iter().map(|source| source.name.clone()).collect()),
+        ColumnPlan::Everything(_) | ColumnPlan::Fields(_) => None,
+    });
+    names.collect::<Option<Vec<_>>>().map(|names| names.concat())
+}
+
+/// A plan in one word for each step, the first one first.
+fn words(step: &explain::Step) -> String {
+    let mut words: Vec<String> = step.inputs.iter().map(words).collect();
+    words.push(step.operation.to_owned());
+    words.join("+")
+}
