@@ -5,7 +5,7 @@ use holdfast_core::vector::Origin;
 use holdfast_storage::database::{Database, Options};
 use holdfast_tests::checkers::{
     self, Ending, NodeEnding, accounts, causality, convergence, counters, digests, durability, exactly_once, groups,
-    replay, resurrection, sameness, transfers,
+    policies, replay, resurrection, sameness, status, transfers,
 };
 use holdfast_tests::disk::Disk;
 use holdfast_tests::faults::FaultOptions;
@@ -84,6 +84,33 @@ fn a_transaction_that_is_taken_in_parts_is_noticed() {
 #[test]
 fn a_node_that_shows_something_else_than_others_who_know_the_same_is_noticed() {
     catches(Sabotage::LogsWithoutApplying("put"), sameness::check);
+}
+
+#[test]
+fn a_node_that_says_in_sync_without_a_proof_is_noticed() {
+    let play = |sabotage| {
+        let scenario = Scenario { sabotage, surveys: true, ..Scenario::calm_pair() };
+        world::play(&scenario, Seed::new(4)).unwrap_or_else(|failure| panic!("{failure}"))
+    };
+    let sound = play(Sabotage::None);
+    assert_eq!(status::check(&sound), Ok(()));
+    assert!(sound.seen["said InSync"] > 10, "{:?}", sound.seen);
+    let said = status::check(&play(Sabotage::ClaimsByVectors)).unwrap_err();
+    assert!(said.contains("says InSync"), "{said}");
+    let silent = status::check(&play(Sabotage::LogsWithoutApplying("put"))).unwrap_err();
+    assert!(silent.contains("says Diverged"), "{silent}");
+}
+
+#[test]
+fn a_node_that_does_not_do_as_its_policy_says_is_noticed() {
+    let play = |sabotage, seed| {
+        let faults = FaultOptions { policies: 5, cuts: 4, ..FaultOptions::calm() };
+        let scenario = Scenario { sabotage, writes: 60, is_spaced: false, faults, ..Scenario::calm_pair() };
+        let end = world::play(&scenario, Seed::new(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+        policies::check(&end)
+    };
+    assert!((0..8).all(|seed| play(Sabotage::None, seed).is_ok()));
+    assert!((0..8).any(|seed| play(Sabotage::NeverSettles, seed).is_err()));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Peers that write at the same time, while the network, the clocks and the power fail, end equal and lose nothing.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use holdfast_tests::checkers::transfers;
+use holdfast_tests::checkers::{Ending, transfers};
 use holdfast_tests::seed::{self, Seed};
-use holdfast_tests::world::{self, Scenario};
+use holdfast_tests::world::{self, Drawing, Scenario};
 
 /// Worlds in a usual run.
 const WORLDS: u64 = 2_000;
@@ -23,9 +24,11 @@ fn wish(variable: &str) -> Option<u64> {
     Some(text.trim().parse().unwrap_or_else(|_| panic!("{variable} must be a number, and is '{text}'")))
 }
 
-/// Whether worlds have what is still known to go wrong in some of them.
-fn hazards() -> bool {
-    wish("HOLDFAST_SIMULATION_HAZARDS").is_some_and(|wish| wish > 0)
+/// How worlds are drawn; on demand with what is still known to go wrong in some of them.
+fn drawing() -> Drawing {
+    let has_hazards = wish("HOLDFAST_SIMULATION_HAZARDS").is_some_and(|wish| wish > 0);
+    let is_plain = wish("HOLDFAST_SIMULATION_PLAIN").is_some_and(|wish| wish > 0);
+    Drawing { has_hazards, is_plain }
 }
 
 /// Adds up what worlds have done.
@@ -33,16 +36,23 @@ fn hazards() -> bool {
 struct Tally {
     operations: AtomicU64,
     virtual_millis: AtomicU64,
+    seen: Mutex<BTreeMap<&'static str, (u64, u64)>>,
     failures: Mutex<Vec<(u64, String)>>,
 }
 
 impl Tally {
     /// Runs one world; notes how it went.
-    fn run(&self, seed: u64) {
-        match outcome(seed) {
-            Ok((operations, millis, _)) => {
-                self.operations.fetch_add(operations, Ordering::Relaxed);
-                self.virtual_millis.fetch_add(millis, Ordering::Relaxed);
+    fn run(&self, seed: u64, drawing: Drawing) {
+        match outcome(seed, drawing) {
+            Ok(end) => {
+                let operations: usize = end.nodes.iter().map(|node| node.log.len()).sum();
+                self.operations.fetch_add(operations as u64, Ordering::Relaxed);
+                self.virtual_millis.fetch_add(end.virtual_time.0, Ordering::Relaxed);
+                let mut seen = self.seen.lock().unwrap();
+                for (what, times) in end.seen {
+                    let (worlds, all) = seen.entry(what).or_default();
+                    (*worlds, *all) = (*worlds + 1, *all + times);
+                }
             }
             Err(reason) => self.failures.lock().unwrap().push((seed, reason)),
         }
@@ -62,14 +72,12 @@ impl Tally {
     }
 }
 
-/// Operations logged, milliseconds of virtual time and the last events of a world; or what was wrong with it.
-fn outcome(seed: u64) -> Result<(u64, u64, Vec<String>), String> {
-    let run = catch_unwind(AssertUnwindSafe(|| world::run(seed, hazards())));
+/// How a world ended; or what was wrong with it.
+fn outcome(seed: u64, drawing: Drawing) -> Result<Ending, String> {
+    let run = catch_unwind(AssertUnwindSafe(|| world::run(seed, drawing)));
     let end = run.map_err(|_| "a node panicked; the message is above".to_owned())?;
     let is_alone = wish("HOLDFAST_SIMULATION_WORLDS") == Some(1);
-    let end = end.map_err(|failure| if is_alone { format!("{failure:#}") } else { failure.to_string() })?;
-    let operations: usize = end.nodes.iter().map(|node| node.log.len()).sum();
-    Ok((operations as u64, end.virtual_time.0, end.recent))
+    end.map_err(|failure| if is_alone { format!("{failure:#}") } else { failure.to_string() })
 }
 
 /// The seeds that once failed, with their stories.
@@ -88,14 +96,14 @@ fn peers_converge_and_lose_nothing_after_any_cut_and_crash() {
     let base = wish("HOLDFAST_SIMULATION_SEED").unwrap_or(SEED);
     let tally = Tally::default();
     if worlds == 1
-        && let Ok((_, _, recent)) = outcome(base)
+        && let Ok(end) = outcome(base, drawing())
     {
-        println!("{}\nseed={base} holds", recent.join("\n"));
+        println!("{}\nseed={base} holds", end.recent.join("\n"));
         return;
     }
     for (seed, story) in regressions() {
         println!("seed={seed}: {story}");
-        tally.run(seed);
+        tally.run(seed, Drawing { has_hazards: false, is_plain: true });
     }
     let begin = Instant::now();
     let (next, threads) = (AtomicU64::new(0), std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
@@ -107,7 +115,7 @@ fn peers_converge_and_lose_nothing_after_any_cut_and_crash() {
                     if number >= worlds {
                         break;
                     }
-                    tally.run(seed::of_world(base, number));
+                    tally.run(seed::of_world(base, number), drawing());
                 }
             });
         }
@@ -123,13 +131,16 @@ fn tell_rate(tally: &Tally, worlds: u64, took: f64) {
     println!(
         "{worlds} worlds in {took:.1} s, {rate:.0} a second: {hours:.1} simulated hours, {operations} operations logged"
     );
+    for (what, (worlds, times)) in tally.seen.lock().unwrap().iter() {
+        println!("  {what}: {times} times in {worlds} worlds");
+    }
 }
 
 #[test]
 fn a_seed_gives_the_same_world_event_for_event() {
     for number in 0..40 {
         let seed = seed::of_world(SEED, number);
-        let trace = || world::run(seed, hazards()).unwrap_or_else(|failure| panic!("seed={seed}: {failure}")).trace;
+        let trace = || world::run(seed, drawing()).unwrap_or_else(|failure| panic!("seed={seed}: {failure}")).trace;
         assert_eq!(trace(), trace(), "run again: cargo xtask simulate --worlds 1 --seed {seed}");
     }
 }

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use holdfast_core::conflict::policy::ConflictPolicy;
 use holdfast_core::time::Millis;
 
 use crate::seed::Seed;
@@ -58,6 +59,8 @@ pub struct FaultOptions {
     pub fences: u64,
     /// Nodes that join with an empty disk while the others work, of those that there are.
     pub newcomers: u64,
+    /// Times that some node gets another policy for conflicts.
+    pub policies: u64,
 }
 
 impl FaultOptions {
@@ -210,6 +213,13 @@ pub enum Fault {
         /// Whom.
         member: usize,
     },
+    /// A node settles conflicts in another way from now on.
+    Policy {
+        /// Which.
+        node: usize,
+        /// How.
+        policy: ConflictPolicy,
+    },
     /// A node selects what goes to a peer and what is taken from it.
     Select {
         /// Who.
@@ -314,6 +324,12 @@ fn operators(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Se
         let (goes_out, comes_in) = *seed.pick(&[(false, false), (true, false), (false, true)]);
         faults.push((start, Fault::Select { node, peer, goes_out, comes_in }));
         faults.push((end, Fault::Select { node, peer, goes_out: true, comes_in: true }));
+    }
+    for _ in 0..options.policies {
+        // Half of them from the start.
+        let at = if seed.chance(50) { 0 } else { seed.range(0..active.0) };
+        let policy = *seed.pick(&ConflictPolicy::ALL);
+        faults.push((Millis(at), Fault::Policy { node: seed.index(nodes), policy }));
     }
     faults
 }

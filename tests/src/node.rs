@@ -12,18 +12,24 @@
 //! was begun in an earlier life, is ignored.
 
 mod driver;
+pub mod form;
 pub mod garble;
 mod hardship;
+mod policy;
 mod sabotage;
 mod states;
+pub mod survey;
 mod upkeep;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use holdfast::sync::survey::Found;
+use holdfast_core::conflict::ConflictId;
+use holdfast_core::conflict::policy::ConflictPolicy;
 use holdfast_core::digest::Digest;
-use holdfast_core::id::NodeName;
+use holdfast_core::id::{DocumentId, NodeName};
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
@@ -38,6 +44,7 @@ use holdfast_storage::request::Request;
 use self::hardship::Hardship;
 pub use self::sabotage::Sabotage;
 use self::states::Incoming;
+use self::survey::{Claim, Look};
 pub use self::upkeep::Forgetting;
 use self::wire::{Body, Side};
 use crate::checkers::{Finding, groups};
@@ -96,6 +103,13 @@ pub enum Stimulus {
     Settle,
     /// Time to forget what can be forgotten.
     Upkeep,
+    /// It is this node's turn to settle a conflict, if that is still there.
+    Judge {
+        /// The document.
+        document: DocumentId,
+        /// The conflict.
+        conflict: ConflictId,
+    },
     /// No page of states has come in time.
     StatesTimedOut {
         /// The question for it.
@@ -114,6 +128,10 @@ pub struct Outbox {
     pub acknowledged: Vec<Logged>,
     /// What should never be seen.
     pub findings: Vec<Finding>,
+    /// Peers of which it says that they are in sync with it, from now on.
+    pub claims: Vec<Claim>,
+    /// What happened that worlds are made for, to be counted.
+    pub seen: Vec<&'static str>,
     /// What the node knows and shows, if that has changed.
     pub shows: Option<(Vector, Digest)>,
     /// Operations that have come into the log, whoever wrote them.
@@ -143,6 +161,10 @@ pub struct Setup {
     pub sabotage: Sabotage,
     /// How it forgets, if it does; where nobody forgets, nobody counts members either.
     pub forgets: Option<Forgetting>,
+    /// Whether it compares its data with that of its peers.
+    pub surveys: bool,
+    /// How it settles conflicts.
+    pub policy: ConflictPolicy,
 }
 
 /// One node of a world.
@@ -171,6 +193,8 @@ struct Running {
     links: BTreeMap<usize, Link>,
     inbox: Vec<(Request, Caller)>,
     incoming: Option<Incoming>,
+    /// Up to here the log was looked through for conflicts.
+    looked: Position,
 }
 
 #[derive(Debug)]
@@ -179,6 +203,12 @@ struct Link {
     under_way: Option<Exchange>,
     /// What the peer was told that we know.
     told: Vector,
+    /// The survey that waits for its answer.
+    look: Option<Look>,
+    /// What surveys found.
+    found: Found,
+    /// What we knew when we said that the peer is in sync, if we say so.
+    said: Option<Vector>,
 }
 
 /// An exchange that waits for its reply.
@@ -256,7 +286,7 @@ impl Node {
         self.origin = opened.writer.origin().clone();
         let (links, inbox) = (BTreeMap::new(), Vec::new());
         let (database, writer) = (opened.database, opened.writer);
-        self.running = Some(Running { database, writer, links, inbox, incoming: None });
+        self.running = Some(Running { database, writer, links, inbox, incoming: None, looked: Position::START });
         for peer in self.setup.peers.clone() {
             self.open_link(now, peer, outbox);
         }
@@ -264,6 +294,7 @@ impl Node {
         outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
         outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
         self.plan_upkeep(outbox);
+        self.look_for_conflicts(outbox);
         self.tell_logged(Position::START, outbox);
     }
 
@@ -273,7 +304,9 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         let saved = running.writer.checkpoint(&name_of(peer));
         let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
-        let link = Link { session: Session::new(local, saved), under_way: None, told: Vector::new() };
+        let session = Session::new(local, saved);
+        let found = Found::default();
+        let link = Link { session, under_way: None, told: Vector::new(), look: None, found, said: None };
         running.links.insert(peer, link);
         let (newest, vector) = (position(&running.writer), running.writer.state().vector.clone());
         self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);
@@ -351,12 +384,18 @@ impl Node {
         if self.running.is_none() {
             return;
         }
+        self.take(now, stimulus, outbox);
+        self.claim(outbox);
+    }
+
+    fn take(&mut self, now: Millis, stimulus: Stimulus, outbox: &mut Outbox) {
         match stimulus {
             Stimulus::Client(request) => self.submit(request, Caller::Client, outbox),
             Stimulus::Arrived { from, exchange, body, side } => {
                 self.receive(now, from, exchange, body, side.as_deref(), outbox);
             }
             Stimulus::Upkeep => self.keep_up(now, outbox),
+            Stimulus::Judge { document, conflict } => self.judge(document, conflict, outbox),
             Stimulus::StatesTimedOut { number } => self.give_states_up(number, outbox),
             Stimulus::Commit => self.commit(now, outbox),
             Stimulus::ReadLog { peer, exchange, after, filter } => {
@@ -368,6 +407,7 @@ impl Node {
                 for peer in self.setup.peers.clone() {
                     self.handle(now, peer, Event::Sweep, outbox);
                 }
+                self.survey_peers(now, outbox);
                 outbox.later.push((self.setup.sweep, Stimulus::Sweep));
             }
             Stimulus::Settle => {
@@ -391,7 +431,7 @@ impl Node {
     }
 
     /// What it knows and shows.
-    fn shows(&self) -> Option<(Vector, Digest)> {
+    pub fn shows(&self) -> Option<(Vector, Digest)> {
         let view = self.running.as_ref()?.database.view().expect("a healthy database");
         Some((view.state().expect("a healthy database").vector, view.digest().expect("a healthy database")))
     }
@@ -468,6 +508,7 @@ impl Node {
                 self.tell_logged(before, outbox);
                 outbox.shows = self.shows();
                 self.announce(now, newest, outbox);
+                self.look_for_conflicts(outbox);
             }
         }
     }

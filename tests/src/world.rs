@@ -18,12 +18,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use holdfast_core::conflict::policy::ConflictPolicy;
 use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Dot;
 
 use crate::checkers::history::History;
 use crate::checkers::sameness::Sameness;
+use crate::checkers::status::Truth;
 use crate::checkers::{self, Ending, Finding, Times};
 use crate::faults::{self, Fault};
 use crate::network::Network;
@@ -63,12 +65,23 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs the world of a seed and checks it. With `hazards`, members may be counted out by force, and tombstones go while
-/// nodes join.
-pub fn run(seed: u64, hazards: bool) -> Result<Ending, Failure> {
-    let mut seed = Seed::new(seed);
+/// What worlds are drawn with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawing {
+    /// Members may be counted out by force, and tombstones go while nodes join.
+    pub has_hazards: bool,
+    /// Nothing that was added to worlds later: what kept seeds of before were drawn with.
+    pub is_plain: bool,
+}
+
+/// Runs the world of a seed and checks it.
+pub fn run(number: u64, drawing: Drawing) -> Result<Ending, Failure> {
+    let mut seed = Seed::new(number);
     let mut scenario = Scenario::drawn_from(&mut seed);
-    if !hazards {
+    if !drawing.is_plain {
+        scenario = scenario.seasoned(&mut Seed::new(!number));
+    }
+    if !drawing.has_hazards {
         scenario = scenario.without_hazards();
     }
     let end = play(&scenario, seed)?;
@@ -116,6 +129,8 @@ pub struct World {
     transfers: BTreeMap<(Dot, usize), Times>,
     findings: Vec<Finding>,
     sameness: Sameness,
+    truth: Truth,
+    seen: BTreeMap<&'static str, u64>,
     history: History,
     last_growth: Millis,
     trace: Trace,
@@ -152,6 +167,8 @@ impl World {
                 sweep: scenario.sweep,
                 sabotage: if index + 1 == scenario.nodes { scenario.sabotage } else { Sabotage::None },
                 forgets: scenario.forgets,
+                surveys: scenario.surveys,
+                policy: ConflictPolicy::LastWriterWins,
             };
             nodes.push(Node::new(index, setup, seed.fork()));
         }
@@ -167,6 +184,8 @@ impl World {
             transfers: BTreeMap::new(),
             findings: Vec::new(),
             sameness: Sameness::default(),
+            truth: Truth::default(),
+            seen: BTreeMap::new(),
             history: History::default(),
             last_growth: Millis(0),
             trace: Trace::default(),
@@ -243,7 +262,12 @@ impl World {
         for node in &nodes {
             self.trace.add(format!("{} ends with {:?} and {}", node.origin, node.vector, node.digest));
         }
+        let unproven = self.nodes.iter().flat_map(Node::unproven).collect();
+        let unsettled = self.nodes.iter().flat_map(Node::unsettled).collect();
         Ok(Ending {
+            unproven,
+            unsettled,
+            seen: self.seen,
             images: self.nodes.iter_mut().map(Node::image).collect(),
             nodes,
             acknowledged: self.acknowledged,
@@ -333,9 +357,22 @@ impl World {
         }
         if let Some((knows, shows)) = outbox.shows {
             self.history.note_vector(index, &knows);
+            if self.scenario.surveys {
+                self.truth.note(index, &knows, shows);
+            }
             if let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), knows, shows) {
                 self.find(checker, what);
             }
+        }
+        for claim in outbox.claims {
+            let now = self.nodes.get(claim.peer).and_then(Node::shows);
+            *self.seen.entry("said InSync").or_default() += 1;
+            if let Some(Finding { checker, what }) = self.truth.judge(index, &claim, now) {
+                self.find(checker, what);
+            }
+        }
+        for seen in outbox.seen {
+            *self.seen.entry(seen).or_default() += 1;
         }
         if outbox.has_grown {
             self.last_growth = self.now;
@@ -356,7 +393,7 @@ impl World {
                     times.pulled += u64::from(matches!(body, Body::Pulled(_)));
                 }
             }
-            let body = if self.scenario.as_text { body.through_text() } else { body };
+            let body = self.scenario.forms.carry(index, to, body);
             for (arrival, garbled) in self.network.arrivals(self.now, index, to) {
                 let (body, side) = (body.clone(), side.clone());
                 let message = Message { from: index, to, exchange, body, side, garbled };

@@ -71,7 +71,9 @@ fn shows_the_last(end: &Ending, place: &Place, known: &[&Operation]) -> Result<(
         |operation: &Operation| known.iter().any(|other| other.kind.is_whole() && other.context.covers(&operation.dot));
     let standing = || known.iter().filter(|operation| operation.kind.is_whole() && !is_covered(operation));
     let last = standing().max_by_key(|operation| (operation.stamp, &operation.dot));
-    let is_delete = |operation: &Operation| matches!(operation.kind, OperationKind::Delete);
+    let is_delete = |operation: &Operation| {
+        matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. })
+    };
     let writes: BTreeSet<OperationId> =
         standing().filter(|operation| !is_delete(operation)).map(|operation| operation.identity()).collect();
     for node in &end.nodes {

@@ -14,6 +14,8 @@
 //! | `digests` | digests and counts are those of the documents that are there |
 //! | `sameness` | whoever knows the same shows the same, at every moment |
 //! | `accounts` | the same as `durability`, where logs are pruned and nodes change their names |
+//! | `status` | who says `InSync` of a peer is right, and in the end all say so |
+//! | `policies` | no policy has anything left to say of any conflict |
 //! | `findings` | nothing else was seen that should never be seen |
 //!
 //! The checkers look at an [`Ending`]: plain data, read from the nodes' own databases. They do their own sums with
@@ -28,9 +30,11 @@ pub mod durability;
 pub mod exactly_once;
 pub mod groups;
 pub mod history;
+pub mod policies;
 pub mod replay;
 pub mod resurrection;
 pub mod sameness;
+pub mod status;
 pub mod transfers;
 
 use std::collections::BTreeMap;
@@ -70,6 +74,12 @@ pub struct Ending {
     pub forgets: bool,
     /// What was seen on the way that should never be seen.
     pub findings: Vec<Finding>,
+    /// Who does not say `InSync` of whom.
+    pub unproven: Vec<String>,
+    /// Conflicts that some node's policy would settle.
+    pub unsettled: Vec<String>,
+    /// How often what worlds are made for has happened.
+    pub seen: BTreeMap<&'static str, u64>,
     /// The hash of everything that happened, for comparing two runs.
     pub trace: u64,
     /// The last events, oldest first.
@@ -137,7 +147,7 @@ pub struct Shown {
 pub type Checker = (&'static str, fn(&Ending) -> Result<(), String>);
 
 /// All of them, the plainest first.
-pub const ALL: [Checker; 12] = [
+pub const ALL: [Checker; 14] = [
     ("findings", findings),
     ("groups", groups::check),
     ("exactly_once", exactly_once::check),
@@ -150,6 +160,8 @@ pub const ALL: [Checker; 12] = [
     ("causality", causality::check),
     ("digests", digests::check),
     ("sameness", sameness::check),
+    ("status", status::check),
+    ("policies", policies::check),
 ];
 
 /// Reports the first thing that was seen on the way, whoever looks for it.
@@ -226,8 +238,12 @@ impl Ending {
             match &operation.kind {
                 OperationKind::Increment(increment) => {
                     let ends = |other: &Operation, path: &[String]| match &other.kind {
-                        OperationKind::Put { .. } | OperationKind::Delete => true,
-                        OperationKind::Patch { patch, .. } => has_field(patch, path),
+                        OperationKind::Put { .. }
+                        | OperationKind::Delete
+                        | OperationKind::Resolve { body: None, .. } => true,
+                        OperationKind::Patch { patch, .. } | OperationKind::Resolve { patch, .. } => {
+                            has_field(patch, path)
+                        }
                         _ => false,
                     };
                     let seen_by: Vec<_> = seen_by.collect();

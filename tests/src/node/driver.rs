@@ -73,7 +73,7 @@ impl Node {
         number
     }
 
-    fn link(&mut self, peer: usize) -> Option<&mut Link> {
+    pub(super) fn link(&mut self, peer: usize) -> Option<&mut Link> {
         self.running.as_mut().and_then(|running| running.links.get_mut(&peer))
     }
 
@@ -150,7 +150,7 @@ impl Node {
     ) {
         let is_wanted = match &body {
             Body::Push(_) => self.hardship.comes_in(from),
-            Body::Pull(_) => self.hardship.goes_out(from),
+            Body::Pull(_) | Body::Survey(_) => self.hardship.goes_out(from),
             _ => true,
         };
         if !is_wanted {
@@ -176,6 +176,8 @@ impl Node {
                     self.take_states(now, exchange, (&page, adoption.map(|adoption| *adoption)), side, outbox);
                 }
             }
+            Body::Survey(request) => self.answer_survey(now, from, exchange, *request, outbox),
+            Body::Surveyed(response) => self.take_survey(now, from, exchange, *response, outbox),
             Body::Standing(standing) => match standing.parse() {
                 Ok(Standing { vector, log_id, .. }) => {
                     self.handle(now, from, Event::Heard { vector, log_id: Some(log_id) }, outbox);

@@ -32,6 +32,10 @@ pub enum Sabotage {
     TakesOutOfOrder,
     /// It drops operations from others and says that it has them.
     Drops,
+    /// It does not apply what others put, and says that it is in sync with whoever knows the same.
+    ClaimsByVectors,
+    /// It settles no conflict, whatever its policy is.
+    NeverSettles,
 }
 
 impl Sabotage {
@@ -43,7 +47,8 @@ impl Sabotage {
         outbox: &mut Outbox,
     ) -> Vec<Vec<(Request, Caller)>> {
         match self {
-            Self::None | Self::ForgetsWhatPeersKnow => vec![batch],
+            Self::None | Self::ForgetsWhatPeersKnow | Self::NeverSettles => vec![batch],
+            Self::ClaimsByVectors => Self::LogsWithoutApplying("put").before_commit(batch, origin, outbox),
             Self::AnswersWithoutWriting => {
                 if batch.iter().any(|(_, caller)| matches!(caller, Caller::Client)) {
                     outbox.acknowledged.push(never_written(origin));

@@ -1,4 +1,4 @@
-//! What the nodes of a world send each other: the product's own messages, as values or as JSON text.
+//! What the nodes of a world send each other: the product's own messages.
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
@@ -9,6 +9,7 @@ use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
     parse_hex, parse_vector, vector_record,
 };
+use holdfast_core::sync::survey::{SurveyRequest, SurveyResponse};
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::note::Adoption;
@@ -90,6 +91,10 @@ pub enum Body {
     },
     /// What the sender knows.
     Standing(StandingRecord),
+    /// A question for how the data compares.
+    Survey(Box<SurveyRequest>),
+    /// The answer to it.
+    Surveyed(Box<SurveyResponse>),
 }
 
 impl Body {
@@ -127,28 +132,8 @@ impl Body {
                 format!("states{}", if adoption.is_some() { ", the last of them" } else { "" })
             }
             Self::Standing(standing) => format!("knows {:?}", standing.vector),
-        }
-    }
-
-    /// The same after a way as JSON text, as between real nodes.
-    #[must_use]
-    pub fn through_text(self) -> Self {
-        let text = |body: serde_json::Result<String>| body.expect("a message can be written");
-        let unreadable = "a message can be read";
-        match self {
-            Self::Push(push) => {
-                Self::Push(serde_json::from_str(&text(serde_json::to_string(&push))).expect(unreadable))
-            }
-            Self::Pushed(done) => {
-                Self::Pushed(serde_json::from_str(&text(serde_json::to_string(&done))).expect(unreadable))
-            }
-            Self::Pull(pull) => {
-                Self::Pull(serde_json::from_str(&text(serde_json::to_string(&pull))).expect(unreadable))
-            }
-            Self::Pulled(answer) => {
-                Self::Pulled(serde_json::from_str(&text(serde_json::to_string(&answer))).expect(unreadable))
-            }
-            other => other,
+            Self::Survey(survey) => format!("shows {}, and you?", survey.survey.digest),
+            Self::Surveyed(answer) => format!("shows {} itself", answer.survey.digest),
         }
     }
 }

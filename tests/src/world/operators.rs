@@ -41,6 +41,11 @@ impl World {
             Fault::Select { node, peer, goes_out, comes_in } => {
                 self.change(node, |node| node.select(peer, goes_out, comes_in));
             }
+            Fault::Policy { node, policy } => {
+                let mut outbox = Outbox::default();
+                self.at_node(node, |node| node.adopt_policy(policy, &mut outbox));
+                self.carry_out(node, outbox);
+            }
             // Where nobody counts members, nobody could tell a new life from an old one.
             _ if self.scenario.forgets.is_none() => {}
             Fault::Backup { node } => self.change(node, Node::back_up),

@@ -4,6 +4,7 @@ use holdfast_core::time::Millis;
 
 use crate::faults::FaultOptions;
 use crate::network::Topology;
+use crate::node::form::Forms;
 use crate::node::{Forgetting, Sabotage};
 use crate::seed::Seed;
 
@@ -29,8 +30,10 @@ pub struct Scenario {
     pub batch: usize,
     /// How often nodes look at their peers unasked.
     pub sweep: Millis,
-    /// Whether messages cross the network as JSON text.
-    pub as_text: bool,
+    /// How messages cross the network.
+    pub forms: Forms,
+    /// Whether nodes compare their data, and say what they find.
+    pub surveys: bool,
     /// What the last node does wrong on purpose.
     pub sabotage: Sabotage,
     /// How nodes forget, if they do.
@@ -55,9 +58,23 @@ impl Scenario {
             is_spaced: seed.chance(10),
             batch: usize::try_from(*seed.pick(&[1, 3, 10, 1_000])).unwrap_or(1),
             sweep: Millis(seed.range(2_000..20_000)),
-            as_text: seed.chance(30),
+            forms: if seed.chance(30) { Forms::Json } else { Forms::Memory },
+            surveys: false,
             sabotage: Sabotage::None,
         }
+    }
+
+    /// The same with what was added to worlds later. It is drawn apart, so that seeds of before can still be told without.
+    #[must_use]
+    pub fn seasoned(mut self, seed: &mut Seed) -> Self {
+        self.surveys = seed.chance(40);
+        if seed.chance(40) {
+            self.forms = Forms::Negotiated(seed.next_u64());
+        }
+        if seed.chance(30) {
+            self.faults.policies = seed.range(1..6);
+        }
+        self
     }
 
     /// The same, but tombstones stay and nobody is counted out.
@@ -91,7 +108,8 @@ impl Scenario {
             is_spaced: true,
             batch: 10,
             sweep: Millis(5_000),
-            as_text: false,
+            forms: Forms::Memory,
+            surveys: false,
             sabotage: Sabotage::None,
             forgets: None,
         }

@@ -515,13 +515,18 @@ impl Session {
         self.succeed();
         self.pulled = if is_same_log { self.pulled.max(through) } else { through };
         self.is_pull_wanted = self.is_pull_wanted || has_more;
+        if !has_more {
+            self.disbelieve(&peer.vector);
+        }
         actions.push(self.checkpoint(peer.log_id));
     }
 
     /// Learns who answered. Answers whether it is the log that our positions count.
     fn meet(&mut self, now: Millis, peer: &Standing) -> bool {
         self.round_trip = now.since(self.begun);
-        let is_same_log = self.peer_log_id.is_none_or(|log_id| log_id == peer.log_id);
+        // A log that was put back keeps its id, and its author goes on as somebody else.
+        let is_same_life = self.peer_origin.as_ref().is_none_or(|origin| *origin == peer.origin);
+        let is_same_log = is_same_life && self.peer_log_id.is_none_or(|log_id| log_id == peer.log_id);
         if !is_same_log {
             // The peer was restored or began anew: what it confirmed is void, and so is what we know of it.
             self.pushed = Position::START;
@@ -539,6 +544,16 @@ impl Session {
             self.asks_at.get_or_insert(now + COMES_BY_ITSELF);
         }
         is_same_log
+    }
+
+    /// What the peer was heard to know, and has neither given nor says that it knows, it has lost, as after a backup was
+    /// put back: to ask for it again and again would bring nothing.
+    fn disbelieve(&mut self, says: &Vector) {
+        let mut possible = self.ours.clone();
+        possible.merge(says);
+        if !possible.covers_all(&self.peer_vector) {
+            self.peer_vector = self.peer_vector.meet(&possible);
+        }
     }
 
     /// Somebody misses operations that were counted on: start from the beginning, where vectors leave out
@@ -646,6 +661,32 @@ mod tests {
         let (own, other) = (peer(1).origin, Origin { incarnation: 2, ..peer(1).origin });
         let known = filter.known();
         assert_eq!((known.get(&own), known.get(&other)), (Sequence(u64::MAX), Sequence(0)));
+    }
+
+    #[test]
+    fn a_peer_that_was_put_back_is_not_asked_for_ever_for_what_it_has_lost() {
+        let lost: Vector = [(peer(1).origin, Sequence(3))].into_iter().collect();
+        let mut session = session(None);
+        session.handle(Millis(0), committed(0));
+        session.handle(Millis(1), Event::Heard { vector: lost.clone(), log_id: Some(1) });
+        assert!(!is_pull(&session.handle(Millis(2), pulled(1))));
+        assert_eq!(*session.peer_vector(), Vector::new());
+        let later = Millis(2) + COMES_BY_ITSELF;
+        assert!(!is_pull(&session.handle(later, Event::Woken)), "it has said that there is nothing");
+    }
+
+    #[test]
+    fn positions_of_a_peer_count_for_one_life_of_it() {
+        let mut session = session(None);
+        session.handle(Millis(0), committed(5));
+        session.handle(Millis(1), pulled(1));
+        session.handle(Millis(2), pushed(5, 1));
+        assert_eq!(session.pushed(), Position(5));
+        session.handle(Millis(3), Event::Sweep);
+        let origin = Origin { incarnation: 2, ..peer(1).origin };
+        let restored = Standing { origin, ..peer(1) };
+        let answer = Event::Pulled { through: Position(0), has_more: false, has_gap: false, peer: restored };
+        assert!(is_push(&session.handle(Millis(4), answer), 0));
     }
 
     #[test]
