@@ -61,6 +61,10 @@ pub struct FaultOptions {
     pub newcomers: u64,
     /// Times that some node gets another policy for conflicts.
     pub policies: u64,
+    /// Nodes that are away for longer than any lease.
+    pub absences: u64,
+    /// Times that the nodes fall into two parts that do not hear each other for longer than any lease.
+    pub partitions: u64,
 }
 
 impl FaultOptions {
@@ -268,6 +272,7 @@ pub fn plan(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut See
     }
     faults.extend(machines(options, nodes, active, seed));
     faults.extend(operators(options, nodes, active, seed));
+    faults.extend(long_absences(options, nodes, active, seed));
     faults
 }
 
@@ -330,6 +335,29 @@ fn operators(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Se
         let at = if seed.chance(50) { 0 } else { seed.range(0..active.0) };
         let policy = *seed.pick(&ConflictPolicy::ALL);
         faults.push((Millis(at), Fault::Policy { node: seed.index(nodes), policy }));
+    }
+    faults
+}
+
+/// Nodes that are away, or out of reach, for longer than a lease lasts.
+fn long_absences(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Seed) -> Vec<(Millis, Fault)> {
+    let mut faults = Vec::new();
+    let long = |seed: &mut Seed| {
+        let length = seed.range(active.0 / 2..active.0);
+        let start = seed.range(0..active.0 - length + 1);
+        (Millis(start), Millis(start + length))
+    };
+    for _ in 0..options.absences {
+        let ((start, end), node) = (long(seed), seed.index(nodes));
+        faults.push((start, Fault::Crash { node, is_torn: false, away: end.since(start) }));
+    }
+    for _ in 0..options.partitions {
+        let ((start, end), border) = (long(seed), 1 + seed.index(nodes - 1));
+        let pairs = (0..border).flat_map(|one| (border..nodes).flat_map(move |other| [(one, other), (other, one)]));
+        for (from, to) in pairs {
+            faults.push((start, Fault::Cut { from, to }));
+            faults.push((end, Fault::Mend { from, to }));
+        }
     }
     faults
 }

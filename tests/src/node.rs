@@ -15,6 +15,7 @@ mod driver;
 pub mod form;
 pub mod garble;
 mod hardship;
+mod membership;
 mod policy;
 mod sabotage;
 mod states;
@@ -30,6 +31,7 @@ use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::policy::ConflictPolicy;
 use holdfast_core::digest::Digest;
 use holdfast_core::id::{DocumentId, NodeName};
+use holdfast_core::leases::Leases;
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
@@ -165,6 +167,8 @@ pub struct Setup {
     pub surveys: bool,
     /// How it settles conflicts.
     pub policy: ConflictPolicy,
+    /// How long a member may be silent before it is counted out.
+    pub lease: Option<Millis>,
 }
 
 /// One node of a world.
@@ -195,6 +199,8 @@ struct Running {
     incoming: Option<Incoming>,
     /// Up to here the log was looked through for conflicts.
     looked: Position,
+    /// Who was heard, and how long the others are silent.
+    leases: Leases,
 }
 
 #[derive(Debug)]
@@ -286,7 +292,8 @@ impl Node {
         self.origin = opened.writer.origin().clone();
         let (links, inbox) = (BTreeMap::new(), Vec::new());
         let (database, writer) = (opened.database, opened.writer);
-        self.running = Some(Running { database, writer, links, inbox, incoming: None, looked: Position::START });
+        let (looked, leases) = (Position::START, Leases::default());
+        self.running = Some(Running { database, writer, links, inbox, incoming: None, looked, leases });
         for peer in self.setup.peers.clone() {
             self.open_link(now, peer, outbox);
         }
@@ -408,6 +415,7 @@ impl Node {
                     self.handle(now, peer, Event::Sweep, outbox);
                 }
                 self.survey_peers(now, outbox);
+                self.keep_leases(now, outbox);
                 outbox.later.push((self.setup.sweep, Stimulus::Sweep));
             }
             Stimulus::Settle => {

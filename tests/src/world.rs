@@ -169,6 +169,7 @@ impl World {
                 forgets: scenario.forgets,
                 surveys: scenario.surveys,
                 policy: ConflictPolicy::LastWriterWins,
+                lease: scenario.lease,
             };
             nodes.push(Node::new(index, setup, seed.fork()));
         }

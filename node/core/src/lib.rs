@@ -23,6 +23,7 @@ pub mod counter;
 pub mod chain;
 pub mod operation;
 pub mod members;
+pub mod leases;
 pub mod document;
 pub mod conflict;
 pub mod digest;

@@ -161,6 +161,9 @@ impl Node {
         {
             return;
         }
+        if let (Body::Push(_) | Body::Pushed(_) | Body::Pulled(_), Some(side)) = (&body, side) {
+            self.meet_member(now, &side.origin, outbox);
+        }
         match body {
             Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
             Body::Pushed(response) => self.receive_confirmation(now, from, exchange, &response, outbox),

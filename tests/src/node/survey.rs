@@ -129,7 +129,7 @@ impl Node {
         let response =
             SurveyResponse { protocol: PROTOCOL, survey: SurveyRecord::from(&survey), asked: part_records(&asked) };
         outbox.sends.push((from, exchange, Body::Surveyed(Box::new(response))));
-        self.take_told(&theirs.memory);
+        self.take_told(now, &theirs.memory);
         let (vector, log_id) = (theirs.side.vector.clone(), Some(theirs.standing.log_id));
         self.handle(now, from, Event::Heard { vector: vector.clone(), log_id }, outbox);
         // At one vector the question alone says it all.
@@ -167,16 +167,21 @@ impl Node {
             Outcome::Inconclusive(Inconclusive::Receded)
         };
         let (ours, vector) = (look.side.vector, theirs.side.vector.clone());
-        self.take_told(&theirs.memory);
+        self.take_told(now, &theirs.memory);
         let log_id = Some(theirs.standing.log_id);
         self.handle(now, peer, Event::Heard { vector: vector.clone(), log_id }, outbox);
         self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector });
     }
 
     /// Notes what a peer has told of others.
-    fn take_told(&mut self, memory: &Memory) {
-        let Some(running) = &self.running else { return };
+    fn take_told(&mut self, now: Millis, memory: &Memory) {
+        let Some(running) = &mut self.running else { return };
+        let known = running.database.acknowledgements();
         for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| **origin != self.origin) {
+            // A member that has come further is alive, whoever tells it.
+            if !known.newest_of(origin).covers_all(vector) {
+                running.leases.hear(now, origin);
+            }
             running.database.acknowledge(origin, vector);
         }
     }

@@ -34,6 +34,8 @@ pub struct Scenario {
     pub forms: Forms,
     /// Whether nodes compare their data, and say what they find.
     pub surveys: bool,
+    /// How long a member may be silent before it is counted out.
+    pub lease: Option<Millis>,
     /// What the last node does wrong on purpose.
     pub sabotage: Sabotage,
     /// How nodes forget, if they do.
@@ -60,6 +62,7 @@ impl Scenario {
             sweep: Millis(seed.range(2_000..20_000)),
             forms: if seed.chance(30) { Forms::Json } else { Forms::Memory },
             surveys: false,
+            lease: None,
             sabotage: Sabotage::None,
         }
     }
@@ -74,6 +77,18 @@ impl Scenario {
         if seed.chance(30) {
             self.faults.policies = seed.range(1..6);
         }
+        if self.forgets.is_some() && seed.chance(20) { self.with_leases(seed) } else { self }
+    }
+
+    /// The same with members that are counted out when they were silent for too long, and some that are.
+    fn with_leases(mut self, seed: &mut Seed) -> Self {
+        self.lease = Some(Millis(seed.range(4_000..15_000)));
+        self.sweep = Millis(seed.range(1_000..3_000));
+        // Who is quiet and far away is heard of through others.
+        self.surveys = true;
+        self.active = self.active + Millis(seed.range(30_000..60_000));
+        self.faults.absences = seed.range(1..4);
+        self.faults.partitions = seed.range(0..3);
         self
     }
 
@@ -110,6 +125,7 @@ impl Scenario {
             sweep: Millis(5_000),
             forms: Forms::Memory,
             surveys: false,
+            lease: None,
             sabotage: Sabotage::None,
             forgets: None,
         }

@@ -1,0 +1,143 @@
+//! Leases: how long members have been silent, counted only while this node could tell.
+//!
+//! ```text
+//!   heard ─────────────► not a word for a while ─────────► silent ─────────► its lease has run out
+//!                                                          counted in contact with a majority alone
+//! ```
+//!
+//! Must stay true: of two halves of a cluster that cannot see each other at most one counts the other out. A node that is
+//! alone counts nothing.
+//!
+//! What it does not do: it counts nobody out. That is an operation in the log, which the caller writes.
+
+use std::collections::BTreeMap;
+
+use crate::members::Members;
+use crate::time::Millis;
+use crate::vector::{Origin, Vector};
+
+/// When members of one database were last heard, and how long they have been silent for the purposes of their lease.
+#[derive(Debug, Clone, Default)]
+pub struct Leases {
+    seen: BTreeMap<Origin, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: Millis,
+    /// Silence that counts.
+    silent_for: Millis,
+}
+
+/// What is agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Without a word for longer than this, a member counts as silent.
+    pub silent_after: Millis,
+    /// After so much silence that counts, its lease has run out.
+    pub lease: Millis,
+}
+
+impl Leases {
+    /// Notes that a member was heard, by whatever way.
+    pub fn hear(&mut self, now: Millis, member: &Origin) {
+        self.seen.insert(member.clone(), Seen { last: now, silent_for: Millis(0) });
+    }
+
+    /// How long ago a member was heard; `None` when it was not since the start.
+    pub fn silent_since(&self, now: Millis, member: &Origin) -> Option<Millis> {
+        self.seen.get(member).map(|seen| now.since(seen.last))
+    }
+
+    /// Counts `elapsed` for those that are silent, if we are in contact with a majority. Gives those whose lease has run
+    /// out. `vector` is what this node, `me`, knows.
+    pub fn count(
+        &mut self,
+        (now, elapsed): (Millis, Millis),
+        (members, vector): (&Members, &Vector),
+        me: &Origin,
+        terms: Terms,
+    ) -> Vec<Origin> {
+        let others: Vec<&Origin> = members.counted(vector, me).collect();
+        let is_silent = |seen: &Seen| now.since(seen.last) > terms.silent_after;
+        let heard = others.iter().filter(|member| self.seen.get(**member).is_some_and(|seen| !is_silent(seen)));
+        // This node and those it hears, against all of them.
+        let is_majority = (heard.count() + 1) * 2 > others.len() + 1;
+        let mut lapsed = Vec::new();
+        for member in others {
+            let never = Seen { last: now.before(terms.silent_after), silent_for: Millis(0) };
+            let seen = self.seen.entry(member.clone()).or_insert(never);
+            if is_majority && is_silent(seen) {
+                seen.silent_for = seen.silent_for + elapsed;
+                if seen.silent_for > terms.lease {
+                    lapsed.push(member.clone());
+                }
+            }
+        }
+        lapsed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::id::NodeName;
+    use crate::members::Membership;
+    use crate::stamp::Stamp;
+    use crate::vector::{Dot, Sequence};
+
+    const TERMS: Terms = Terms { silent_after: Millis(60), lease: Millis(100) };
+
+    fn origin(name: &str) -> Origin {
+        Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
+    }
+
+    fn members(names: &[&str]) -> Members {
+        let mut members = Members::new();
+        for name in names {
+            let by = Dot { origin: origin("a"), sequence: Sequence(1) };
+            members.set(&origin(name), Membership { fenced: None, stamp: Stamp(1), by });
+        }
+        members
+    }
+
+    fn count(leases: &mut Leases, now: u64, elapsed: u64, names: &[&str]) -> Vec<Origin> {
+        leases.count((Millis(now), Millis(elapsed)), (&members(names), &Vector::new()), &origin("a"), TERMS)
+    }
+
+    #[test]
+    fn silence_counts_only_in_contact_with_a_majority() {
+        let mut leases = Leases::default();
+        assert!(count(&mut leases, 1_000, 500, &["a", "b", "c"]).is_empty(), "alone, one of three");
+        leases.hear(Millis(1_000), &origin("b"));
+        leases.hear(Millis(1_000), &origin("c"));
+        leases.hear(Millis(1_070), &origin("b"));
+        assert!(count(&mut leases, 1_060, 500, &["a", "b", "c"]).is_empty(), "not silent for long enough");
+        assert_eq!(count(&mut leases, 1_070, 101, &["a", "b", "c"]), [origin("c")]);
+        assert!(count(&mut leases, 1_070, 500, &["a", "c"]).is_empty(), "one of two is no majority");
+    }
+
+    #[test]
+    fn a_word_ends_the_silence_and_what_was_counted_of_it() {
+        let mut leases = Leases::default();
+        for now in [1_000, 1_090, 1_180] {
+            leases.hear(Millis(now), &origin("b"));
+            assert!(count(&mut leases, now, 90, &["a", "b", "c"]).is_empty() || now == 1_180);
+        }
+        leases.hear(Millis(1_200), &origin("c"));
+        assert_eq!(leases.silent_since(Millis(1_250), &origin("c")), Some(Millis(50)));
+        leases.hear(Millis(1_270), &origin("b"));
+        assert!(count(&mut leases, 1_270, 90, &["a", "b", "c"]).is_empty(), "it begins anew");
+    }
+
+    #[test]
+    fn who_was_never_heard_is_silent_from_the_first_look_on() {
+        let mut leases = Leases::default();
+        leases.hear(Millis(1_000), &origin("b"));
+        assert!(count(&mut leases, 1_000, 500, &["a", "b", "c"]).is_empty());
+        assert_eq!(leases.silent_since(Millis(1_000), &origin("d")), None);
+        leases.hear(Millis(1_001), &origin("b"));
+        assert_eq!(count(&mut leases, 1_001, 101, &["a", "b", "c"]), [origin("c")]);
+    }
+}
