@@ -5,7 +5,7 @@ use holdfast_core::vector::Origin;
 use holdfast_storage::database::{Database, Options};
 use holdfast_tests::checkers::{
     self, Ending, NodeEnding, accounts, causality, convergence, counters, digests, durability, exactly_once, groups,
-    policies, replay, resurrection, sameness, status, transfers,
+    leases, letters, policies, replay, resurrection, sameness, status, transfers,
 };
 use holdfast_tests::disk::Disk;
 use holdfast_tests::faults::FaultOptions;
@@ -111,6 +111,38 @@ fn a_node_that_does_not_do_as_its_policy_says_is_noticed() {
     };
     assert!((0..8).all(|seed| play(Sabotage::None, seed).is_ok()));
     assert!((0..8).any(|seed| play(Sabotage::NeverSettles, seed).is_err()));
+}
+
+#[test]
+fn a_node_that_counts_members_out_alone_is_noticed() {
+    let play = |sabotage, seed| {
+        let forgets = Forgetting { tombstone_age: Millis(1 << 40), prune_percent: 0, is_ruthless: false };
+        let faults = FaultOptions { partitions: 1, ..FaultOptions::calm() };
+        let lone = Scenario {
+            nodes: 3,
+            sabotage,
+            lease: Some(Millis(15_000)),
+            sweep: Millis(1_000),
+            surveys: true,
+            faults,
+            ..Scenario::calm_pair()
+        };
+        let scenario = Scenario { forgets: Some(forgets), is_spaced: false, active: Millis(60_000), ..lone };
+        leases::check(&world::play(&scenario, Seed::new(seed)).unwrap_or_else(|failure| panic!("{failure}")))
+    };
+    assert!((0..6).all(|seed| play(Sabotage::None, seed).is_ok()));
+    assert!((0..6).any(|seed| play(Sabotage::CountsAlone, seed).is_err()));
+}
+
+#[test]
+fn a_node_that_does_not_keep_letters_as_they_came_is_noticed() {
+    let play = |sabotage| {
+        let faults = FaultOptions { foreign: 10, ..FaultOptions::calm() };
+        let scenario = Scenario { nodes: 3, sabotage, faults, ..Scenario::calm_pair() };
+        letters::check(&world::play(&scenario, Seed::new(2)).unwrap_or_else(|failure| panic!("{failure}")))
+    };
+    assert_eq!(play(Sabotage::None), Ok(()));
+    assert!(play(Sabotage::RewritesLetters).is_err());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!   regressions.txt ─► seeds that once failed, first
 //!   peers           ─► thousands of worlds, each checked when it has come to rest
 //!   matrix          ─► every kind of write by one and by all, in every topology, under every kind of clock
+//!   forgetting      ─► tombstones that go while nodes write and join, transfers that are cut
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
 //! ```
 //!
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod caught;
+mod forgetting;
 mod matrix;
 mod peers;
 

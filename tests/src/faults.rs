@@ -61,6 +61,8 @@ pub struct FaultOptions {
     pub newcomers: u64,
     /// Times that some node gets another policy for conflicts.
     pub policies: u64,
+    /// Times that a writer of another make writes what nobody here may understand.
+    pub foreign: u64,
     /// Nodes that are away for longer than any lease.
     pub absences: u64,
     /// Times that the nodes fall into two parts that do not hear each other for longer than any lease.

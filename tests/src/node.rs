@@ -99,6 +99,8 @@ pub enum Stimulus {
         /// The session with this peer.
         peer: usize,
     },
+    /// An operator orders something.
+    Order(Request),
     /// Time to look at every peer.
     Sweep,
     /// Time to make the data durable, if that is due.
@@ -132,6 +134,8 @@ pub struct Outbox {
     pub findings: Vec<Finding>,
     /// Peers of which it says that they are in sync with it, from now on.
     pub claims: Vec<Claim>,
+    /// A member was counted out by its lease, of so many.
+    pub lapsed: Vec<usize>,
     /// What happened that worlds are made for, to be counted.
     pub seen: Vec<&'static str>,
     /// What the node knows and shows, if that has changed.
@@ -404,6 +408,7 @@ impl Node {
             Stimulus::Upkeep => self.keep_up(now, outbox),
             Stimulus::Judge { document, conflict } => self.judge(document, conflict, outbox),
             Stimulus::StatesTimedOut { number } => self.give_states_up(number, outbox),
+            Stimulus::Order(request) => self.submit(request, Caller::Nobody, outbox),
             Stimulus::Commit => self.commit(now, outbox),
             Stimulus::ReadLog { peer, exchange, after, filter } => {
                 self.push(now, peer, exchange, after, filter, outbox);

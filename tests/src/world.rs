@@ -11,6 +11,7 @@
 //! failure can be run again. Nothing here reads a clock or asks for randomness.
 
 mod scenario;
+mod foreign;
 mod stage;
 mod operators;
 
@@ -24,6 +25,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::Dot;
 
 use crate::checkers::history::History;
+use crate::checkers::leases::Heard;
 use crate::checkers::sameness::Sameness;
 use crate::checkers::status::Truth;
 use crate::checkers::{self, Ending, Finding, Times};
@@ -34,6 +36,7 @@ use crate::node::{Node, Outbox, Sabotage, Setup, Stimulus, garble};
 use crate::seed::Seed;
 use crate::workload::Workload;
 
+use self::foreign::{AGAIN, FOREIGN, Foreign};
 pub use self::scenario::Scenario;
 
 /// Events that are kept.
@@ -107,6 +110,8 @@ enum Occurrence {
     Arrives(Message),
     /// Some client writes somewhere.
     Client { node: usize },
+    /// The writer of another make writes some more, or sends again what is not confirmed.
+    Foreign { writes: bool },
     /// Something goes wrong, or ends to.
     Strikes(Fault),
     /// A node is switched on.
@@ -125,11 +130,13 @@ pub struct World {
     nodes: Vec<Node>,
     network: Network,
     workload: Workload,
+    foreign: Option<Foreign>,
     acknowledged: Vec<holdfast_storage::record::operation::Logged>,
     transfers: BTreeMap<(Dot, usize), Times>,
     findings: Vec<Finding>,
     sameness: Sameness,
     truth: Truth,
+    heard: Heard,
     seen: BTreeMap<&'static str, u64>,
     history: History,
     last_growth: Millis,
@@ -181,11 +188,13 @@ impl World {
             nodes,
             network: Network::new(scenario.faults.clone(), seed.fork()),
             workload: Workload::new(seed.fork()),
+            foreign: None,
             acknowledged: Vec::new(),
             transfers: BTreeMap::new(),
             findings: Vec::new(),
             sameness: Sameness::default(),
             truth: Truth::default(),
+            heard: Heard::default(),
             seen: BTreeMap::new(),
             history: History::default(),
             last_growth: Millis(0),
@@ -208,6 +217,13 @@ impl World {
             let at = if is_spaced { 1_000 + number * 1_000 } else { anywhen };
             self.at(Millis(at), Occurrence::Client { node: seed.index(nodes) });
         }
+        if self.scenario.faults.foreign > 0 {
+            self.foreign = Some(Foreign::new(seed.index(nodes), seed.fork()));
+            self.at(AGAIN, Occurrence::Foreign { writes: false });
+            for _ in 0..self.scenario.faults.foreign {
+                self.at(Millis(seed.range(0..active.0)), Occurrence::Foreign { writes: true });
+            }
+        }
         for (at, fault) in faults::plan(&self.scenario.faults, nodes, active, seed) {
             self.at(at, Occurrence::Strikes(fault));
         }
@@ -219,6 +235,9 @@ impl World {
         self.run_until(end);
         self.heal();
         self.rest()?;
+        if self.foreign.is_some() {
+            self.settle_letters()?;
+        }
         // When all know everything, a delete covers everything: what it deletes has to stay away.
         let last = self.nodes.len() - 1;
         for request in self.workload.delete_all().into_iter().take(1) {
@@ -247,7 +266,8 @@ impl World {
         self.last_growth = self.now;
         loop {
             self.run_until(self.now + Millis(500));
-            let is_quiet = self.under_way == 0 && self.nodes.iter().all(Node::is_quiet);
+            let is_foreign_quiet = self.foreign.as_ref().is_none_or(Foreign::is_quiet);
+            let is_quiet = self.under_way == 0 && is_foreign_quiet && self.nodes.iter().all(Node::is_quiet);
             if is_quiet && self.now.since(self.last_growth) > patience {
                 return Ok(());
             }
@@ -276,6 +296,7 @@ impl World {
             findings: self.findings,
             history: self.history,
             forgets: self.scenario.forgets.is_some(),
+            has_notes: self.scenario.forgets.is_some() || self.foreign.is_some(),
             trace: self.trace.hasher.finish(),
             recent: self.trace.recent.into(),
             virtual_time: self.now,
@@ -308,6 +329,7 @@ impl World {
                 let request = self.workload.draw();
                 self.tell(node, Stimulus::Client(request));
             }
+            Occurrence::Foreign { writes } => self.play_foreign(writes),
             Occurrence::Strikes(fault) => self.suffer(fault),
             Occurrence::Starts { node } => self.start(node),
         }
@@ -318,6 +340,10 @@ impl World {
         let way = format!("{} n{from} ─► n{to} #{exchange}", self.now);
         let Some(number) = garbled else {
             self.trace.add(format!("{way} {}", body.line()));
+            self.heard.note(self.now, from, to);
+            if let Some(foreign) = self.foreign.as_mut().filter(|_| to == FOREIGN) {
+                return foreign.take(&body);
+            }
             return self.tell(to, Stimulus::Arrived { from, exchange, body, side });
         };
         self.trace.add(format!("{way} garbled: {}", body.line()));
@@ -372,6 +398,12 @@ impl World {
                 self.find(checker, what);
             }
         }
+        for members in outbox.lapsed {
+            let window = Millis(self.scenario.sweep.0 * (2 + self.nodes.len() as u64));
+            if let Some(Finding { checker, what }) = self.heard.judge(self.now, index, members, window) {
+                self.find(checker, what);
+            }
+        }
         for seen in outbox.seen {
             *self.seen.entry(seen).or_default() += 1;
         }
@@ -394,7 +426,7 @@ impl World {
                     times.pulled += u64::from(matches!(body, Body::Pulled(_)));
                 }
             }
-            let body = self.scenario.forms.carry(index, to, body);
+            let body = if to == FOREIGN { body } else { self.scenario.forms.carry(index, to, body) };
             for (arrival, garbled) in self.network.arrivals(self.now, index, to) {
                 let (body, side) = (body.clone(), side.clone());
                 let message = Message { from: index, to, exchange, body, side, garbled };

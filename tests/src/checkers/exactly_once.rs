@@ -14,8 +14,8 @@ pub fn check(end: &Ending) -> Result<(), String> {
         let mut last = Position::START;
         for logged in &node.log {
             let (dot, place) = (&logged.operation.dot, format!("{}'s log at {}", node.origin.node, logged.position));
-            // Between operations lie notes, and the oldest ones are gone, where nodes forget.
-            if logged.position != last.next() && !(end.forgets && logged.position > last) {
+            // Between operations lie notes, and the oldest ones are gone, where nodes forget; settled letters leave notes too.
+            if logged.position != last.next() && !(end.has_notes && logged.position > last) {
                 return Err(format!("{place}: the position before it is {last}"));
             }
             let after = known.get(&dot.origin);

@@ -15,6 +15,8 @@
 //! | `sameness` | whoever knows the same shows the same, at every moment |
 //! | `accounts` | the same as `durability`, where logs are pruned and nodes change their names |
 //! | `status` | who says `InSync` of a peer is right, and in the end all say so |
+//! | `letters` | what is not understood is parked everywhere, as it came, until it is settled |
+//! | `leases` | nobody counts a member out without hearing a majority |
 //! | `policies` | no policy has anything left to say of any conflict |
 //! | `findings` | nothing else was seen that should never be seen |
 //!
@@ -30,6 +32,8 @@ pub mod durability;
 pub mod exactly_once;
 pub mod groups;
 pub mod history;
+pub mod leases;
+pub mod letters;
 pub mod policies;
 pub mod replay;
 pub mod resurrection;
@@ -72,6 +76,8 @@ pub struct Ending {
     pub history: History,
     /// Whether nodes forget: logs do not hold everything, and tombstones go.
     pub forgets: bool,
+    /// Whether logs have notes between their operations.
+    pub has_notes: bool,
     /// What was seen on the way that should never be seen.
     pub findings: Vec<Finding>,
     /// Who does not say `InSync` of whom.
@@ -130,6 +136,8 @@ pub struct NodeEnding {
     pub log: Vec<Logged>,
     /// Its documents, deleted ones included.
     pub documents: BTreeMap<Place, Shown>,
+    /// Operations that it has parked.
+    pub letters: Vec<Dot>,
     /// What `verify` says.
     pub verified: Report,
 }
@@ -147,7 +155,7 @@ pub struct Shown {
 pub type Checker = (&'static str, fn(&Ending) -> Result<(), String>);
 
 /// All of them, the plainest first.
-pub const ALL: [Checker; 14] = [
+pub const ALL: [Checker; 16] = [
     ("findings", findings),
     ("groups", groups::check),
     ("exactly_once", exactly_once::check),
@@ -162,6 +170,8 @@ pub const ALL: [Checker; 14] = [
     ("sameness", sameness::check),
     ("status", status::check),
     ("policies", policies::check),
+    ("letters", letters::check),
+    ("leases", leases::check),
 ];
 
 /// Reports the first thing that was seen on the way, whoever looks for it.
@@ -191,6 +201,7 @@ impl NodeEnding {
             collections: view.collections().expect("healthy data").into_iter().collect(),
             log,
             documents,
+            letters: letters::read(database).into_keys().collect(),
             verified: verify(database, InMemoryBackend::new()).expect("a database that can be read"),
         }
     }
@@ -222,6 +233,10 @@ impl Ending {
         let mut operations: BTreeMap<Place, BTreeMap<Dot, &Operation>> = BTreeMap::new();
         for operation in self.history.operations.values().chain(logged).chain(acknowledged) {
             let Some(id) = &operation.document else { continue };
+            // What is parked is not part of any document.
+            if matches!(operation.kind, OperationKind::Unknown { .. }) {
+                continue;
+            }
             let place = (operation.collection.clone(), id.clone());
             operations.entry(place).or_default().insert(operation.dot.clone(), operation);
         }

@@ -8,7 +8,7 @@ pub fn check(end: &Ending) -> Result<(), String> {
         if let Some(finding) = node.verified.findings.first() {
             return Err(format!("{}: {finding}", node.origin.node));
         }
-        if !end.forgets && node.verified.operations != node.log.len() as u64 {
+        if !end.has_notes && node.verified.operations != node.log.len() as u64 {
             let (verified, held) = (node.verified.operations, node.log.len());
             return Err(format!("{}: verify saw {verified} of {held} operations", node.origin.node));
         }

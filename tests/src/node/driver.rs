@@ -332,6 +332,10 @@ impl Node {
             (Answer::Receipt(receipt), Caller::Pull { peer, exchange, has_more, standing }) => {
                 self.finish_pull(now, peer, exchange, &receipt, has_more, standing, outbox);
             }
+            (Answer::GivenUp(given_up), _) => {
+                let tombstones = usize::try_from(given_up.tombstones).unwrap_or(usize::MAX);
+                outbox.seen.extend(std::iter::repeat_n("tombstones removed", tombstones));
+            }
             _ => {}
         }
     }

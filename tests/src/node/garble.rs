@@ -28,8 +28,12 @@ pub fn broken(body: &Body, number: u64) -> Option<Body> {
     Some(body)
 }
 
-/// Whether a receiver would take the message for a good one.
+/// Whether a receiver would take the message for a good one. An operation that does not hold would be parked, and stay: a
+/// line that breaks messages has them refused and sent again.
 pub fn is_taken(body: Body) -> bool {
+    if body.operations().iter().any(|record| record.clone().into_operation().is_err()) {
+        return false;
+    }
     match body {
         Body::Push(push) => parse_vector(&push.vector).is_ok() && received_push(push).is_ok(),
         Body::Pulled(answer) => answer.standing.parse().is_ok_and(|standing| received_pull(answer, &standing).is_ok()),

@@ -1,13 +1,16 @@
 //! Who is counted with: whom a node meets joins, who goes on under a new incarnation retires, who was silent for the
 //! length of its lease is counted out. What the server's membership does.
 
+use std::collections::BTreeSet;
+
+use holdfast_core::id::NodeName;
 use holdfast_core::leases::Terms;
 use holdfast_core::members::FenceReason;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Origin;
 use holdfast_storage::request::Request;
 
-use crate::node::{Caller, Node, Outbox};
+use crate::node::{Caller, Node, Outbox, Sabotage};
 
 /// Sweeps without a word after which a node counts as silent.
 const SILENT_SWEEPS: u64 = 2;
@@ -41,8 +44,17 @@ impl Node {
         let sweep = self.setup.sweep;
         let terms = Terms { silent_after: Millis(sweep.0 * SILENT_SWEEPS), lease };
         let Some(running) = &mut self.running else { return };
-        let known = (&side.members, &side.vector);
-        for lapsed in running.leases.count((now, sweep), known, &self.origin, terms) {
+        let lapsed = if self.setup.sabotage == Sabotage::CountsAlone {
+            let is_silent = |member: &&Origin| {
+                **member != self.origin && running.leases.silent_since(now, member).is_some_and(|silent| silent > lease)
+            };
+            side.members.active().filter(is_silent).cloned().collect()
+        } else {
+            running.leases.count((now, sweep), (&side.members, &side.vector), &self.origin, terms)
+        };
+        let names: BTreeSet<&NodeName> = side.members.active().map(|member| &member.node).collect();
+        for lapsed in lapsed {
+            outbox.lapsed.push(names.len());
             outbox.lines.push(format!("counts {lapsed} out: its lease has run out"));
             outbox.seen.push("leases ran out");
             let fence = Some(FenceReason::Lapsed);

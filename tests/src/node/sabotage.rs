@@ -36,6 +36,10 @@ pub enum Sabotage {
     ClaimsByVectors,
     /// It settles no conflict, whatever its policy is.
     NeverSettles,
+    /// It counts out who is silent, whoever else it hears.
+    CountsAlone,
+    /// It keeps what it does not understand, but not as it came.
+    RewritesLetters,
 }
 
 impl Sabotage {
@@ -47,7 +51,11 @@ impl Sabotage {
         outbox: &mut Outbox,
     ) -> Vec<Vec<(Request, Caller)>> {
         match self {
-            Self::None | Self::ForgetsWhatPeersKnow | Self::NeverSettles => vec![batch],
+            Self::None | Self::ForgetsWhatPeersKnow | Self::NeverSettles | Self::CountsAlone => vec![batch],
+            Self::RewritesLetters => vec![changed(batch, &|received| {
+                let is_parked = |operation: &Operation| matches!(operation.kind, OperationKind::Unknown { .. });
+                received.operations.iter_mut().filter(|(_, operation)| is_parked(operation)).for_each(disable);
+            })],
             Self::ClaimsByVectors => Self::LogsWithoutApplying("put").before_commit(batch, origin, outbox),
             Self::AnswersWithoutWriting => {
                 if batch.iter().any(|(_, caller)| matches!(caller, Caller::Client)) {

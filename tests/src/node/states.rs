@@ -162,7 +162,7 @@ impl Node {
             Some(under_way) => Ok(under_way),
             None => match self.kind_of_transfer(theirs, incoming.cause) {
                 Some(kind @ (admission::Transfer::Merge | admission::Transfer::Rebase)) => {
-                    self.open_transfer(theirs, kind)
+                    self.open_transfer(theirs, kind, outbox)
                 }
                 _ => {
                     outbox.lines.push("needs no states, or the other one shall take ours first".to_owned());
@@ -201,16 +201,27 @@ impl Node {
     }
 
     /// Opens the files of a transfer, those of an earlier attempt if they belong to this one.
-    fn open_transfer(&mut self, theirs: &Side, kind: admission::Transfer) -> Result<UnderWay, StorageError> {
+    fn open_transfer(
+        &mut self,
+        theirs: &Side,
+        kind: admission::Transfer,
+        outbox: &mut Outbox,
+    ) -> Result<UnderWay, StorageError> {
         let attempt = |node: &mut Self| {
             let files = (node.disk.file(FILES[0]), node.disk.file(FILES[1]));
             let fresh = node.seed.next_u64();
             Transfer::open("shop", files, node.identity.clone(), fresh, options(), &source_of(theirs))
         };
         let transfer = match attempt(self) {
-            Ok(Some(transfer)) => transfer,
+            Ok(Some(transfer)) => {
+                if transfer.cursor() > Position::START {
+                    outbox.seen.push("transfers gone on with");
+                }
+                transfer
+            }
             // Of another attempt, or cut short in their making.
             Ok(None) | Err(_) => {
+                outbox.seen.push("transfers begun again elsewhere");
                 self.discard_transfer();
                 let fresh = attempt(self)?;
                 fresh.ok_or_else(|| StorageError::damaged("the files of a transfer", "they are not empty"))?

@@ -222,7 +222,7 @@ fn records(stretch: &Stretch, ours: &Standing) -> Vec<OperationRecord> {
     stretch.operations.iter().map(record).collect()
 }
 
-/// Strict, as a line that breaks messages has it refused and sent again: what a broken writer sends is parked, and stays.
+/// As the server takes them: what does not hold is parked.
 fn operations(records: Vec<OperationRecord>) -> Result<Vec<(Position, Operation)>, Refusal> {
-    records.into_iter().map(OperationRecord::into_operation).collect()
+    records.into_iter().map(OperationRecord::into_arrived).collect()
 }

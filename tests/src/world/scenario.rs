@@ -77,6 +77,9 @@ impl Scenario {
         if seed.chance(30) {
             self.faults.policies = seed.range(1..6);
         }
+        if seed.chance(20) {
+            self.faults.foreign = seed.range(1..8);
+        }
         if self.forgets.is_some() && seed.chance(20) { self.with_leases(seed) } else { self }
     }
 

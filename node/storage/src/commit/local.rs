@@ -6,6 +6,7 @@ use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, MEMBERS_COLLECTION, OperationId};
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::{Group, Operation, OperationKind};
+use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Dot, Origin, Vector};
 
 use crate::commit::plan::{Draft, draft};
@@ -78,7 +79,8 @@ impl Writer {
         if self.collections.contains_key(&collection) {
             return;
         }
-        self.write_beside_documents(batch, moment, collection.clone(), OperationKind::RegisterCollection);
+        let kind = OperationKind::RegisterCollection;
+        self.write_beside_documents(batch, moment, collection.clone(), kind, Stamp::default());
         self.collections.entry(collection.clone()).or_default();
         batch.changed_collections.push(collection);
     }
@@ -91,7 +93,10 @@ impl Writer {
         member: Origin,
         fence: Option<FenceReason>,
     ) -> bool {
-        let known = self.state.members.get(&member).map(|membership| membership.fenced);
+        let known = self.state.members.get(&member);
+        // The latest word counts: this one comes after the one that is known, whatever clock that was written by.
+        let after = known.map(|membership| membership.stamp).unwrap_or_default();
+        let known = known.map(|membership| membership.fenced);
         let Ok(collection) = CollectionName::parse_any(MEMBERS_COLLECTION) else { return false };
         // Who has never been heard of cannot be counted out; who has written here can.
         let is_unknown = known.is_none() && !self.state.vector.iter().any(|(origin, _)| *origin == member);
@@ -102,19 +107,20 @@ impl Writer {
             None => OperationKind::JoinMember { member },
             Some(reason) => OperationKind::FenceMember { member, reason },
         };
-        self.write_beside_documents(batch, moment, collection, kind);
+        self.write_beside_documents(batch, moment, collection, kind, after);
         true
     }
 
-    /// Logs an operation of this node's own that is about no document.
+    /// Logs an operation of this node's own that is about no document, with a stamp after this one.
     fn write_beside_documents(
         &mut self,
         batch: &mut Batch<'_>,
         moment: &mut Moment<'_>,
         collection: CollectionName,
         kind: OperationKind,
+        after: Stamp,
     ) {
-        let stamp = self.clock.tick(moment.now);
+        let stamp = self.clock.tick(moment.now).max(Stamp(after.0.saturating_add(1)));
         let sequence = self.state.vector.get(&self.origin).next();
         let operation = Operation {
             id: OperationId::new(stamp.millis().0, (moment.random)()),
