@@ -9,9 +9,11 @@
 
 use std::fmt::Write as _;
 
+use holdfast_storage::scan::Direction;
 use serde_json::{Map, Value};
 
 use crate::language::statement::JoinKind;
+use crate::plan::index::IndexAccess;
 use crate::plan::{Access, Collection, ColumnPlan, Grouping, IdRange, JoinWay, SelectPlan, SourcePlan};
 use crate::run::select::Counts;
 
@@ -145,8 +147,15 @@ impl Explanation {
 pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
     let matched = counts.map(|counts| counts.matched);
     let mut step = if plan.counts_only {
-        let name = plan.sources.first().map(|source| source.name.clone()).unwrap_or_default();
-        Step::new("CollectionCount", name).gave(counts.map(|_| 1))
+        let first = plan.sources.first();
+        let name = first.map(|source| source.name.clone()).unwrap_or_default();
+        match first.map(|source| &source.access) {
+            Some(Access::Index(access)) => {
+                Step::new("IndexCount", format!("{name} by {}, {}", access.index.name, access.detail))
+            }
+            _ => Step::new("CollectionCount", name),
+        }
+        .gave(counts.map(|_| 1))
     } else {
         sources(plan, counts)
     };
@@ -212,10 +221,10 @@ fn sources(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
                     JoinKind::Cross => "cross",
                 };
                 let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
-                let operation = match join.way {
+                let operation = match &join.way {
                     JoinWay::Table if join.on.is_empty() => "NestedJoin",
                     JoinWay::Table => "HashJoin",
-                    JoinWay::ById(_) => "LookupJoin",
+                    JoinWay::ById(_) | JoinWay::ByIndex(..) => "LookupJoin",
                 };
                 let mut step_of_join = Step::new(operation, format!("{kind} {}", on.join(" AND "))).over(before);
                 step_of_join.inputs.push(step);
@@ -234,11 +243,16 @@ fn source_step(source: &SourcePlan, number: usize, counts: Option<&Counts>) -> S
     };
     let name = if name == source.name { name } else { format!("{name} AS {}", source.name) };
     let of = |counts: &[u64]| counts.get(number).copied();
-    let is_lookup = source.join.as_ref().is_some_and(|join| matches!(join.way, JoinWay::ById(_)));
+    let way = source.join.as_ref().map(|join| &join.way);
+    let is_lookup = matches!(way, Some(JoinWay::ById(_) | JoinWay::ByIndex(..)));
     let step = match &source.access {
+        _ if let Some(JoinWay::ByIndex(index, _)) = way => {
+            Step::new("IndexLookup", format!("{name} by {}", index.name))
+        }
         _ if is_lookup => Step::new("IdLookup", name),
         Access::Everything(_) => Step::new("FullScan", name),
         Access::Ids(ids, _) => Step::new("IdLookup", format!("{name}, {} ids", ids.len())),
+        Access::Index(access) => index_step(&name, access),
         Access::IdRange(IdRange { start, end }, _) => Step::new("IdRange", format!("{name}, {}", range(start, end))),
     };
     let step = step.gave(counts.and_then(|counts| of(&counts.read)));
@@ -248,6 +262,15 @@ fn source_step(source: &SourcePlan, number: usize, counts: Option<&Counts>) -> S
     }
     let passed = counts.and_then(|counts| of(&counts.passed));
     Step::new("Filter", joined(&source.filter, " AND ")).gave(passed).over(step)
+}
+
+fn index_step(name: &str, access: &IndexAccess) -> Step {
+    let operation = match (access.detail.as_str(), access.ranges.len()) {
+        ("whole", _) => "IndexOrder",
+        _ => "IndexScan",
+    };
+    let backward = if access.direction == Direction::Backward { ", backwards" } else { "" };
+    Step::new(operation, format!("{name} by {}, {}{backward}", access.index.name, access.detail))
 }
 
 fn range(start: &std::ops::Bound<Vec<u8>>, end: &std::ops::Bound<Vec<u8>>) -> String {

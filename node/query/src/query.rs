@@ -21,7 +21,7 @@ use crate::language::error::QueryError;
 use crate::language::expression::Expression;
 use crate::language::statement::{Name, Select, Statement};
 use crate::plan::select::plan;
-use crate::plan::{Collection, ColumnPlan, Options, SelectPlan};
+use crate::plan::{Access, Collection, ColumnPlan, Options, SelectPlan};
 use crate::run::cursor::{Cursor, Place};
 use crate::run::select::{Counts, Views, select};
 use crate::run::tail::{Sink, Window};
@@ -162,7 +162,7 @@ impl Query {
     ) -> Result<Answer, Failure> {
         let Statement::Select(statement) = self.statement() else { return Err(no_rows()) };
         let compute = self.compute(world);
-        let plan = self.shown(plan(statement, world.views.data, &compute, world.options))?;
+        let plan = self.shown(plan(statement, world.views.data, &compute, world.options, page.take))?;
         let (counts, window) = self.carried_out(&plan, world, &compute, page, budget, sink)?;
         let fingerprint = self.fingerprint(&plan);
         let answered = Self::answered_before(page, fingerprint)? + window.answered;
@@ -233,7 +233,7 @@ impl Query {
         micros: &mut dyn FnMut() -> u64,
     ) -> Result<Explanation, Failure> {
         let began = micros();
-        let plan = self.shown(plan(statement, world.views.data, compute, world.options))?;
+        let plan = self.shown(plan(statement, world.views.data, compute, world.options, None))?;
         if self.task().explained != Some(Analyze::Yes) {
             return Ok(Explanation::of(&plan, None, None));
         }
@@ -263,17 +263,22 @@ impl Query {
         };
         let wanted = plan.limit.map_or(u64::MAX, |limit| limit.saturating_sub(answered));
         let left = page.take.map_or(wanted, |take| take.min(wanted));
-        let is_system = matches!(plan.sources.first().map(|source| &source.collection), Some(Collection::System(_)));
+        // Such rows have no place of their own to go on from.
+        let is_counted = plan.sources.first().is_some_and(|first| match (&first.collection, &first.access) {
+            (Collection::System(_), _) => true,
+            (Collection::Documents(_), Access::Index(_)) => plan.sources.len() > 1,
+            (Collection::Documents(_), _) => false,
+        });
         let window = Window {
             skip: match &after {
                 None => plan.offset,
                 Some(Place::Offset(rows)) => *rows,
-                Some(Place::Key(_) | Place::Id(..)) => 0,
+                Some(Place::Key(_) | Place::Id(..) | Place::Entry(_)) => 0,
             },
             left,
             may_go_on: left < wanted,
             after,
-            is_counted: is_system,
+            is_counted,
             ..Window::default()
         };
         if left == 0 {

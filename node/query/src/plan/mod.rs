@@ -18,13 +18,18 @@
 pub mod constants;
 pub mod terms;
 pub mod groups;
+pub mod index;
 pub mod select;
 
+use std::sync::Arc;
+
 use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_storage::indexes::IndexState;
 use holdfast_storage::scan::Direction;
 
 use crate::language::expression::{Aggregate, Expression};
 use crate::language::statement::{JoinKind, Nulls};
+use crate::plan::index::IndexAccess;
 
 /// How a `SELECT` is carried out.
 #[derive(Debug, Clone)]
@@ -111,7 +116,7 @@ impl System {
 }
 
 /// By which way documents are reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Access {
     /// Each of them, by id.
     Everything(Direction),
@@ -119,6 +124,8 @@ pub enum Access {
     Ids(Vec<DocumentId>, Direction),
     /// Those whose ids lie between bounds.
     IdRange(IdRange, Direction),
+    /// Those that an index finds.
+    Index(Box<IndexAccess>),
 }
 
 impl Access {
@@ -128,6 +135,9 @@ impl Access {
             Self::Everything(direction) | Self::Ids(_, direction) | Self::IdRange(_, direction) => {
                 format!("ids {direction:?}")
             }
+            // Documents that have several entries are put in the order of their ids first.
+            Self::Index(access) if !access.is_plain() => format!("ids {:?}", Direction::Forward),
+            Self::Index(access) => format!("index {} {:?}", access.index.number, access.direction),
         }
     }
 }
@@ -153,12 +163,14 @@ pub struct JoinPlan {
 }
 
 /// How partners are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum JoinWay {
     /// The documents are put into a table by what is to be equal, or into a plain list for a cross join.
     Table,
     /// By id: the equality of this number names the document's id.
     ById(usize),
+    /// By an index, whose first path the equality of this number names.
+    ByIndex(Arc<IndexState>, usize),
 }
 
 /// How rows are put together.

@@ -1,9 +1,11 @@
 //! Planning: from a `SELECT` to the way in which it is carried out.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use holdfast_core::collation::end_of_prefix;
 use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_storage::indexes::IndexState;
 use holdfast_storage::scan::Direction;
 use holdfast_storage::view::ReadView;
 use serde_json::Value;
@@ -13,6 +15,7 @@ use crate::language::error::QueryError;
 use crate::language::expression::{Aggregate, Expression, Kind};
 use crate::language::statement::{Item, JoinKind, Name, Select, Source};
 use crate::plan::constants::folded;
+use crate::plan::index::{self, IndexAccess};
 use crate::plan::terms::{Restriction, cannot_fail, conjuncts, saying, sources_of};
 use crate::plan::{
     Access, Collection, ColumnPlan, Grouping, IdRange, JoinPlan, JoinWay, Options, OrderKey, SelectPlan, SourcePlan,
@@ -20,12 +23,13 @@ use crate::plan::{
 };
 use crate::value::Compute;
 
-/// Plans a `SELECT`.
+/// Plans a `SELECT` of which so many rows are wanted at most.
 pub(crate) fn plan(
     select: &Select,
     view: &ReadView,
     compute: &Compute<'_>,
     options: Options,
+    take: Option<u64>,
 ) -> Result<SelectPlan, Failure> {
     let fold = |expression: &Expression| folded(expression, compute);
     let mut sources = sources(select, view)?;
@@ -41,8 +45,8 @@ pub(crate) fn plan(
     }
     if options.optimises {
         filter = pushed_down(filter, &mut sources);
-        choose_accesses(&mut sources);
-        choose_joins(&mut sources);
+        choose_accesses(&mut sources, view)?;
+        choose_joins(&mut sources, view)?;
     }
     let mut plan = SelectPlan {
         sources,
@@ -61,6 +65,7 @@ pub(crate) fn plan(
     plan.is_in_order = plan.order.is_empty() && plan.grouping.is_none() && !plan.distinct;
     if options.optimises {
         order_by_id(&mut plan);
+        order_by_index(&mut plan, view, take)?;
         plan.counts_only = counts_only(&plan);
     }
     Ok(plan)
@@ -185,23 +190,34 @@ fn pushed_down(filter: Vec<Expression>, sources: &mut [SourcePlan]) -> Vec<Expre
     left
 }
 
-fn choose_accesses(sources: &mut [SourcePlan]) {
+fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView) -> Result<(), Failure> {
     for source in sources {
-        if !matches!(source.collection, Collection::Documents(_)) {
-            continue;
-        }
+        let Collection::Documents(collection) = &source.collection else { continue };
         let of_id = source.filter.iter().filter_map(saying).filter(|saying| saying.path.is_document_id());
         // Of two that do not go together, either one holds.
         let both = |left: Restriction, right| left.and(right).0;
-        let Some(restriction) = of_id.map(|saying| saying.restriction).reduce(both) else { continue };
-        if let Some(access) = by_id(restriction) {
-            source.estimated_rows = match &access {
-                Access::Ids(ids, _) => source.estimated_rows.min(ids.len() as u64),
-                _ => source.estimated_rows.div_ceil(RANGE_ESTIMATE),
-            };
+        let of_id = of_id.map(|saying| saying.restriction).reduce(both).and_then(by_id);
+        if let Some(access @ Access::Ids(..)) = of_id {
+            let Access::Ids(ids, _) = &access else { continue };
+            source.estimated_rows = source.estimated_rows.min(ids.len() as u64);
+            source.access = access;
+            continue;
+        }
+        let indexes = indexes(view, collection)?;
+        if let Some((access, estimate)) = index::best(view, &indexes, &source.filter)? {
+            source.estimated_rows = source.estimated_rows.min(estimate);
+            source.access = Access::Index(Box::new(access));
+        } else if let Some(access) = of_id {
+            source.estimated_rows = source.estimated_rows.div_ceil(RANGE_ESTIMATE);
             source.access = access;
         }
     }
+    Ok(())
+}
+
+/// The indexes of a collection that may be used.
+fn indexes(view: &ReadView, collection: &CollectionName) -> Result<Vec<Arc<IndexState>>, Failure> {
+    Ok(view.ready_indexes(collection)?.into_iter().map(Arc::new).collect())
 }
 
 /// A stretch of ids is taken to hold one document in so many.
@@ -235,7 +251,7 @@ fn by_id(restriction: Restriction) -> Option<Access> {
     }
 }
 
-fn choose_joins(sources: &mut [SourcePlan]) {
+fn choose_joins(sources: &mut [SourcePlan], view: &ReadView) -> Result<(), Failure> {
     let mut rows = 1_u64;
     for source in sources {
         if let Some(join) = &mut source.join {
@@ -244,20 +260,51 @@ fn choose_joins(sources: &mut [SourcePlan]) {
                 _ => false,
             });
             let keeps_all = join.kind == JoinKind::Right;
-            let is_plain = matches!(source.collection, Collection::Documents(_));
-            if let Some(number) = by_id
-                && is_plain
+            if let Collection::Documents(collection) = &source.collection
                 && !keeps_all
                 && rows < source.estimated_rows
             {
-                join.way = JoinWay::ById(number);
+                let joined: Vec<&Expression> = join.on.iter().map(|(_, joined)| joined).collect();
+                if let Some(number) = by_id {
+                    join.way = JoinWay::ById(number);
+                } else if let Some((index, number)) = index::for_join(&indexes(view, collection)?, &joined) {
+                    join.way = JoinWay::ByIndex(Arc::clone(index), number);
+                }
             }
             rows = if join.on.is_empty() { rows.saturating_mul(source.estimated_rows) } else { rows };
         } else {
             rows = source.estimated_rows;
         }
     }
+    Ok(())
 }
+
+/// An index may hand rows out in the order that is asked for: the one that finds them, or any if only a few are wanted.
+fn order_by_index(plan: &mut SelectPlan, view: &ReadView, take: Option<u64>) -> Result<(), Failure> {
+    let wanted = [plan.limit.map(|limit| limit.saturating_add(plan.offset)), take].into_iter().flatten().min();
+    let [source] = plan.sources.as_mut_slice() else { return Ok(()) };
+    if plan.is_in_order || plan.grouping.is_some() || plan.distinct {
+        return Ok(());
+    }
+    let Collection::Documents(collection) = &source.collection else { return Ok(()) };
+    let in_order = match &source.access {
+        Access::Index(access) => IndexAccess::clone(access).in_order(&plan.order),
+        // An index that leads to every document is a detour, unless it may end early.
+        Access::Everything(_) if wanted.is_some_and(|wanted| wanted < source.estimated_rows / DETOUR) => {
+            let all = indexes(view, collection)?;
+            all.iter().find_map(|index| IndexAccess::whole(index).in_order(&plan.order))
+        }
+        _ => None,
+    };
+    if let Some(access) = in_order {
+        source.access = Access::Index(Box::new(access));
+        plan.is_in_order = true;
+    }
+    Ok(())
+}
+
+/// How much longer it takes to reach a document by an index than on a walk.
+const DETOUR: u64 = 4;
 
 /// Documents come in the order of their ids, so whoever asks for that order has it already.
 fn order_by_id(plan: &mut SelectPlan) {
@@ -272,16 +319,22 @@ fn order_by_id(plan: &mut SelectPlan) {
     let direction = if *descending { Direction::Backward } else { Direction::Forward };
     match access {
         Access::Everything(way) | Access::Ids(_, way) | Access::IdRange(_, way) => *way = direction,
+        Access::Index(_) => return,
     }
     plan.is_in_order = true;
 }
 
 /// Whether the number of documents is all that is asked.
 fn counts_only(plan: &SelectPlan) -> bool {
-    let is_plain = matches!(
-        plan.sources.as_slice(),
-        [SourcePlan { collection: Collection::Documents(_), access: Access::Everything(_), filter, .. }] if filter.is_empty()
-    );
+    let [SourcePlan { collection: Collection::Documents(_), access, filter, .. }] = plan.sources.as_slice() else {
+        return false;
+    };
+    let is_plain = match access {
+        Access::Everything(_) => filter.is_empty(),
+        // The entries answer every condition, and there is one for each document.
+        Access::Index(access) => access.is_plain() && (0..filter.len()).all(|place| access.answered.contains(&place)),
+        Access::Ids(..) | Access::IdRange(..) => false,
+    };
     let counts_rows = |grouping: &Grouping| {
         grouping.keys.is_empty()
             && grouping.aggregates.iter().all(|call| call.aggregate == Aggregate::Count && call.argument.is_none())

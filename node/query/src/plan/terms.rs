@@ -208,6 +208,30 @@ impl Restriction {
             (first, _) => (first, false),
         }
     }
+
+    /// As people read it.
+    pub(crate) fn to_text(&self) -> String {
+        match self {
+            Self::OneOf(values) => match values.as_slice() {
+                [value] => format!("= {value}"),
+                values => format!("in {} values", values.len()),
+            },
+            Self::Between(low, high) => {
+                let low = match low {
+                    Bound::Unbounded => String::new(),
+                    Bound::Included(value) => format!(">= {value}"),
+                    Bound::Excluded(value) => format!("> {value}"),
+                };
+                let high = match high {
+                    Bound::Unbounded => String::new(),
+                    Bound::Included(value) => format!("<= {value}"),
+                    Bound::Excluded(value) => format!("< {value}"),
+                };
+                [low, high].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" and ")
+            }
+            Self::StartsWith(prefix) => format!("begins with '{prefix}'"),
+        }
+    }
 }
 
 /// The narrower of two lower bounds, or of two upper ones.

@@ -3,6 +3,7 @@
 //! ```text
 //!   hex of: format u8 · checksum u32 · fingerprint u32 · rows answered so far varint · place
 //!   place:  0 · rows to pass over varint        1 · the last row's key        2 · the last row's id · rows after it
+//!           3 · the index entry at which the next row is
 //! ```
 //!
 //! **What stays true.** A cursor is bounded, checked before it is believed, and good for the statement, the parameters
@@ -33,6 +34,8 @@ pub(crate) enum Place {
     Key(Vec<u8>),
     /// After so many rows of the first source's document with this id.
     Id(Vec<u8>, u64),
+    /// At this entry of an index.
+    Entry(Vec<u8>),
 }
 
 const FORMAT: u8 = 1;
@@ -59,6 +62,10 @@ impl Cursor {
                 body.push(2);
                 body.put_bytes(id);
                 body.put_varint(*rows);
+            }
+            Place::Entry(entry) => {
+                body.push(3);
+                body.put_bytes(entry);
             }
         }
         let mut bytes = vec![FORMAT];
@@ -106,6 +113,7 @@ impl Cursor {
             0 => Place::Offset(body.varint()?),
             1 => Place::Key(body.bytes()?.to_vec()),
             2 => Place::Id(body.bytes()?.to_vec(), body.varint()?),
+            3 => Place::Entry(body.bytes()?.to_vec()),
             _ => return Err("it was made by another version"),
         };
         if body.is_empty() { Ok(Self { fingerprint, answered, place }) } else { Err("it is too long") }
@@ -126,7 +134,9 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_it_was_and_no_other_text_is_one() {
-        for place in [Place::Offset(7), Place::Key(vec![1, 2, 255]), Place::Id(b"o-1".to_vec(), 3)] {
+        for place in
+            [Place::Offset(7), Place::Key(vec![1, 2, 255]), Place::Id(b"o-1".to_vec(), 3), Place::Entry(vec![0])]
+        {
             let cursor = Cursor { fingerprint: 5, answered: 100, place };
             let text = cursor.to_text();
             assert_eq!(Cursor::parse(&text, 5).unwrap(), cursor);

@@ -6,9 +6,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use holdfast_core::collation::{Kind, encoded_len};
 use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_storage::indexes::IndexState;
 use serde_json::Value;
 
 use crate::budget::Budget;
@@ -33,6 +35,8 @@ pub(crate) enum Way {
     Table(Table),
     /// By the id that the earlier term of this number gives; the others are compared.
     ById { collection: CollectionName, number: usize, joined: Vec<Term> },
+    /// By an index, whose first path has what the earlier term of this number gives.
+    ByIndex { collection: CollectionName, index: Arc<IndexState>, number: usize, joined: Vec<Term> },
 }
 
 /// The documents of a joined source by what has to be equal.

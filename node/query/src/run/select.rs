@@ -2,23 +2,27 @@
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use holdfast_core::id::CollectionName;
+use holdfast_core::index::range::KeyRange;
+use holdfast_storage::indexes::IndexState;
 use holdfast_storage::log::LogView;
+use holdfast_storage::scan::Direction;
 use holdfast_storage::view::ReadView;
 
 use crate::budget::Budget;
 use crate::failure::Failure;
 use crate::language::expression::Expression;
 use crate::language::statement::JoinKind;
-use crate::plan::{Collection, JoinWay, Options, SelectPlan, SourcePlan};
-use crate::run::cursor::Place;
+use crate::plan::{Access, Collection, JoinWay, Options, SelectPlan, SourcePlan};
+use crate::run::cursor::{PLACE_BYTES_MAX, Place};
 use crate::run::group::Groups;
 use crate::run::join::{Joined, Table, Way, id_of, key_of};
 use crate::run::order::SortTerm;
 use crate::run::output::Output;
 use crate::run::row::{Body, Loaded, Reader, Readers, Row, Term, holds};
-use crate::run::source::Rows;
+use crate::run::source::{Rows, count_entries};
 use crate::run::tail::{Sink, Tail, Window};
 use crate::run::test::Test;
 use crate::value::Compute;
@@ -102,7 +106,7 @@ pub(crate) fn select(
     let mut machine = Machine::new(plan, options);
     let after = window.after.clone();
     let resumed = match &after {
-        Some(Place::Id(id, _)) => Some(id.as_slice()),
+        Some(Place::Id(id, _) | Place::Entry(id)) => Some(id.as_slice()),
         _ => None,
     };
     match &plan.grouping {
@@ -185,9 +189,13 @@ fn join_of(source: &SourcePlan, readers: &mut Readers, options: Options) -> Opti
     let mut term = |expression: &Expression| Term::of(expression, readers, options.optimises);
     let earlier = plan.on.iter().map(|(earlier, _)| term(earlier)).collect();
     let joined: Vec<Term> = plan.on.iter().map(|(_, joined)| term(joined)).collect();
-    let way = match (plan.way, &source.collection) {
+    let way = match (&plan.way, &source.collection) {
         (JoinWay::ById(number), Collection::Documents(collection)) => {
-            Way::ById { collection: collection.clone(), number, joined }
+            Way::ById { collection: collection.clone(), number: *number, joined }
+        }
+        (JoinWay::ByIndex(index, number), Collection::Documents(collection)) => {
+            let (collection, index) = (collection.clone(), Arc::clone(index));
+            Way::ByIndex { collection, index, number: *number, joined }
         }
         _ => Way::Table(Table::new(joined)),
     };
@@ -218,14 +226,15 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
         if plan.counts_only
             && let Collection::Documents(collection) = &first.collection
         {
-            self.count(collection)?;
+            self.count(collection, &first.access)?;
             return Ok(());
         }
         self.fill_tables(plan)?;
-        let mut rows = open(first, self.views, resumed)?;
+        let mut rows = open(first, self.views, resumed, self.budget)?;
         while let Some(body) = rows.next(self.budget)? {
             let Some(loaded) = self.load(0, &[], body)? else { continue };
             if self.feed(&mut vec![Some(loaded)])?.is_break() {
+                self.note_place(&rows);
                 return Ok(());
             }
         }
@@ -234,9 +243,24 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
         Ok(())
     }
 
+    /// The row that did not fit any more is where the next page begins.
+    fn note_place(&mut self, rows: &Rows<'_>) {
+        if let (Stage::Rows(tail), Some(entry)) = (&mut self.stage, rows.entry())
+            && tail.window.has_more
+            && !tail.window.is_counted
+        {
+            let is_short = entry.len() <= PLACE_BYTES_MAX;
+            let place = if is_short { Place::Entry(entry.to_vec()) } else { Place::Offset(tail.window.passed - 1) };
+            tail.window.last = Some(place);
+        }
+    }
+
     /// The number of documents is known without looking at them.
-    fn count(&mut self, collection: &CollectionName) -> Result<(), Failure> {
-        let alive = self.views.data.collection(collection)?.alive;
+    fn count(&mut self, collection: &CollectionName, access: &Access) -> Result<(), Failure> {
+        let alive = match access {
+            Access::Index(access) => count_entries(self.views.data, access, self.budget)?,
+            _ => self.views.data.collection(collection)?.alive,
+        };
         if let Stage::Groups(groups) = &mut self.stage {
             groups.add_counted(alive);
         }
@@ -271,7 +295,7 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
             if !is_table {
                 continue;
             }
-            let mut rows = open(source, self.views, None)?;
+            let mut rows = open(source, self.views, None, self.budget)?;
             while let Some(body) = rows.next(self.budget)? {
                 let Some(loaded) = self.load(number, &[], body)? else { continue };
                 let mut row = vec![None; number];
@@ -336,12 +360,47 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
                 let Some(loaded) = self.load(number, row, Body::Stored(document))? else { return Ok(Vec::new()) };
                 self.if_all_are_equal(row, loaded)
             }
+            Way::ByIndex { collection, index, number: equality, .. } => {
+                let (collection, index) = (collection.clone(), Arc::clone(index));
+                let Some(term) = joined.earlier.get(*equality) else { return Ok(Vec::new()) };
+                let key = key_of(std::slice::from_ref(term), row, readers, self.compute)?;
+                let Some(key) = key else { return Ok(Vec::new()) };
+                self.partners_by_index(row, &collection, &index, &key)
+            }
         }
+    }
+
+    /// The documents that an index has under a key, sorted by id, if all equalities hold.
+    fn partners_by_index(
+        &mut self,
+        row: &Row,
+        collection: &CollectionName,
+        index: &IndexState,
+        key: &[u8],
+    ) -> Result<Vec<Rc<Loaded>>, Failure> {
+        let mut ids = Vec::new();
+        let mut scan = self.views.data.index_scan(index, &KeyRange::starting_with(key), Direction::Forward, None)?;
+        while let Some(entry) = scan.next_entry()? {
+            self.budget.examine(0)?;
+            ids.push(entry.document_id()?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut partners = Vec::new();
+        for id in ids {
+            let Some(document) = self.views.data.scanned(collection, &id)? else { continue };
+            self.budget.work(1)?;
+            let Some(loaded) = self.load(row.len(), row, Body::Stored(document))? else { continue };
+            partners.extend(self.if_all_are_equal(row, loaded)?);
+        }
+        Ok(partners)
     }
 
     /// A partner that was found by its id, if the other equalities hold as well.
     fn if_all_are_equal(&self, row: &Row, loaded: Rc<Loaded>) -> Result<Vec<Rc<Loaded>>, Failure> {
-        let Some(Joined { earlier, way: Way::ById { joined, .. }, .. }) = self.joined(row.len()) else {
+        let Some(Joined { earlier, way: Way::ById { joined, .. } | Way::ByIndex { joined, .. }, .. }) =
+            self.joined(row.len())
+        else {
             return Ok(Vec::new());
         };
         let readers = &self.machine.readers;
@@ -441,9 +500,14 @@ fn count(counts: &mut [u64], source: usize) {
 }
 
 /// Opens a source.
-fn open<'view>(source: &SourcePlan, views: Views<'view>, from: Option<&[u8]>) -> Result<Rows<'view>, Failure> {
+fn open<'view>(
+    source: &SourcePlan,
+    views: Views<'view>,
+    from: Option<&[u8]>,
+    budget: &mut Budget<'_>,
+) -> Result<Rows<'view>, Failure> {
     match &source.collection {
-        Collection::Documents(collection) => Rows::open(views.data, collection, &source.access, from),
+        Collection::Documents(collection) => Rows::open(views.data, collection, &source.access, from, budget),
         Collection::System(system) => Rows::open_system(*system, views),
     }
 }

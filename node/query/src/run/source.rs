@@ -3,11 +3,14 @@
 use std::ops::Bound;
 
 use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::index::range::KeyRange;
+use holdfast_storage::indexes::IndexScan;
 use holdfast_storage::scan::{Direction, DocumentScan};
 use holdfast_storage::view::ReadView;
 
 use crate::budget::Budget;
 use crate::failure::Failure;
+use crate::plan::index::IndexAccess;
 use crate::plan::{Access, IdRange, System};
 use crate::run::row::Body;
 use crate::run::select::Views;
@@ -26,6 +29,17 @@ pub(crate) enum Rows<'view> {
     },
     /// One after the other by id.
     Ids { view: &'view ReadView, collection: CollectionName, ids: std::vec::IntoIter<DocumentId> },
+    /// By entries of an index, in their order.
+    Entries {
+        view: &'view ReadView,
+        collection: CollectionName,
+        access: IndexAccess,
+        /// The stretches that are still to be walked, the next one last.
+        ranges: Vec<KeyRange>,
+        scan: Option<IndexScan>,
+        /// The entry of the last document.
+        at: Vec<u8>,
+    },
     /// What the node tells about itself.
     Made { stretches: Stretches<'view>, rows: std::vec::IntoIter<MadeRow> },
 }
@@ -37,6 +51,7 @@ impl<'view> Rows<'view> {
         collection: &CollectionName,
         access: &Access,
         from: Option<&[u8]>,
+        budget: &mut Budget<'_>,
     ) -> Result<Self, Failure> {
         let scan = |start: Bound<&[u8]>, end: Bound<&[u8]>, direction: Direction| -> Result<Self, Failure> {
             // The row where the answer goes on is looked at again, for it may have had several rows.
@@ -52,6 +67,11 @@ impl<'view> Rows<'view> {
             Access::IdRange(IdRange { start, end }, direction) => {
                 scan(start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice), *direction)
             }
+            Access::Index(access) if access.is_plain() => Ok(Self::entries(view, collection, access, from)),
+            Access::Index(access) => {
+                let ids = ids_of(view, access, budget)?;
+                Self::open(view, collection, &Access::Ids(ids, Direction::Forward), from, budget)
+            }
             Access::Ids(ids, direction) => {
                 let mut ids: Vec<DocumentId> = ids.clone();
                 if *direction == Direction::Backward {
@@ -65,6 +85,34 @@ impl<'view> Rows<'view> {
                 }
                 Ok(Self::Ids { view, collection: collection.clone(), ids: ids.into_iter() })
             }
+        }
+    }
+
+    /// Opens an index in the order of its entries, at one of them if the answer goes on there.
+    fn entries(view: &'view ReadView, collection: &CollectionName, access: &IndexAccess, from: Option<&[u8]>) -> Self {
+        let mut ranges = access.ranges.clone();
+        if let Some(from) = from {
+            for range in &mut ranges {
+                match access.direction {
+                    Direction::Forward => range.start = from.to_vec().max(std::mem::take(&mut range.start)),
+                    // The first place behind an entry is that entry and a zero byte.
+                    Direction::Backward => range.end = [from, &[0]].concat().min(std::mem::take(&mut range.end)),
+                }
+            }
+            ranges.retain(|range| !range.is_empty());
+        }
+        if access.direction == Direction::Forward {
+            ranges.reverse();
+        }
+        let (collection, access) = (collection.clone(), access.clone());
+        Self::Entries { view, collection, access, ranges, scan: None, at: Vec::new() }
+    }
+
+    /// The entry of the last document, for whoever goes on there.
+    pub(crate) fn entry(&self) -> Option<&[u8]> {
+        match self {
+            Self::Entries { at, .. } => Some(at),
+            _ => None,
         }
     }
 
@@ -97,6 +145,22 @@ impl<'view> Rows<'view> {
                 }
                 Ok(None)
             }
+            Self::Entries { view, collection, access, ranges, scan, at } => loop {
+                if scan.is_none() {
+                    let Some(range) = ranges.pop() else { return Ok(None) };
+                    *scan = Some(view.index_scan(&access.index, &range, access.direction, None)?);
+                }
+                let Some(entry) = scan.as_mut().map(IndexScan::next_entry).transpose()?.flatten() else {
+                    *scan = None;
+                    continue;
+                };
+                budget.examine(0)?;
+                at.clear();
+                at.extend_from_slice(entry.cursor());
+                if let Some(document) = view.scanned(collection, &entry.document_id()?)? {
+                    return Ok(Some(Body::Stored(document)));
+                }
+            },
             Self::Made { stretches, rows } => {
                 let next = match rows.next() {
                     Some(row) => Some(row),
@@ -111,6 +175,43 @@ impl<'view> Rows<'view> {
             }
         }
     }
+}
+
+/// The ids that an index finds, sorted, each once.
+pub(crate) fn ids_of(
+    view: &ReadView,
+    access: &IndexAccess,
+    budget: &mut Budget<'_>,
+) -> Result<Vec<DocumentId>, Failure> {
+    let mut ids = Vec::new();
+    for range in &access.ranges {
+        let mut scan = view.index_scan(&access.index, range, access.direction, None)?;
+        while let Some(entry) = scan.next_entry()? {
+            budget.examine(0)?;
+            let id = entry.document_id()?;
+            budget.hold(id.as_str().len() + ID_BYTES)?;
+            ids.push(id);
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// What an id takes beside its text, roughly.
+const ID_BYTES: usize = 40;
+
+/// How many entries the stretches of an index have.
+pub(crate) fn count_entries(view: &ReadView, access: &IndexAccess, budget: &mut Budget<'_>) -> Result<u64, Failure> {
+    let mut count = 0;
+    for range in &access.ranges {
+        let mut scan = view.index_scan(&access.index, range, Direction::Forward, None)?;
+        while scan.next_entry()?.is_some() {
+            budget.examine(0)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 fn later<'bound>(start: Bound<&'bound [u8]>, from: &'bound [u8]) -> Bound<&'bound [u8]> {

@@ -12,8 +12,10 @@ use holdfast_core::operation::OperationKind;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use holdfast_storage::conflicts::{Cursor, Selection};
+use holdfast_storage::indexes::IndexState;
 use holdfast_storage::log::{LogView, ReadLimit};
 use holdfast_storage::record::conflict::{Conflict, Standing};
+use holdfast_storage::record::index::IndexStanding;
 use holdfast_storage::record::operation::{Entry, Logged};
 use holdfast_storage::view::ReadView;
 use serde_json::{Map, Value, json};
@@ -49,7 +51,7 @@ impl<'view> Stretches<'view> {
         match (system, views.log) {
             (System::Conflicts, _) => Ok(Self::Conflicts { view: views.data, is_settled: false, after: None }),
             (System::Collections, _) => Ok(Self::List(collections(views.data)?)),
-            (System::Indexes, _) => Ok(Self::List(indexes(views.data))),
+            (System::Indexes, _) => Ok(Self::List(indexes(views.data)?)),
             (System::Operations, Some(log)) => Ok(Self::Operations { log, after: Position::START }),
             (System::Operations, None) => Err(Failure::refused(
                 "query-log-absent",
@@ -183,6 +185,22 @@ fn conflict(conflict: Conflict) -> MadeRow {
     made(conflict.id.to_string(), &row)
 }
 
-fn indexes(_view: &ReadView) -> Vec<MadeRow> {
-    Vec::new()
+fn indexes(view: &ReadView) -> Result<Vec<MadeRow>, Failure> {
+    let row = |index: &IndexState| {
+        let mut row = match serde_json::from_str(&index.text) {
+            Ok(Value::Object(definition)) => definition,
+            _ => Map::new(),
+        };
+        let state = match &index.standing {
+            IndexStanding::Building { .. } => "Building",
+            IndexStanding::Ready => "Ready",
+            IndexStanding::Refused { .. } => "Refused",
+            IndexStanding::Dropping => "Dropping",
+        };
+        row.insert("Name".to_owned(), Value::from(index.name.as_str()));
+        row.insert("State".to_owned(), Value::from(state));
+        row.insert("Entries".to_owned(), Value::from(index.counts.entries));
+        made(index.name.clone(), &Value::Object(row))
+    };
+    Ok(view.indexes()?.iter().map(row).collect())
 }

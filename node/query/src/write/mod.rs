@@ -136,7 +136,7 @@ pub(crate) fn matching_plan(
         limit: None,
         offset: None,
     };
-    plan(&select, ground.views.data, ground.compute, ground.options)
+    plan(&select, ground.views.data, ground.compute, ground.options, None)
 }
 
 /// What is done to a document that matches, and what must still hold then.

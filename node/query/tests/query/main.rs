@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod golden;
+mod indexes;
 mod limits;
 mod pages;
 mod shop;

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 
 use holdfast_core::id::{CollectionName, DatabaseName, DocumentId, NodeName};
+use holdfast_core::index::definition::{IndexDefinition, IndexName};
+use holdfast_core::index::path::IndexPath;
 use holdfast_core::json::{JsonText, with_id};
 use holdfast_core::time::Millis;
 use holdfast_query::budget::{Budget, Limits};
@@ -12,6 +14,7 @@ use holdfast_query::query::{Answer, Page, Query, TaskKind, World};
 use holdfast_query::run::select::Views;
 use holdfast_storage::commit::Moment;
 use holdfast_storage::database::{Opened, Options as StorageOptions};
+use holdfast_storage::indexes::IndexLimit;
 use holdfast_storage::layout::{Arrival, DataDirectory};
 use holdfast_storage::request::{self, Action, Change, Expect, Request};
 use serde_json::{Map, Value};
@@ -91,6 +94,22 @@ impl Shop {
         };
         let mut moment = Moment { now: Millis(self.now), random: &mut next };
         self.opened.writer.commit(&mut moment, vec![request]).unwrap().pop().unwrap()
+    }
+
+    /// Makes an index, and builds it.
+    pub(crate) fn index(&mut self, name: &str, collection: &str, paths: &[&str], is_case_insensitive: bool) {
+        let definition = IndexDefinition {
+            name: IndexName::parse(name).unwrap(),
+            collection: CollectionName::parse(collection).unwrap(),
+            paths: paths.iter().map(|path| IndexPath::parse(path).unwrap()).collect(),
+            is_unique: false,
+            is_case_insensitive,
+        };
+        let request::Answer::Index(Ok(_)) = self.commit(Request::DefineIndex(definition)) else {
+            panic!("{name} is refused")
+        };
+        let limit = IndexLimit { documents: 1_000, entries: 1_000 };
+        while self.opened.writer.work_on_indexes(Millis(self.now), limit).unwrap().has_more {}
     }
 
     /// Runs a statement without parameters as a whole.

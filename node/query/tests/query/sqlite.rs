@@ -284,6 +284,10 @@ fn filled(dice: &mut Dice) -> (Shop, Connection) {
     let mut shop = Shop::new();
     shop.put("d", &documents);
     shop.put("t", &trees);
+    for paths in [&["a"][..], &["c", "b"], &["b", "x"], &["at.deep.n"], &["x"]] {
+        shop.index(&paths.join("-"), "d", paths, false);
+    }
+    shop.index("folded", "d", &["c"], true);
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("PRAGMA case_sensitive_like = ON").unwrap();
     for (table, documents) in [("d", documents), ("t", trees)] {
@@ -298,7 +302,7 @@ fn filled(dice: &mut Dice) -> (Shop, Connection) {
 
 #[test]
 fn thousands_of_statements_give_what_sqlite_gives_with_and_without_the_optimiser() {
-    let mut answered = 0;
+    let (mut answered, mut by_index) = (0, 0);
     for seed in 1..=4 {
         let mut dice = Dice(seed);
         let (mut shop, connection) = filled(&mut dice);
@@ -310,6 +314,7 @@ fn thousands_of_statements_give_what_sqlite_gives_with_and_without_the_optimiser
                 shop.options.optimises = optimises;
                 let given =
                     shop.run(&mine).unwrap_or_else(|failure| panic!("seed {seed}, {number}: {mine}: {failure}"));
+                by_index += usize::from(given.plan.contains("Index"));
                 let found = arrange(given.rows.iter().map(ours).collect());
                 assert!(
                     is_same(&found, &expected),
@@ -320,5 +325,6 @@ fn thousands_of_statements_give_what_sqlite_gives_with_and_without_the_optimiser
             answered += usize::from(!expected.is_empty());
         }
     }
+    assert!(by_index > 1_000, "{by_index} statements went by an index");
     assert!(answered > 2_500, "{answered} statements had rows: the generator asks for nothing");
 }
