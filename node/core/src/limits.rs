@@ -36,6 +36,12 @@ pub const QUERY_DIVISION_DIGITS: u32 = 20;
 pub const QUERY_PATTERN_CHARS_MAX: usize = 1_000;
 /// Bytes of all that one expression builds for one row.
 pub const QUERY_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Steps that one expression takes for one row: characters and items that its functions look at.
+pub const QUERY_ROW_WORK_MAX: usize = 256 * 1024 * 1024;
+/// Most values that a row of a query shows.
+pub const QUERY_COLUMNS_MAX: usize = 1_000;
+/// Most keys that a query groups or orders by, and most fields that one statement assigns to by name.
+pub const QUERY_KEYS_MAX: usize = 256;
 /// Most collections that one query joins.
 pub const QUERY_SOURCES_MAX: usize = 16;
 

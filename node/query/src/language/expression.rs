@@ -193,7 +193,7 @@ pub struct PathExpression {
 }
 
 /// One step inwards.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PathStep {
     /// Into an object, by the exact name of a field.
     Member(Box<str>),

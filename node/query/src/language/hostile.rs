@@ -325,3 +325,20 @@ fn aliases_that_stand_for_much_are_counted() {
     let error = parse(&format!("SELECT [{large}] AS x FROM c ORDER BY {uses}")).unwrap_err();
     assert_eq!(error.code, "query-too-long");
 }
+
+#[test]
+fn lists_that_are_compared_with_each_other_are_short() {
+    let many =
+        |one: &str| (0..5_000).map(|number| one.replace('#', &number.to_string())).collect::<Vec<_>>().join(", ");
+    for text in [
+        format!("SELECT {} FROM c", many("a#")),
+        format!("SELECT a FROM c GROUP BY {}", many("a#")),
+        format!("SELECT a FROM c ORDER BY {}", many("a#")),
+        format!("UPDATE c SET {}", many("a# = 1")),
+        format!("INSERT INTO c ({}) VALUES (1)", many("a#")),
+        format!("CREATE INDEX n ON c ({})", many("a#")),
+        format!("SELECT * FROM {}", many("a#")),
+    ] {
+        assert_eq!(parse(&text).unwrap_err().code, "query-too-long");
+    }
+}

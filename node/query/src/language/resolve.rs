@@ -11,6 +11,8 @@
 //! **What stays true.** After this no path is left whose source is unknown. What aliases stand for is copied, and the
 //! copies are counted against a bound.
 
+use std::collections::HashMap;
+
 use holdfast_core::limits::QUERY_PARTS_MAX;
 use serde_json::Value;
 
@@ -49,7 +51,7 @@ type Resolved<T> = Result<T, QueryError>;
 /// Finds out what every name in a `SELECT` means, and whether that makes sense.
 pub(super) fn select(written: WrittenSelect) -> Resolved<Select> {
     let sources = written.from.iter().chain(written.joins.iter().map(|join| &join.source));
-    let mut scope = Scope { names: names(sources)?, aliases: Vec::new(), parts: 0 };
+    let mut scope = Scope { names: names(sources)?, aliases: Aliases::default(), parts: 0 };
     let mut select = Select {
         distinct: written.distinct,
         items: written.items,
@@ -71,7 +73,7 @@ pub(super) fn select(written: WrittenSelect) -> Resolved<Select> {
     if let Some(filter) = &mut select.filter {
         scope.expression(filter, false)?;
     }
-    scope.learn_aliases(&select.items);
+    scope.aliases = Aliases::of(&select.items);
     for key in &mut select.group_by {
         scope.key(key, &select.items)?;
     }
@@ -94,7 +96,7 @@ pub(super) fn of_one_collection(collection: &Name, filter: &mut Expression) -> R
 /// Finds out what the names in an expression over one document mean.
 pub(super) fn of_one_document(expression: &mut Expression) -> Resolved<()> {
     let name = SourceName { text: "".into(), is_alias: false };
-    Scope { names: vec![name], aliases: Vec::new(), parts: 0 }.expression(expression, false)
+    Scope { names: vec![name], aliases: Aliases::default(), parts: 0 }.expression(expression, false)
 }
 
 /// Finds out what the names in an `UPDATE` mean.
@@ -146,7 +148,7 @@ fn no_document(position: Position) -> QueryError {
 
 fn scope_of(collection: &Name) -> Scope {
     let name = SourceName { text: collection.text.clone(), is_alias: false };
-    Scope { names: vec![name], aliases: Vec::new(), parts: 0 }
+    Scope { names: vec![name], aliases: Aliases::default(), parts: 0 }
 }
 
 fn names<'a>(sources: impl Iterator<Item = &'a Source>) -> Resolved<Vec<SourceName>> {
@@ -174,7 +176,7 @@ struct SourceName {
 struct Scope {
     names: Vec<SourceName>,
     /// Aliases and what they stand for; none while the items themselves are looked at.
-    aliases: Vec<(Box<str>, Expression)>,
+    aliases: Aliases,
     /// Parts that were copied for aliases.
     parts: usize,
 }
@@ -193,16 +195,6 @@ impl Scope {
                 Ok(())
             }
         }
-    }
-
-    fn learn_aliases(&mut self, items: &[Item]) {
-        self.aliases = items
-            .iter()
-            .filter_map(|item| match item {
-                Item::Value { expression, alias: Some(alias) } => Some((alias.text.clone(), expression.clone())),
-                _ => None,
-            })
-            .collect();
     }
 
     /// A key of `GROUP BY` or `ORDER BY`: a whole number is the item at that place.
@@ -246,7 +238,7 @@ impl Scope {
     /// An expression in which names may be aliases.
     fn expression(&mut self, expression: &mut Expression, in_aggregate: bool) -> Resolved<()> {
         if let Kind::Path(path) = &mut expression.kind {
-            if let Some(meant) = alias(&self.aliases, path, in_aggregate) {
+            if let Some(meant) = self.aliases.meant_by(path, in_aggregate) {
                 let meant = meant.clone();
                 self.count_parts(&meant)?;
                 *expression = meant;
@@ -317,21 +309,43 @@ impl Scope {
     }
 }
 
-/// What a path of one name stands for. Inside of an aggregate a name is not another aggregate's alias.
-fn alias<'a>(
-    aliases: &'a [(Box<str>, Expression)],
-    path: &PathExpression,
-    in_aggregate: bool,
-) -> Option<&'a Expression> {
-    let [PathStep::Member(name)] = path.steps.as_slice() else {
-        return None;
-    };
-    if path.source != BARE {
-        return None;
+/// What aliases stand for.
+#[derive(Default)]
+struct Aliases {
+    /// Each meaning, and whether an aggregate is in it.
+    meanings: Vec<(Expression, bool)>,
+    exact: HashMap<Box<str>, usize>,
+    /// By the name in small letters.
+    folded: HashMap<String, usize>,
+}
+
+impl Aliases {
+    /// The aliases of what is selected; of two that are alike the first counts.
+    fn of(items: &[Item]) -> Self {
+        let mut aliases = Self::default();
+        for item in items {
+            if let Item::Value { expression, alias: Some(alias) } = item {
+                let place = aliases.meanings.len();
+                aliases.meanings.push((expression.clone(), expression.has_aggregate()));
+                aliases.exact.entry(alias.text.clone()).or_insert(place);
+                aliases.folded.entry(alias.text.to_ascii_lowercase()).or_insert(place);
+            }
+        }
+        aliases
     }
-    let find = |is_same: &dyn Fn(&str) -> bool| aliases.iter().find(|(alias, _)| is_same(alias));
-    let (_, meant) = find(&|alias| alias == &**name).or_else(|| find(&|alias| alias.eq_ignore_ascii_case(name)))?;
-    (!in_aggregate || !meant.has_aggregate()).then_some(meant)
+
+    /// What a path of one name stands for. Inside of an aggregate a name is not another aggregate's alias.
+    fn meant_by(&self, path: &PathExpression, in_aggregate: bool) -> Option<&Expression> {
+        let [PathStep::Member(name)] = path.steps.as_slice() else {
+            return None;
+        };
+        if path.source != BARE || self.meanings.is_empty() {
+            return None;
+        }
+        let place = self.exact.get(name).or_else(|| self.folded.get(&name.to_ascii_lowercase()))?;
+        let (meant, has_aggregate) = self.meanings.get(*place)?;
+        (!in_aggregate || !has_aggregate).then_some(meant)
+    }
 }
 
 fn parts(expression: &Expression) -> usize {

@@ -77,6 +77,16 @@ impl<'a> Datum<'a> {
         self.value().and_then(Value::as_array).map(Vec::as_slice)
     }
 
+    /// About how long it takes to look at it: bytes of a text, items of an array, fields of an object.
+    pub(super) fn length(&self) -> usize {
+        match self.value() {
+            Some(Value::String(text)) => text.len(),
+            Some(Value::Array(items)) => items.len(),
+            Some(Value::Object(fields)) => fields.len(),
+            _ => 1,
+        }
+    }
+
     pub(super) fn as_bool(&self) -> Option<bool> {
         self.value().and_then(Value::as_bool)
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 
 use holdfast_core::collation::{Kind as ValueKind, fold};
-use holdfast_core::limits::{QUERY_PATTERN_CHARS_MAX, QUERY_VALUE_BYTES_MAX};
+use holdfast_core::limits::{QUERY_PATTERN_CHARS_MAX, QUERY_ROW_WORK_MAX, QUERY_VALUE_BYTES_MAX};
 use serde_json::{Map, Value};
 
 use super::Compute;
@@ -26,6 +26,8 @@ pub(super) struct Evaluation<'a> {
     documents: &'a [Option<&'a Value>],
     /// Bytes of values that were built so far.
     built: Cell<usize>,
+    /// Characters and items that were looked at so far.
+    worked: Cell<usize>,
 }
 
 /// The item that `ANY` or `ALL` looks at.
@@ -33,7 +35,7 @@ pub(super) type Element<'e, 'a> = Option<&'e Datum<'a>>;
 
 impl<'a> Evaluation<'a> {
     pub(super) fn new(compute: &'a Compute<'a>, documents: &'a [Option<&'a Value>]) -> Self {
-        Self { compute, documents, built: Cell::new(0) }
+        Self { compute, documents, built: Cell::new(0), worked: Cell::new(0) }
     }
 
     pub(super) fn datum(&self, expression: &'a Expression, element: Element<'_, 'a>) -> Evaluated<Datum<'a>> {
@@ -97,6 +99,7 @@ impl<'a> Evaluation<'a> {
             Kind::Not(operand) => Ok(self.truth(operand, element)?.map(|truth| !truth)),
             Kind::Compare { comparison, left, right } => {
                 let (left, right) = (self.datum(left, element)?, self.datum(right, element)?);
+                self.work(left.length().min(right.length()), expression.position)?;
                 Ok(compared(&left, &right).map(|order| answers(*comparison, order)))
             }
             Kind::Between { value, low, high, negated } => {
@@ -118,6 +121,10 @@ impl<'a> Evaluation<'a> {
             }
             Kind::Like { value, pattern, escape, ignores_case, negated } => {
                 let (value, found) = (self.datum(value, element)?, self.datum(pattern, element)?);
+                // With a _ in it, a pattern may be compared at every place of the text.
+                let is_slow = found.as_str().is_some_and(|text| text.contains('_'));
+                let times = if is_slow { found.length() } else { 1 };
+                self.work(value.length().saturating_mul(times), expression.position)?;
                 let looks = looks_like(&value, &found, *escape, *ignores_case, pattern)?;
                 Ok(looks.map(|looks| looks != *negated))
             }
@@ -209,11 +216,14 @@ impl<'a> Evaluation<'a> {
         if let Kind::Path(path) = &expression.kind
             && path.names_many()
         {
-            let found = self.named(path);
+            let found = self.named(path, expression.position)?;
             return Ok(Some(found.into_iter().map(Datum::Borrowed).collect()));
         }
         Ok(match self.datum(expression, element)? {
-            Datum::Borrowed(Value::Array(items)) => Some(items.iter().map(Datum::Borrowed).collect()),
+            Datum::Borrowed(Value::Array(items)) => {
+                self.work(items.len(), expression.position)?;
+                Some(items.iter().map(Datum::Borrowed).collect())
+            }
             Datum::Owned(Value::Array(items)) => Some(items.into_iter().map(Datum::Owned).collect()),
             other if other.is_null() => None,
             other => Some(vec![other]),
@@ -223,7 +233,7 @@ impl<'a> Evaluation<'a> {
     fn path(&self, path: &'a PathExpression, position: Position) -> Evaluated<Datum<'a>> {
         if path.names_many() {
             let mut items = Vec::new();
-            for value in self.named(path) {
+            for value in self.named(path, position)? {
                 self.charge(size_of_value(value), position)?;
                 items.push(value.clone());
             }
@@ -243,15 +253,16 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Everything that a path with `[*]` names.
-    fn named(&self, path: &PathExpression) -> Vec<&'a Value> {
+    fn named(&self, path: &PathExpression, position: Position) -> Evaluated<Vec<&'a Value>> {
         let mut found: Vec<&'a Value> = self.document(path).into_iter().collect();
         for step in &path.steps {
             found = match step {
                 PathStep::Each => found.into_iter().filter_map(Value::as_array).flatten().collect(),
                 _ => found.into_iter().filter_map(|value| step_into(value, step)).collect(),
             };
+            self.work(found.len(), position)?;
         }
-        found
+        Ok(found)
     }
 
     fn arithmetic(
@@ -340,6 +351,7 @@ impl<'a> Evaluation<'a> {
         }
         let values = arguments.iter().map(|argument| self.datum(argument, element));
         let values = values.collect::<Evaluated<Vec<_>>>()?;
+        self.work(values.iter().map(Datum::length).sum(), position)?;
         Call { function, arguments, values, position, evaluation: self }.answer()
     }
 
@@ -413,6 +425,17 @@ impl<'a> Evaluation<'a> {
             self.charge(size_of_value(value), position)?;
         }
         Ok(datum.into_value())
+    }
+
+    /// Counts what is looked at. A statement that looks at a large value a thousand times would hold up everything else.
+    fn work(&self, steps: usize, position: Position) -> Evaluated<()> {
+        let worked = self.worked.get().saturating_add(steps);
+        self.worked.set(worked);
+        if worked > QUERY_ROW_WORK_MAX {
+            let message = "The expression looks at more than can be looked at for one row.";
+            return Err(QueryError::meaning("query-too-much-work", message, position));
+        }
+        Ok(())
     }
 
     /// Counts what is built, before it is.

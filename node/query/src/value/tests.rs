@@ -416,3 +416,17 @@ fn every_function_takes_anything_and_answers_or_refuses() {
     }
     assert!(answers > 1_000 && refusals > 1_000);
 }
+
+#[test]
+fn what_is_looked_at_is_bounded() {
+    let many = vec!["LENGTH(text)"; 5_000].join(", ");
+    let large = json!({"text": "x".repeat(1_000_000), "items": vec![json!({"a": 1}); 100_000]});
+    let compute = Compute { parameters: &Map::new(), now: Millis(0), random: &|| 7 };
+    let slow = vec!["(text LIKE '%_b%_c')"; 5_000].join(", ");
+    let items = vec!["(1 IN items[*].b)"; 5_000].join(", ");
+    for list in [many, slow, items] {
+        let expression = parse_expression(&format!("[{list}]")).unwrap();
+        let error = compute.value(&expression, &[Some(&large)]).unwrap_err();
+        assert_eq!(error.code, "query-too-much-work", "{error}");
+    }
+}

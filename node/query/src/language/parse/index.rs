@@ -1,5 +1,7 @@
 //! `CREATE INDEX` and `DROP INDEX`.
 
+use holdfast_core::limits::INDEX_PATHS_MAX;
+
 use super::super::error::QueryError;
 use super::super::expression::PathExpression;
 use super::super::resolve;
@@ -31,6 +33,10 @@ impl Parser {
             resolve::path_of_one_collection(&collection, &mut path);
             if paths.contains(&path) {
                 return Err(QueryError::syntax(format!("{path} is named twice."), position));
+            }
+            if paths.len() == INDEX_PATHS_MAX {
+                let message = format!("An index has at most {INDEX_PATHS_MAX} paths.");
+                return Err(QueryError::syntax(message, position).with_code("query-too-long"));
             }
             paths.push(path);
             self.word("ASC");

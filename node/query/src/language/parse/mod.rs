@@ -175,6 +175,19 @@ impl Parser {
         Ok(all)
     }
 
+    /// One or more, with commas between them, and at most so many.
+    fn list_within<T>(&mut self, most: usize, mut one: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut count = 0;
+        self.list(|parser| {
+            count += 1;
+            if count > most {
+                let message = format!("There are more than {most} here.");
+                return Err(QueryError::syntax(message, parser.position()).with_code("query-too-long"));
+            }
+            one(parser)
+        })
+    }
+
     /// A name that is declared here: bare, in backticks or in double quotes.
     fn name(&mut self) -> Option<Name> {
         let position = self.position();

@@ -1,6 +1,6 @@
 //! `SELECT`, clause by clause.
 
-use holdfast_core::limits::QUERY_SOURCES_MAX;
+use holdfast_core::limits::{QUERY_COLUMNS_MAX, QUERY_KEYS_MAX, QUERY_SOURCES_MAX};
 
 use super::super::error::QueryError;
 use super::super::expression::{Expression, Kind, PathExpression, PathStep, Position};
@@ -23,7 +23,7 @@ impl Parser {
     /// A `SELECT`, its first word taken.
     pub(super) fn select(&mut self) -> Parsed<Select> {
         let (distinct, top) = self.distinct_and_top()?;
-        let items = self.list(Self::item)?;
+        let items = self.list_within(QUERY_COLUMNS_MAX, Self::item)?;
         if self.is_word("INTO") {
             return Err(QueryError::syntax("SELECT does not write.", self.position())
                 .with_code("not-supported")
@@ -44,14 +44,14 @@ impl Parser {
         }
         if self.word("GROUP") {
             self.expect_word("BY")?;
-            select.group_by = self.list(Self::expression)?;
+            select.group_by = self.list_within(QUERY_KEYS_MAX, Self::expression)?;
         }
         if self.word("HAVING") {
             select.having = Some(self.expression()?);
         }
         if self.word("ORDER") {
             self.expect_word("BY")?;
-            select.order_by = self.list(Self::order)?;
+            select.order_by = self.list_within(QUERY_KEYS_MAX, Self::order)?;
         }
         self.limits(&mut select, top)?;
         self.refuse_late_clause()?;

@@ -1,5 +1,7 @@
 //! `INSERT`, `UPDATE` and `DELETE`.
 
+use holdfast_core::limits::QUERY_KEYS_MAX;
+
 use super::super::error::QueryError;
 use super::super::expression::{Expression, Kind, PathExpression, PathStep};
 use super::super::resolve;
@@ -36,7 +38,7 @@ impl Parser {
     }
 
     fn columns(&mut self) -> Parsed<Vec<Name>> {
-        let columns = self.list(|parser| match parser.name() {
+        let columns = self.list_within(QUERY_KEYS_MAX, |parser| match parser.name() {
             Some(name) => Ok(name),
             None => Err(parser.expected("the name of a field", &[])),
         })?;
@@ -89,7 +91,9 @@ impl Parser {
         }
         let mut changes = match self.peek() {
             Token::Symbol("{" | "@" | ":") => Changes::Merge(self.expression()?),
-            Token::Word(_) | Token::Name(_) | Token::Dollar(_) => Changes::Assign(self.list(Self::assignment)?),
+            Token::Word(_) | Token::Name(_) | Token::Dollar(_) => {
+                Changes::Assign(self.list_within(QUERY_KEYS_MAX, Self::assignment)?)
+            }
             _ => {
                 let error = QueryError::syntax("UPDATE requires a JSON object after SET.", self.position());
                 return Err(error.suggesting("Write SET {\"stock\": 5}, or SET stock = stock - 1."));
