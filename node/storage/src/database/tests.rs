@@ -35,7 +35,7 @@ impl Node {
         Self::with(opened.unwrap())
     }
 
-    fn with(opened: Opened) -> Self {
+    pub(crate) fn with(opened: Opened) -> Self {
         Self { database: opened.database, writer: opened.writer, now: Arc::new(AtomicU64::new(1_000)) }
     }
 
@@ -96,6 +96,11 @@ impl Node {
     /// Does one piece of the work on indexes.
     pub(crate) fn work(&mut self, limit: crate::indexes::IndexLimit) -> crate::indexes::IndexStep {
         self.writer.work_on_indexes(Millis(self.now.load(Ordering::Relaxed)), limit).unwrap()
+    }
+
+    /// Syncs everything, as in a quiet moment.
+    pub(crate) fn settle_files(&mut self) {
+        self.writer.settle().unwrap();
     }
 
     pub(crate) fn assert_sound(&self) {

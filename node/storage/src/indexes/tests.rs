@@ -8,20 +8,24 @@ use std::sync::atomic::Ordering;
 use holdfast_core::collation::{Case, encode};
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::error::Refusal;
-use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::index::definition::{IndexDefinition, IndexName};
 use holdfast_core::index::keys::KeyReader;
 use holdfast_core::index::path::IndexPath;
 use holdfast_core::index::range::KeyRange;
+use holdfast_core::vector::Origin;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop};
 use proptest::{prop_oneof, proptest};
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use serde_json::{Value, json};
 
 use crate::conflicts::Selection;
 use crate::database::tests::{Node, change, patch, put};
+use crate::database::{Database, Options};
 use crate::indexes::{IndexLimit, IndexState, IndexStep};
+use crate::integrity::verify;
 use crate::record::conflict::{Conflict, Standing};
 use crate::record::index::IndexStanding;
 use crate::request::{Action, Answer, Change, Request};
@@ -178,6 +182,82 @@ fn an_index_is_built_over_what_is_there_while_writes_go_on() {
     assert!(node.index("by_n").unwrap().is_ready());
     node.assert_indexes_hold();
     node.assert_sound();
+}
+
+#[test]
+fn building_that_a_crash_cut_off_goes_on_with_what_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |log: &str, data: &str| {
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+            FileBackend::new(file).unwrap()
+        };
+        let origin = Origin { node: NodeName::parse("a").unwrap(), incarnation: 1 };
+        Node::with(Database::open("shop", file(log), file(data), origin, 7, Options::default()).unwrap())
+    };
+    let mut node = open("log", "data");
+    for n in 0..60 {
+        node.write(put(&format!("{n:02}"), json!({"n": n % 7}))).unwrap();
+    }
+    node.define(definition("by_n", &["$.n"], false)).unwrap();
+    while node.index("by_n").unwrap().counts.entries < 20 {
+        node.work(SMALL);
+    }
+    node.settle_files();
+    for name in ["log", "data"] {
+        std::fs::copy(directory.path().join(name), directory.path().join(format!("{name}-then"))).unwrap();
+    }
+    drop(node);
+    let mut node = open("log-then", "data-then");
+    assert!(!node.index("by_n").unwrap().is_ready() && node.index("by_n").unwrap().counts.entries >= 20);
+    for n in 0..30 {
+        drop(node.write(change(&format!("{:02}", n * 2), Action::Delete)));
+        node.write(put(&format!("{:02}", n * 2 + 1), json!({"n": 100 + n}))).unwrap();
+        node.assert_indexes_hold();
+        node.work(SMALL);
+    }
+    node.work_all();
+    assert!(node.index("by_n").unwrap().is_ready());
+    node.assert_indexes_hold();
+    node.assert_sound();
+}
+
+#[test]
+fn a_file_that_was_written_to_without_its_indexes_has_them_built_anew() {
+    let mut node = Node::new("a");
+    node.define(definition("by_n", &["$.n"], false)).unwrap();
+    node.write(put("1", json!({"n": 1}))).unwrap();
+    node.work_all();
+    let number = node.index("by_n").unwrap().number;
+    // As a node leaves it that knows nothing of indexes: the documents reflect more of the log than the indexes do.
+    let transaction = node.database.data().begin_write().unwrap();
+    let reflected = crate::record::index::encode_reflected(holdfast_core::vector::Position(1));
+    transaction.open_table(INDEXES).unwrap().insert(0, reflected.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    super::maintain::open_tables(node.database.data(), &node.database.origins().snapshot()).unwrap();
+    let index = node.index("by_n").unwrap();
+    assert!(!index.is_ready() && index.number != number && index.counts.entries == 0);
+}
+
+#[test]
+fn entries_that_are_not_what_the_documents_say_are_found() {
+    let mut node = Node::new("a");
+    node.define(definition("by_n", &["$.n"], false)).unwrap();
+    node.write(put("1", json!({"n": 1}))).unwrap();
+    node.work_all();
+    node.assert_sound();
+    let transaction = node.database.data().begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(INDEX_ENTRIES).unwrap();
+        let row = table.first().unwrap().unwrap().0.value().to_vec();
+        table.remove(row.as_slice()).unwrap();
+        table.insert([&row[..row.len() - 1], b"2"].concat().as_slice(), 2).unwrap();
+    }
+    transaction.commit().unwrap();
+    let findings = verify(&node.database, InMemoryBackend::new()).unwrap().findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].contains("lacks 1 entries") && findings[1].contains("1 entries that no document has"));
 }
 
 #[test]
