@@ -3,6 +3,8 @@
 //! **What stays true.** An expression means the same after it as before. A part that cannot be computed stays as it
 //! is, so that its error comes when a row asks for it, and not when no row does.
 
+use serde_json::Value;
+
 use crate::language::expression::{Among, Expression, Kind};
 use crate::value::Compute;
 
@@ -43,7 +45,7 @@ fn rewritten_kind(kind: &Kind, replace: &mut dyn FnMut(&Expression) -> Option<Ex
             value: Box::new(one(value)),
             among: match among {
                 Among::Listed(items) => Among::Listed(items.iter().map(one).collect()),
-                Among::ItemsOf(items) => Among::ItemsOf(Box::new(one(items))),
+                Among::ItemsOf(items) => listed(one(items)),
             },
             negated: *negated,
         },
@@ -84,5 +86,38 @@ fn rewritten_kind(kind: &Kind, replace: &mut dyn FnMut(&Expression) -> Option<Ex
         },
         Kind::Array(items) => Kind::Array(items.iter().map(one).collect()),
         Kind::Object(fields) => Kind::Object(fields.iter().map(|(name, value)| (name.clone(), one(value))).collect()),
+    }
+}
+
+/// Where `IN` looks: an array that is known is a list of its items, which an index can be asked for.
+fn listed(items: Expression) -> Among {
+    let position = items.position;
+    match items.kind {
+        Kind::Literal(Value::Array(items)) => {
+            Among::Listed(items.into_iter().map(|item| Expression::new(Kind::Literal(item), position)).collect())
+        }
+        kind => Among::ItemsOf(Box::new(Expression::new(kind, position))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use holdfast_core::time::Millis;
+    use serde_json::{Map, Value, json};
+
+    use super::folded;
+    use crate::language::parse_expression;
+    use crate::value::Compute;
+
+    #[test]
+    fn an_array_that_came_with_the_request_is_a_list_of_its_items() {
+        let parameters: Map<String, Value> = [("ids".to_owned(), json!(["a", "b"]))].into_iter().collect();
+        let compute = Compute { parameters: &parameters, now: Millis(0), random: &|| 7 };
+        for text in ["Id IN @ids", "Id IN (@ids)", "Id IN ('a', 'b')"] {
+            let condition = parse_expression(text).unwrap();
+            assert_eq!(folded(&condition, &compute).to_string(), "$.Id IN ('a', 'b')");
+        }
     }
 }
