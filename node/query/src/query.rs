@@ -25,7 +25,7 @@ use crate::plan::{Access, Collection, ColumnPlan, Options, SelectPlan};
 use crate::run::cursor::{Cursor, Place};
 use crate::run::select::{Counts, Views, select};
 use crate::run::tail::{Sink, Window};
-use crate::value::Compute;
+use crate::value::{Compute, missing_parameter};
 use crate::write::{self, Ground, Writes, matching_plan};
 
 /// A statement that was read, with the values that came with it.
@@ -118,7 +118,11 @@ impl Query {
     /// Reads a statement.
     pub fn prepare(text: &str, parameters: Map<String, Value>) -> Result<Self, Failure> {
         let statement = crate::language::parse(text)?;
-        Ok(Self { text: text.to_owned(), statement, parameters })
+        let query = Self { text: text.to_owned(), statement, parameters };
+        match missing_parameter(query.statement(), &query.parameters) {
+            Some(missing) => query.shown(Err(missing.into())),
+            None => Ok(query),
+        }
     }
 
     /// The statement, without the `EXPLAIN` around it.

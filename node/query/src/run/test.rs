@@ -96,6 +96,16 @@ impl Test {
                 }
                 Some(Self::OneOf(subject(value, source, reader)?, constants).negated_if(*negated))
             }
+            Kind::In { value, among: Among::ItemsOf(list), negated } => {
+                let Kind::Literal(Value::Array(list)) = &list.kind else { return None };
+                let mut constants: Vec<Vec<u8>> =
+                    list.iter().map(|item| comparable(item).map(|item| item.encoded)).collect::<Option<_>>()?;
+                constants.sort_unstable();
+                if constants.is_empty() {
+                    return None;
+                }
+                Some(Self::OneOf(subject(value, source, reader)?, constants).negated_if(*negated))
+            }
             Kind::Is { value, state: State::Null, negated } => {
                 Some(Self::IsNull(subject(value, source, reader)?).negated_if(*negated))
             }

@@ -76,3 +76,28 @@ fn whoever_takes_the_rows_may_end_the_query() {
     assert_eq!(outcome.unwrap_err().code(), "gone");
     assert_eq!((taken, budget.examined()), (7, 7));
 }
+
+#[test]
+fn values_that_a_statement_names_come_with_it() {
+    let mut shop = shop();
+    let Value::Object(parameters) = json!({"low": 10, "ids": ["d0001", "d0002"], "few": 2}) else { panic!() };
+    let mut count = |text: &str, parameters: &Map<String, Value>| {
+        shop.run_with(text, parameters.clone(), Page::default())
+            .map(|given| given.rows.len())
+            .map_err(|error| error.code())
+    };
+    assert_eq!(count("SELECT Id FROM things WHERE n < @low", &parameters), Ok(10));
+    assert_eq!(count("SELECT Id FROM things WHERE Id IN @ids", &parameters), Ok(2));
+    assert_eq!(count("SELECT Id FROM things LIMIT @few", &parameters), Ok(2));
+    shop.limits.examined_max = 2;
+    let given = shop.run_with("SELECT Id FROM things WHERE Id IN @ids", parameters.clone(), Page::default()).unwrap();
+    assert_eq!((given.rows.len(), given.plan.as_str()), (2, "IdLookup+Filter+Project"));
+    let mut count = |text: &str, parameters: &Map<String, Value>| {
+        shop.run_with(text, parameters.clone(), Page::default())
+            .map(|given| given.rows.len())
+            .map_err(|error| error.code())
+    };
+    assert!(count("SELECT Id FROM nothing WHERE n < @low", &Map::new()).is_err());
+    assert!(count("SELECT Id FROM things LIMIT @low", &Map::new()).is_err());
+    assert_eq!(count("SELECT Id FROM things LIMIT @ids", &parameters), Err("query-limit-invalid"));
+}

@@ -5,6 +5,7 @@ mod golden;
 mod indexes;
 mod limits;
 mod pages;
+mod real;
 mod shop;
 mod sqlite;
 mod writes;
