@@ -236,7 +236,7 @@ struct Exchange {
 #[derive(Debug)]
 enum Caller {
     Client,
-    Push { from: usize, exchange: u64 },
+    Push { from: usize, exchange: u64, log_id: u64, after: Position },
     Pull { peer: usize, exchange: u64, has_more: bool, standing: Standing },
     Nobody,
 }

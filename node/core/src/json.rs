@@ -4,10 +4,13 @@
 //! Keys keep their order and case, and numbers the very text they were sent with: `12.00` comes back as
 //! `12.00`, and an integer of twenty digits as itself.
 
+mod plain;
+
 use serde_json::{Map, Value};
 
 use crate::error::Refusal;
 use crate::id::DocumentId;
+use crate::json::plain::is_plain_document;
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, NUMBER_BYTES_MAX};
 
 /// The field that carries a document's id inside the document.
@@ -36,6 +39,15 @@ impl JsonText {
 
     /// Checks a document from a peer: as [`Self::parse`], and it carries its own id as every stored one does.
     pub fn parse_document(text: &str, id: &DocumentId) -> Result<Self, Refusal> {
+        // Most often it is as this node would write it; then nothing is to be made of it.
+        if is_plain_document(text, id.as_str()) {
+            return Ok(Self(text.to_owned()));
+        }
+        Self::parse_document_in_full(text, id)
+    }
+
+    /// The same, whatever the text looks like.
+    fn parse_document_in_full(text: &str, id: &DocumentId) -> Result<Self, Refusal> {
         let object = parse_object(text.as_bytes())?;
         if !carries_id(&object, id) {
             return Err(Refusal::invalid(

@@ -198,7 +198,9 @@ impl Node {
             (Ok(received), Ok(vector)) => {
                 let log_id = Some(received.source_log_id);
                 self.handle(now, from, Event::Heard { vector, log_id }, outbox);
-                self.submit(Request::Receive(received), Caller::Push { from, exchange }, outbox);
+                let (log_id, after) = (received.source_log_id, received.after);
+                let caller = Caller::Push { from, exchange, log_id, after };
+                self.submit(Request::Receive(received), caller, outbox);
             }
             (Err(refusal), _) | (_, Err(refusal)) => {
                 outbox.findings.push(Finding::refusal(format!("a push from n{from} was refused: {refusal}")));
@@ -308,7 +310,7 @@ impl Node {
             (Answer::Together(Ok(written)), Caller::Client) => {
                 outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
             }
-            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Push { from, exchange }) => {
+            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Push { from, exchange, .. }) => {
                 outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
                 let cause = if stranger.misfit == Misfit::Writer { Cause::Forgotten } else { Cause::Asked };
                 outbox.sends.push((from, exchange, Body::Turned(Admission::MustRebase, cause)));
@@ -324,7 +326,9 @@ impl Node {
                     self.ask_for_states(peer, Cause::Unjudged, outbox);
                 }
             }
-            (Answer::Receipt(receipt), Caller::Push { from, exchange }) => {
+            (Answer::Receipt(receipt), Caller::Push { from, exchange, log_id, after }) => {
+                let through = receipt.through;
+                self.handle(now, from, Event::Brought { log_id, after, through }, outbox);
                 let Some(ours) = self.standing(now) else { return };
                 self.tell_standing(from, &ours);
                 outbox.sends.push((from, exchange, Body::Pushed(wire::push_response(&receipt, &ours))));

@@ -14,7 +14,7 @@
 //! peer instead of asking again and again.
 //!
 //! What it does not do: give each node a machine. Both and the generator share this one, so the peer's own work is in
-//! the writer's cost; the note tells the writer's processor time apart from that.
+//! the writer's cost; the note tells the processor time of each apart from that.
 
 use super::cases::{Bench, Outcome, describe, drive_new, limit, load_documents, median, median_of};
 use super::http::{Connection, Template, mark};
@@ -53,6 +53,7 @@ const IDLE_EXCHANGES: u64 = 500;
 const EQUAL_WITHIN: Duration = Duration::from_mins(3);
 /// The time between two looks at a digest.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
 /// Settings under which a log is pruned to its end.
 const PRUNED: [(&str, &str); 2] =
     [("HOLDFAST__Node__OperationLogRetentionDays", "0"), ("HOLDFAST__Node__OperationLogRetainRecentOperations", "0")];
@@ -98,7 +99,7 @@ fn fill_a_peer(bench: &Bench, binary: &Path, directory: &Path, line: (&str, &[(&
             prune(&full)?;
         }
         let empty = start(binary, &directory, "empty", settings)?;
-        let cpu = used_since([Duration::ZERO; 2], [&full, &empty]).map(Duration::from_secs_f64);
+        let cpu = cpu_of([&full, &empty]);
         let from = Instant::now();
         introduce(&full, &empty)?;
         wait_until_equal(&full, &empty)?;
@@ -176,9 +177,14 @@ fn seconds_with_deleted(binary: &Path, directory: &Path, deleted: u64) -> Result
     Ok(from.elapsed().as_secs_f64())
 }
 
+/// The processor time that two nodes have used.
+fn cpu_of(nodes: [&Node; 2]) -> [Duration; 2] {
+    nodes.map(|node| cpu_time(node.server.process).unwrap_or_default())
+}
+
 /// The processor seconds that two nodes have used since they had used so much.
 fn used_since(before: [Duration; 2], nodes: [&Node; 2]) -> [f64; 2] {
-    let [first, second] = nodes.map(|node| cpu_time(node.server.process).unwrap_or_default());
+    let [first, second] = cpu_of(nodes);
     let [of_first, of_second] = before;
     [first.saturating_sub(of_first), second.saturating_sub(of_second)].map(|used| used.as_secs_f64())
 }
@@ -234,8 +240,10 @@ fn cost(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
     };
     let (mut without, mut with) = (plan(&alone), plan(&writer));
     let (mut reports_without, mut reports_with, mut ratios, mut behind) = (vec![], vec![], vec![], vec![]);
+    let mut used = Vec::new();
     for _ in 0..bench.rounds {
         let first = drive_new(&mut without)?;
+        let (before, first_number) = (cpu_of([&writer, &peer]), next_number(&with));
         let second = drive_new(&mut with)?;
         ratios.push(second.rate / first.rate);
         reports_without.push(first);
@@ -243,6 +251,9 @@ fn cost(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
         let from = Instant::now();
         wait_until_equal(&writer, &peer)?;
         behind.push(from.elapsed().as_secs_f64());
+        let written = next_number(&with) - first_number;
+        let [writer, peer] = used_since(before, [&writer, &peer]).map(|seconds| seconds / per_second(written, SECOND));
+        used.push(format!("{:.1} + {:.1}", writer * 1e6, peer * 1e6));
     }
     let rate = |reports| median_of(reports).map(|report| report.rate);
     Ok(vec![Row {
@@ -254,13 +265,22 @@ fn cost(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
         unit: Unit::PerSecond,
         wanted: Wanted::AtLeast(0.75),
         note: format!(
-            "{}\n{}\nthe peer was equal {} after the load ended; it shares the machine's cores with the writer",
+            "{}\n{}\nCPU of writer and peer for each write, us: {}\nthe peer was equal {} after the load ended; it shares \
+             the machine's cores with the writer",
             describe("with", &reports_with),
             describe("alone", &reports_without),
+            used.join(", "),
             Unit::Seconds.show(median(&mut behind))
         ),
         failed: reports_with.iter().chain(&reports_without).any(|report| report.errors > 0),
     }])
+}
+
+/// The number of the next document of a plan.
+fn next_number(plan: &Plan) -> u64 {
+    match plan.numbers {
+        Numbers::From(number) | Numbers::Below(number) => number,
+    }
 }
 
 fn start(binary: &Path, directory: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Node, String> {

@@ -105,6 +105,11 @@ impl<T: Copy + Ord> Numbers<T> {
 }
 
 impl<'a> Encoder<'a> {
+    /// A message whose operations take about so many bytes: what grows step by step is copied at each.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { operations: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// Adds an operation; positions rise.
     pub fn add(&mut self, position: Position, operation: &'a Operation) {
         let origin = self.origins.of(&operation.dot.origin);

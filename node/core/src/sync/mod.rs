@@ -23,6 +23,7 @@ pub mod message;
 pub mod poison;
 pub mod compact;
 pub mod forwarding;
+pub mod gathering;
 pub mod session;
 pub mod states;
 pub mod turned;

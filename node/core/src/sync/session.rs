@@ -13,13 +13,15 @@
 //! A session asks before it offers: until the peer has answered once in this life, nothing is known of what it has.
 //! What others may be sending to the peer at this moment waits a little, as [`crate::sync::forwarding`] says, and so
 //! does asking for what a peer was seen to have and we lack: most often it is on its way to us. While the peer takes
-//! our log by asking for it, nothing is offered.
+//! our log by asking for it, nothing is offered. Under a full load offers wait for more, as [`crate::sync::gathering`]
+//! says.
 //!
 //! Invariant: `pushed` never passes what the peer has confirmed of our log, and `pulled` never passes what we
 //! have taken of the peer's. Positions are forgotten when the other side's log is not the one they count.
 
 use crate::id::NodeName;
 use crate::sync::forwarding::{Filter, Forwarding};
+use crate::sync::gathering::Gathering;
 use crate::sync::message::Standing;
 use crate::time::Millis;
 use crate::vector::{Origin, Position, Sequence, Vector};
@@ -53,6 +55,7 @@ pub struct Session {
     peer_origin: Option<Origin>,
     peer_vector: Vector,
     forwarding: Forwarding,
+    gathering: Gathering,
     begun: Millis,
     round_trip: Millis,
     is_pull_wanted: bool,
@@ -126,6 +129,15 @@ pub enum Event {
         vector: Vector,
         /// The log of the peer that says so, if it is told.
         log_id: Option<u64>,
+    },
+    /// The peer has brought a stretch of its log by itself, and it was taken in.
+    Brought {
+        /// The peer's log.
+        log_id: u64,
+        /// The stretch begins after this position of it …
+        after: Position,
+        /// … and was taken up to here.
+        through: Position,
     },
     /// The peer has asked for our log and was answered.
     Answered {
@@ -222,6 +234,7 @@ impl Session {
             peer_origin: None,
             peer_vector: Vector::new(),
             forwarding: Forwarding::default(),
+            gathering: Gathering::default(),
             begun: Millis(0),
             round_trip: Millis(0),
             is_pull_wanted: true,
@@ -242,6 +255,11 @@ impl Session {
         match event {
             Event::Committed { newest, vector, random } => self.grow(now, newest, &vector, random),
             Event::Heard { vector, log_id } => self.hear(&vector, log_id),
+            Event::Brought { log_id, after, through } => {
+                if self.peer_log_id == Some(log_id) && after <= self.pulled {
+                    self.pulled = self.pulled.max(through);
+                }
+            }
             Event::Answered { after, has_any, has_more } => self.note_answer(now, after, has_any, has_more),
             Event::Called => {
                 self.is_pull_wanted = true;
@@ -332,6 +350,11 @@ impl Session {
         self.refused.push || self.refused.pull
     }
 
+    /// Whether the next push waits for more: until that time has come, word of more changes nothing.
+    pub fn is_gathering(&self, now: Millis) -> bool {
+        self.phase == Phase::Idle && self.has_offer() && self.gathers_until(now).is_some()
+    }
+
     /// Failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -358,7 +381,7 @@ impl Session {
             self.pushed = self.newest;
             self.looked = self.newest;
         }
-        if may_push && self.has_offer() && has_met && now >= self.offers_from {
+        if may_push && self.has_offer() && has_met && now >= self.offers_from && self.gathers_until(now).is_none() {
             self.phase = Phase::Pushing;
             self.begun = now;
             if self.is_in_touch() {
@@ -379,8 +402,10 @@ impl Session {
     fn wait(&mut self, now: Millis) -> Option<Action> {
         let may_push = self.may_push();
         let ripens = self.forwarding.ripens_at().filter(|_| may_push && self.newest > self.pushed);
-        let offers = (may_push && self.has_offer() && now < self.offers_from).then_some(self.offers_from);
-        let at = [ripens, offers, self.asks_at].into_iter().flatten().min()?;
+        let has_offer = may_push && self.has_offer();
+        let offers = (has_offer && now < self.offers_from).then_some(self.offers_from);
+        let gathers = self.gathers_until(now).filter(|_| has_offer);
+        let at = [ripens, offers, gathers, self.asks_at].into_iter().flatten().min()?;
         if self.wakes_at.is_some_and(|said| said <= at && said > now) {
             return None;
         }
@@ -391,6 +416,10 @@ impl Session {
     /// Whether there is something that was not looked at for the peer, or that has ripened since.
     fn has_offer(&self) -> bool {
         self.newest > self.looked || self.forwarding.ripe().min(self.newest) > self.pushed
+    }
+
+    fn gathers_until(&self, now: Millis) -> Option<Millis> {
+        self.gathering.until(now, self.newest.0.saturating_sub(self.pushed.0))
     }
 
     fn may_push(&self) -> bool {
@@ -490,6 +519,7 @@ impl Session {
         }
         self.succeed();
         if is_same_log {
+            self.gathering.pushed(self.begun, through.0.saturating_sub(self.pushed.0));
             self.pushed = self.pushed.max(through);
             self.looked = self.looked.max(looked);
         }
@@ -542,6 +572,9 @@ impl Session {
         self.forwarding.meet(&peer.neighbours, &self.local);
         if self.is_peer_ahead() {
             self.asks_at.get_or_insert(now + COMES_BY_ITSELF);
+        } else {
+            // Whatever its log holds up to there is here, on whatever way it has come.
+            self.pulled = self.pulled.max(peer.newest);
         }
         is_same_log
     }
@@ -754,6 +787,41 @@ mod tests {
         assert!(session.handle(Millis(4), committed(10)).is_empty(), "it is not asked again and again");
         let actions = session.handle(Millis(5), Event::Sweep);
         assert!(is_push(&actions, 3), "{actions:?}");
+    }
+
+    #[test]
+    fn under_a_full_load_a_push_waits_for_more_and_a_single_write_goes_at_once() {
+        let mut session = session(Some((1, Position(0), Position(0))));
+        session.handle(Millis(0), committed(100));
+        assert!(is_push(&session.handle(Millis(1), pulled(1)), 0));
+        session.handle(Millis(4), committed(130));
+        let actions = session.handle(Millis(5), pushed(100, 1));
+        let [Action::SaveCheckpoint { .. }, Action::WakeAt(then)] = actions[..] else { panic!("{actions:?}") };
+        assert!(session.is_gathering(Millis(6)) && session.handle(Millis(6), committed(140)).is_empty());
+        assert!(is_push(&session.handle(then, Event::Woken), 100));
+        session.handle(then, pushed(140, 1));
+        assert!(is_push(&session.handle(then, committed(141)), 140), "few came last time");
+    }
+
+    #[test]
+    fn what_the_peer_brings_and_what_came_another_way_is_not_asked_for_again() {
+        let mut session = session(Some((1, Position(9), Position(40))));
+        session.handle(Millis(0), committed(9));
+        let brought =
+            |log_id, after, through| Event::Brought { log_id, after: Position(after), through: Position(through) };
+        session.handle(Millis(1), brought(2, 40, 50));
+        session.handle(Millis(1), brought(1, 41, 50));
+        assert_eq!(session.pulled(), Position(40), "of another log, and after a hole");
+        session.handle(Millis(1), brought(1, 30, 50));
+        assert_eq!(session.pulled(), Position(50));
+        let all_here = Standing { newest: Position(70), ..peer(1) };
+        let answer = |peer| Event::Pulled { through: Position(50), has_more: false, has_gap: false, peer };
+        session.handle(Millis(2), answer(all_here.clone()));
+        assert_eq!(session.pulled(), Position(70));
+        let vector = [(peer(1).origin, Sequence(3))].into_iter().collect();
+        session.handle(Millis(3), Event::Sweep);
+        session.handle(Millis(3), answer(Standing { newest: Position(90), vector, ..all_here }));
+        assert_eq!(session.pulled(), Position(70), "it has something that is not here");
     }
 
     #[test]

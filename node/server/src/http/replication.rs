@@ -86,8 +86,12 @@ pub(crate) async fn push(
     }
     let origin = Origin { node: source, incarnation };
     admitted(&sync, &database, &origin, &vector)?;
+    let (source_log_id, after) = (received.source_log_id, received.after);
     let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
+    if let Some(session) = &session {
+        session.mailbox().brought(source_log_id, after, receipt.through);
+    }
     if receipt.overfull.is_some() && receipt.accepted == 0 {
         return Err(ApiError::conflict("too-many-dead-letters", TOO_MANY_DEAD_LETTERS));
     }

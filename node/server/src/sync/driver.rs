@@ -234,6 +234,8 @@ impl Driver {
                 if let Action::WakeAt(then) = action {
                     wake_at = Some(then);
                 } else if let Some(event) = self.perform(action).await {
+                    // What was sent can be newer than what the session knows of, and so can what the peer then has.
+                    actions.extend(self.catch_up(&mut newest));
                     actions.extend(self.handle(event));
                 }
                 if peers.has_changed().unwrap_or(false) {
@@ -244,8 +246,9 @@ impl Driver {
             let wake = wake_at.map(|then| then.since(Millis(clock::now_millis())));
             let wake = Instant::from_std(clock::monotonic())
                 + wake.map_or(Duration::from_secs(3_600), |wait| Duration::from_millis(wait.0));
+            let is_gathering = self.session.is_gathering(Millis(clock::now_millis()));
             let events = tokio::select! {
-                changed = newest.changed() => {
+                changed = newest.changed(), if !is_gathering => {
                     if changed.is_err() {
                         return;
                     }
@@ -259,10 +262,23 @@ impl Driver {
                     vec![Event::Woken]
                 }
             };
-            for event in mailbox.take().into_iter().chain(events) {
+            for event in mailbox.take() {
+                actions.extend(self.handle(event));
+            }
+            actions.extend(self.catch_up(&mut newest));
+            for event in events {
                 actions.extend(self.handle(event));
             }
         }
+    }
+
+    /// Tells the session how far our log reaches, if it has grown meanwhile.
+    fn catch_up(&mut self, newest: &mut watch::Receiver<Position>) -> Vec<Action> {
+        if !newest.has_changed().unwrap_or(false) {
+            return Vec::new();
+        }
+        let committed = self.committed(newest);
+        self.handle(committed)
     }
 
     /// How far our log reaches now.

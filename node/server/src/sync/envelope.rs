@@ -7,9 +7,12 @@
 //! Must stay true: no more memory is taken than an exchange may have, whatever the envelope says.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io;
 
 use holdfast_core::error::Refusal;
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
+use zstd::bulk::{Compressor, Decompressor};
 
 const FORMAT: u8 = 1;
 const PLAIN: u8 = 0;
@@ -19,10 +22,29 @@ const LEVEL: i32 = 1;
 /// Smaller messages fit a packet or two anyway.
 const COMPRESSED_FROM_BYTES: usize = 2 * 1024;
 
+thread_local! {
+    // Making them takes longer than small messages take, and memory that was never touched; so each thread keeps its own.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(message: &[u8]) -> io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(message),
+        None => kept.insert(Compressor::new(LEVEL)?).compress(message),
+    })
+}
+
+fn decompress(content: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(content, size),
+        None => kept.insert(Decompressor::new()?).decompress(content, size),
+    })
+}
+
 /// Puts a message into its envelope.
 pub fn seal(message: &[u8]) -> Vec<u8> {
-    let compressed =
-        if message.len() < COMPRESSED_FROM_BYTES { None } else { zstd::bulk::compress(message, LEVEL).ok() };
+    let compressed = if message.len() < COMPRESSED_FROM_BYTES { None } else { compress(message).ok() };
     let (compression, content) = match &compressed {
         Some(compressed) if compressed.len() < message.len() => (ZSTD, compressed.as_slice()),
         _ => (PLAIN, message),
@@ -52,7 +74,7 @@ pub fn open(envelope: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
     }
     match *compression {
         PLAIN if content.len() == size => Ok(Cow::Borrowed(content)),
-        ZSTD => match zstd::bulk::decompress(content, size) {
+        ZSTD => match decompress(content, size) {
             Ok(message) if message.len() == size => Ok(Cow::Owned(message)),
             _ => Err(refuse("its content does not decompress to its size")),
         },

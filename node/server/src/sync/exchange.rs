@@ -32,6 +32,9 @@ const SMALL_BYTES: usize = 16 * 1024;
 /// Operations up to which a stretch is read and written down where it is asked for, for the same reason.
 const SMALL_OPERATIONS: u64 = 16;
 
+/// What an operation takes in a message besides its payload, most often less.
+const OPERATION_BYTES: usize = 128;
+
 /// Does what a stretch that ends at `newest` asks for: at once when it is small, else with the thread's other work
 /// handed over.
 pub fn work_on_stretch<T>(after: Position, newest: Position, work: impl FnOnce() -> T) -> T {
@@ -120,7 +123,8 @@ pub fn records(stretch: &Stretch, local: &Origin) -> Vec<OperationRecord> {
 
 /// A message with the operations of a stretch, in the compact form and its envelope.
 pub fn compact<T: Serialize>(head: &T, stretch: &Stretch) -> Vec<u8> {
-    let mut encoder = Encoder::default();
+    let bytes = stretch.operations.iter().map(|logged| logged.operation.kind.body_bytes() + OPERATION_BYTES).sum();
+    let mut encoder = Encoder::with_capacity(bytes);
     for logged in &stretch.operations {
         encoder.add(logged.position, &logged.operation);
     }

@@ -27,6 +27,7 @@ pub struct Mailbox {
 struct Letters {
     is_called: bool,
     heard: Option<(Option<u64>, Vector)>,
+    brought: Option<Brought>,
     answered: Option<Event>,
     /// What the session says of itself: what the peer is to be sent now, and what later.
     forwarding: Forwarding,
@@ -36,6 +37,14 @@ struct Letters {
     last_contact: Option<Instant>,
     /// Whether the session waits after a failure.
     is_waiting: bool,
+}
+
+/// A stretch of the peer's log.
+#[derive(Debug, Clone, Copy)]
+struct Brought {
+    log_id: u64,
+    after: Position,
+    through: Position,
 }
 
 impl Mailbox {
@@ -67,6 +76,16 @@ impl Mailbox {
         });
     }
 
+    /// The peer has brought this stretch of its log, and it was taken in. Wakes nobody: it only spares asking.
+    pub fn brought(&self, log_id: u64, after: Position, through: Position) {
+        self.letters(|letters| match &mut letters.brought {
+            Some(so_far) if so_far.log_id == log_id && (so_far.after..=so_far.through).contains(&after) => {
+                so_far.through = so_far.through.max(through);
+            }
+            other => *other = Some(Brought { log_id, after, through }),
+        });
+    }
+
     /// The peer has asked for our log after a position and was answered.
     pub fn answered(&self, after: Position, has_any: bool, has_more: bool) {
         self.letters(|letters| letters.answered = Some(Event::Answered { after, has_any, has_more }));
@@ -94,8 +113,10 @@ impl Mailbox {
     pub fn take(&self) -> Vec<Event> {
         self.letters(|letters| {
             let heard = letters.heard.take().map(|(log_id, vector)| Event::Heard { vector, log_id });
+            let brought = letters.brought.take();
+            let brought = brought.map(|Brought { log_id, after, through }| Event::Brought { log_id, after, through });
             let called = std::mem::take(&mut letters.is_called).then_some(Event::Called);
-            heard.into_iter().chain(letters.answered.take()).chain(called).collect()
+            heard.into_iter().chain(brought).chain(letters.answered.take()).chain(called).collect()
         })
     }
 

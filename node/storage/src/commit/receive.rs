@@ -140,6 +140,9 @@ impl Writer {
     /// the batch: a transaction is taken whole or not at all.
     fn unready_groups(&self, operations: &[(Position, Operation)]) -> BTreeSet<usize> {
         let mut unready = BTreeSet::new();
+        if operations.iter().all(|(_, operation)| operation.group.is_none()) {
+            return unready;
+        }
         let mut arriving = Vector::new();
         let mut first = 0;
         for (index, (_, operation)) in operations.iter().enumerate() {
