@@ -20,6 +20,8 @@ use crate::vector::{Origin, Vector};
 #[derive(Debug, Clone, Default)]
 pub struct Leases {
     seen: BTreeMap<Origin, Seen>,
+    /// Silence that was counted before the start, until the member is first looked at.
+    restored: BTreeMap<Origin, Millis>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +43,19 @@ pub struct Terms {
 impl Leases {
     /// Notes that a member was heard, by whatever way.
     pub fn hear(&mut self, now: Millis, member: &Origin) {
+        self.restored.remove(member);
         self.seen.insert(member.clone(), Seen { last: now, silent_for: Millis(0) });
+    }
+
+    /// Goes on from silence that was counted before, unless the member was heard since.
+    pub fn restore(&mut self, member: &Origin, silent_for: Millis) {
+        self.restored.insert(member.clone(), silent_for);
+    }
+
+    /// How much silence counts against a member's lease.
+    pub fn silent_for(&self, member: &Origin) -> Millis {
+        let counted = self.seen.get(member).map(|seen| seen.silent_for);
+        counted.or_else(|| self.restored.get(member).copied()).unwrap_or_default()
     }
 
     /// How long ago a member was heard; `None` when it was not since the start.
@@ -65,8 +79,10 @@ impl Leases {
         let is_majority = (heard.count() + 1) * 2 > others.len() + 1;
         let mut lapsed = Vec::new();
         for member in others {
-            let never = Seen { last: now.before(terms.silent_after), silent_for: Millis(0) };
-            let seen = self.seen.entry(member.clone()).or_insert(never);
+            let seen = self.seen.entry(member.clone()).or_insert_with(|| Seen {
+                last: now.before(terms.silent_after),
+                silent_for: self.restored.remove(member).unwrap_or_default(),
+            });
             if is_majority && is_silent(seen) {
                 seen.silent_for = seen.silent_for + elapsed;
                 if seen.silent_for > terms.lease {
@@ -129,6 +145,19 @@ mod tests {
         assert_eq!(leases.silent_since(Millis(1_250), &origin("c")), Some(Millis(50)));
         leases.hear(Millis(1_270), &origin("b"));
         assert!(count(&mut leases, 1_270, 90, &["a", "b", "c"]).is_empty(), "it begins anew");
+    }
+
+    #[test]
+    fn silence_before_a_restart_counts_with_silence_after_it() {
+        let mut leases = Leases::default();
+        leases.restore(&origin("b"), Millis(90));
+        leases.restore(&origin("c"), Millis(90));
+        assert_eq!(leases.silent_for(&origin("c")), Millis(90));
+        leases.hear(Millis(1_000), &origin("b"));
+        assert_eq!(leases.silent_for(&origin("b")), Millis(0), "heard is heard");
+        assert!(count(&mut leases, 1_000, 0, &["a", "b", "c"]).is_empty());
+        leases.hear(Millis(1_001), &origin("b"));
+        assert_eq!(count(&mut leases, 1_001, 11, &["a", "b", "c"]), [origin("c")]);
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::leases::{Leases, Terms};
 use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
+use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::request::Request;
@@ -37,45 +39,39 @@ pub enum Meeting {
 }
 
 /// When members were last heard, and how long they have been silent for the purposes of their lease.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contacts {
-    seen: Mutex<BTreeMap<(DatabaseName, Origin), Seen>>,
-    /// Silence that had been counted when the node was last stopped, until the member is first looked at.
-    restored: Mutex<Silences>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    last: Instant,
-    /// Silence that counts: only while we were in contact with a majority.
-    silent_for: Duration,
+    leases: Mutex<BTreeMap<DatabaseName, Leases>>,
+    /// What time is counted from.
+    begun: Instant,
 }
 
 impl Contacts {
-    /// Notes that a member was heard, by whatever way.
-    pub fn heard(&self, database: &DatabaseName, origin: &Origin) {
-        let seen = Seen { last: clock::monotonic(), silent_for: Duration::ZERO };
-        let key = (database.clone(), origin.clone());
-        self.lock_restored().remove(&key);
-        self.lock().insert(key, seen);
-    }
-
     /// Goes on from the silence that was counted before this node was stopped.
     pub fn restored(silences: Silences) -> Self {
-        Self { restored: Mutex::new(silences), ..Self::default() }
+        let mut leases: BTreeMap<DatabaseName, Leases> = BTreeMap::new();
+        for ((database, member), silent) in silences {
+            leases.entry(database).or_default().restore(&member, millis(silent));
+        }
+        Self { leases: Mutex::new(leases), begun: clock::monotonic() }
+    }
+
+    /// Notes that a member was heard, by whatever way.
+    pub fn heard(&self, database: &DatabaseName, origin: &Origin) {
+        let now = self.now();
+        self.lock().entry(database.clone()).or_default().hear(now, origin);
     }
 
     /// How much silence counts against a member's lease.
     pub fn silent_for(&self, database: &DatabaseName, origin: &Origin) -> Duration {
-        let key = (database.clone(), origin.clone());
-        let seen = self.lock().get(&key).map(|seen| seen.silent_for);
-        seen.or_else(|| self.lock_restored().get(&key).copied()).unwrap_or_default()
+        let silent = self.lock().get(database).map(|leases| leases.silent_for(origin));
+        Duration::from_millis(silent.unwrap_or_default().0)
     }
 
     /// How long ago a member was heard; `None` when it was not since the start.
     pub fn silent_since(&self, database: &DatabaseName, origin: &Origin) -> Option<Duration> {
-        let last = self.lock().get(&(database.clone(), origin.clone())).map(|seen| seen.last)?;
-        Some(clock::monotonic().saturating_duration_since(last))
+        let silent = self.lock().get(database)?.silent_since(self.now(), origin)?;
+        Some(Duration::from_millis(silent.0))
     }
 
     /// Counts the silence of those that are silent, if we are in contact with a majority. Gives those whose lease has
@@ -83,45 +79,27 @@ impl Contacts {
     fn count(
         &self,
         database: &DatabaseName,
-        (members, vector): (&Members, &Vector),
+        known: (&Members, &Vector),
         me: &Origin,
         elapsed: Duration,
-        tempo: (Duration, Duration),
+        terms: Terms,
     ) -> Vec<Origin> {
-        let (silent_after, lease) = tempo;
-        let others: Vec<&Origin> = members.counted(vector, me).collect();
-        let mut seen = self.lock();
-        let now = clock::monotonic();
-        let is_silent = |seen: &Seen| now.saturating_duration_since(seen.last) > silent_after;
-        let in_contact = others
-            .iter()
-            .filter(|member| seen.get(&(database.clone(), (**member).clone())).is_some_and(|seen| !is_silent(seen)));
-        // This node and those it hears, against all of them.
-        let is_majority = (in_contact.count() + 1) * 2 > others.len() + 1;
-        let mut lapsed = Vec::new();
-        for member in others {
-            let key = (database.clone(), member.clone());
-            let entry = seen.entry(key.clone()).or_insert_with(|| Seen {
-                last: now.checked_sub(silent_after).unwrap_or(now),
-                silent_for: self.lock_restored().remove(&key).unwrap_or_default(),
-            });
-            if is_majority && is_silent(entry) {
-                entry.silent_for += elapsed;
-                if entry.silent_for > lease {
-                    lapsed.push(member.clone());
-                }
-            }
-        }
-        lapsed
+        let now = self.now();
+        self.lock().entry(database.clone()).or_default().count((now, millis(elapsed)), known, me, terms)
     }
 
-    fn lock_restored(&self) -> std::sync::MutexGuard<'_, Silences> {
-        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Never near zero, so that there is a time before the start.
+    fn now(&self) -> Millis {
+        millis(clock::monotonic().saturating_duration_since(self.begun)) + Millis(u64::from(u32::MAX))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(DatabaseName, Origin), Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<DatabaseName, Leases>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Judges a node that wants to give us operations.
@@ -241,9 +219,9 @@ pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
         for listing in sync.databases().list() {
             let Ok(database) = sync.databases().get(&listing.name) else { continue };
             let Ok(state) = database.view().and_then(|view| view.state()) else { continue };
-            let tempo = (sweep * SILENT_SWEEPS, lease);
+            let terms = Terms { silent_after: millis(sweep * SILENT_SWEEPS), lease: millis(lease) };
             for lapsed in
-                sync.contacts().count(&listing.name, (&state.members, &state.vector), database.origin(), elapsed, tempo)
+                sync.contacts().count(&listing.name, (&state.members, &state.vector), database.origin(), elapsed, terms)
             {
                 tracing::warn!(
                     database = %listing.name, member = %lapsed,
@@ -282,65 +260,18 @@ fn namesake<'a>(members: &'a Members, origin: &Origin) -> Option<&'a Origin> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use holdfast_core::members::Membership;
-    use holdfast_core::stamp::Stamp;
-    use holdfast_core::vector::Sequence;
-
-    fn origin(name: &str) -> Origin {
-        Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
-    }
-
-    fn members(names: &[&str]) -> Members {
-        let mut members = Members::new();
-        for name in names {
-            let by = Dot { origin: origin("a"), sequence: Sequence(1) };
-            members.set(&origin(name), Membership { fenced: None, stamp: Stamp(1), by });
-        }
-        members
-    }
 
     #[test]
-    fn silence_before_a_restart_counts_with_silence_after_it() {
-        let (shop, me) = (DatabaseName::parse("shop").unwrap(), origin("a"));
-        let three = members(&["a", "b", "c"]);
-        let (lease, before) = (Duration::from_secs(30), Duration::from_secs(29));
-        let silences = Silences::from([((shop.clone(), origin("c")), before), ((shop.clone(), origin("b")), before)]);
+    fn silence_of_before_the_start_is_remembered_until_its_member_is_heard() {
+        let shop = DatabaseName::parse("shop").unwrap();
+        let of = |name| Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 };
+        let before = Duration::from_secs(29);
+        let silences = Silences::from([((shop.clone(), of("c")), before), ((shop.clone(), of("b")), before)]);
         let contacts = Contacts::restored(silences);
-        assert_eq!(contacts.silent_for(&shop, &origin("c")), before);
-        contacts.heard(&shop, &origin("b"));
-        assert_eq!(contacts.silent_for(&shop, &origin("b")), Duration::ZERO, "heard is heard");
-        let count = |elapsed| {
-            contacts.lock().entry((shop.clone(), origin("b"))).and_modify(|seen| seen.last = clock::monotonic());
-            let tempo = (Duration::from_millis(50), lease);
-            contacts.count(&shop, (&three, &Vector::new()), &me, Duration::from_secs(elapsed), tempo)
-        };
-        assert!(count(0).is_empty());
-        contacts.lock().get_mut(&(shop.clone(), origin("c"))).unwrap().last =
-            clock::monotonic().checked_sub(Duration::from_secs(5)).unwrap();
-        assert!(count(1).is_empty());
-        assert_eq!(count(1), [origin("c")]);
-    }
-
-    #[test]
-    fn silence_counts_only_in_contact_with_a_majority() {
-        let (shop, me) = (DatabaseName::parse("shop").unwrap(), origin("a"));
-        let contacts = Contacts::default();
-        let three = members(&["a", "b", "c"]);
-        let tempo = (Duration::ZERO, Duration::from_secs(10));
-        let long = Duration::from_secs(11);
-        assert!(contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo).is_empty(), "alone, one of three");
-        let tempo = (Duration::from_secs(60), Duration::from_secs(10));
-        contacts.heard(&shop, &origin("b"));
-        // Never heard since the start: silent from the start on.
-        let contacts_of_c = contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo);
-        assert!(contacts_of_c.is_empty(), "its silence is not older than two sweeps yet");
-        contacts.lock().get_mut(&(shop.clone(), origin("c"))).unwrap().last =
-            clock::monotonic().checked_sub(Duration::from_secs(61)).unwrap();
-        assert_eq!(contacts.count(&shop, (&three, &Vector::new()), &me, long, tempo), [origin("c")]);
-        let two = members(&["a", "c"]);
-        assert!(
-            contacts.count(&shop, (&two, &Vector::new()), &me, long, tempo).is_empty(),
-            "one of two is no majority"
-        );
+        contacts.heard(&shop, &of("b"));
+        assert_eq!(contacts.silent_for(&shop, &of("c")), before);
+        assert_eq!(contacts.silent_for(&shop, &of("b")), Duration::ZERO);
+        assert!(contacts.silent_since(&shop, &of("b")).is_some());
+        assert_eq!(contacts.silent_since(&shop, &of("c")), None, "not since the start");
     }
 }
