@@ -6,10 +6,10 @@
 //! | the push before carried | and now there wait  | the next begins                            |
 //! |-------------------------|---------------------|--------------------------------------------|
 //! | few operations          | any                 | at once                                    |
-//! | many                    | few                 | [`GATHERS_FOR`] after that one began       |
+//! | many                    | few                 | `GATHERS_FOR` after that one began       |
 //! | many                    | as many as fill one | at once: a peer that catches up never waits |
 //!
-//! Must stay true: an operation is held back by no more than [`GATHERS_FOR`], and only while writes come so thick that
+//! Must stay true: an operation is held back by no more than `GATHERS_FOR`, and only while writes come so thick that
 //! they wait longer for each other.
 
 use crate::time::Millis;

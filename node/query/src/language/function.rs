@@ -107,15 +107,15 @@ pub enum Function {
     Date,
     /// `DATETIME(date)`: the moment in UTC: 2026-07-30T10:00:00Z.
     DateTime,
-    /// `ARRAY_COUNT(array)`: how many items are neither null nor missing; COUNT(path[*]).
+    /// `ARRAY_COUNT(array)`: how many items are neither null nor missing; `COUNT(path[*])`.
     ArrayCount,
-    /// `ARRAY_SUM(array)`: the exact sum of the items; SUM(path[*]).
+    /// `ARRAY_SUM(array)`: the exact sum of the items; `SUM(path[*])`.
     ArraySum,
-    /// `ARRAY_AVG(array)`: their average; AVG(path[*]).
+    /// `ARRAY_AVG(array)`: their average; `AVG(path[*])`.
     ArrayAverage,
-    /// `ARRAY_MIN(array)`: the least item; MIN(path[*]).
+    /// `ARRAY_MIN(array)`: the least item; `MIN(path[*])`.
     ArrayLeast,
-    /// `ARRAY_MAX(array)`: the greatest item; MAX(path[*]).
+    /// `ARRAY_MAX(array)`: the greatest item; `MAX(path[*])`.
     ArrayGreatest,
     /// `FIRST(array)`: the first item.
     First,

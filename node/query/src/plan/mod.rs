@@ -40,7 +40,7 @@ pub struct SelectPlan {
     pub filter: Vec<Expression>,
     /// How rows are put together.
     pub grouping: Option<Grouping>,
-    /// What is asked of each group, as an expression over [`Grouping::document`].
+    /// What is asked of each group, as an expression over the document that the group makes.
     pub having: Option<Expression>,
     /// What each row shows. Over the sources, or over the document of a group.
     pub columns: Vec<ColumnPlan>,

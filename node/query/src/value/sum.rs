@@ -1,6 +1,6 @@
 //! Exact sums, in any order of their parts.
 //!
-//! Most numbers are added as whole billionths in 128 bits. Others are added digit by digit: a [`Wide`] has a place for
+//! Most numbers are added as whole billionths in 128 bits. Others are added digit by digit: a `Wide` has a place for
 //! every power of ten that a number can have.
 //!
 //! **What stays true.** Nothing is rounded before the end, so a sum does not depend on the order in which its parts came.
