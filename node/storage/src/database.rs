@@ -1,6 +1,7 @@
 //! One logical database: its two files, opened, repaired and brought to agree.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_core::id::{CollectionName, NodeName};
@@ -68,7 +69,10 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) log: redb::Database,
     pub(crate) data: redb::Database,
-    pub(crate) log_id: u64,
+    /// What the log file says that it is.
+    pub(crate) file_id: u64,
+    /// Which life of its database it is: the incarnation that writes to it.
+    pub(crate) life: AtomicU64,
     pub(crate) origins: Origins,
     /// What the other members have said that they know.
     pub(crate) acknowledgements: Mutex<Acknowledgements>,
@@ -132,15 +136,16 @@ impl Database {
         });
         let log = log.map_err(|_| StorageError::damaged("the log file", "opening it failed beyond repair"))??;
         let data = data?;
-        let log_id = create_log_tables(&log, name, fresh_log_id)?;
+        let file_id = create_log_tables(&log, name, fresh_log_id)?;
         let origin = origin_of_database(&log, origin)?;
         create_data_tables(&data)?;
         let origins = Origins::new(load_origins(&log)?);
         create_conflict_tables(&data, &origins)?;
         open_index_tables(&data, &origins.snapshot())?;
         let checkpoints = load_checkpoints(&log)?;
-        let shared =
-            Arc::new(Shared { name: name.to_owned(), log, data, log_id, origins, acknowledgements: Mutex::default() });
+        let life = AtomicU64::new(origin.incarnation);
+        let acknowledgements = Mutex::default();
+        let shared = Arc::new(Shared { name: name.to_owned(), log, data, file_id, life, origins, acknowledgements });
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
@@ -154,9 +159,10 @@ impl Database {
         &self.shared.name
     }
 
-    /// The log's own id: positions mean nothing in any other log.
+    /// The log's id: positions mean nothing in any other log. A file that was set back to an earlier time goes on under
+    /// another incarnation, gives out positions a second time, and is therefore another log.
     pub fn log_id(&self) -> u64 {
-        self.shared.log_id
+        self.shared.file_id ^ self.shared.life.load(Ordering::Relaxed).rotate_left(32)
     }
 
     /// Notes that a member has said that it knows this. What all members know can be given up.

@@ -286,7 +286,7 @@ impl Node {
 }
 
 fn source_of(theirs: &Side) -> Source {
-    Source { origin: theirs.origin.clone(), log_id: theirs.log_id }
+    Source { node: theirs.origin.node.clone(), log_id: theirs.log_id }
 }
 
 /// Random bits for a commit.

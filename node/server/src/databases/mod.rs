@@ -191,8 +191,8 @@ impl Databases {
     /// Files that are older than what this directory has seen of them come from a backup: their origin's later
     /// sequences may be known elsewhere.
     fn renew_if_restored(&self, name: &DatabaseName, opened: &mut Opened) -> Result<(), StorageError> {
-        let (log_id, position) = (opened.database.log_id(), opened.writer.state().position);
-        if self.directory.is_older_than_marked(name, log_id, position) {
+        let (file_id, position) = (opened.writer.file_id(), opened.writer.state().position);
+        if self.directory.is_older_than_marked(name, file_id, position) {
             opened.writer.renew(entropy::random_u64(), self.directory.origin().incarnation);
             opened.writer.settle()?;
             let what = format!(
@@ -201,7 +201,7 @@ impl Databases {
             );
             self.identity.note(Some(name), what);
         }
-        self.directory.mark(name, log_id, position);
+        self.directory.mark(name, file_id, position);
         Ok(())
     }
 

@@ -146,7 +146,7 @@ impl Databases {
             }
             failed(error.source())
         })?;
-        Ok((carried, (new.database.log_id(), new.writer.state().position)))
+        Ok((carried, (new.writer.file_id(), new.writer.state().position)))
     }
 
     fn set_aside(
@@ -194,7 +194,7 @@ impl Exchange {
     /// What the old database holds goes over, and the files change places.
     pub(super) fn make(self, old: &Database, of_old: &Origin) -> Result<(Opened, Exchanged), NotExchanged> {
         let Self { databases, name, transfer, ending, queue, told } = self;
-        let (carried, (log_id, position)) = match databases.carry_over(&name, transfer, ending, (old, of_old)) {
+        let (carried, (file_id, position)) = match databases.carry_over(&name, transfer, ending, (old, of_old)) {
             Ok(carried) => carried,
             Err(error) => {
                 drop(told.send(Err(error)));
@@ -209,7 +209,7 @@ impl Exchange {
                 NotExchanged::Untouched
             });
         }
-        databases.directory.mark(&name, log_id, position);
+        databases.directory.mark(&name, file_id, position);
         match open_believably(&databases.directory, &name, databases.options) {
             Ok(opened) => Ok((opened, Exchanged { databases, queue, told, carried })),
             Err(error) => Err(databases.set_aside(&name, &error, &told)),

@@ -176,7 +176,7 @@ impl WriterThread {
                     {
                         return self.failed(&error);
                     }
-                    (self.mark)(writer.log_id(), writer.state().position);
+                    (self.mark)(writer.file_id(), writer.state().position);
                     if let Some(end) = self.look_after(writer) {
                         return end;
                     }
@@ -202,7 +202,7 @@ impl WriterThread {
                 if let Err(error) = writer.settle() {
                     tracing::warn!(database = %self.handle.name, %error, "not settled before closing");
                 }
-                (self.mark)(writer.log_id(), writer.state().position);
+                (self.mark)(writer.file_id(), writer.state().position);
                 return last;
             }
             if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {

@@ -155,7 +155,7 @@ pub async fn look(
     }
     tracing::warn!(peer = %peer.node, database = %name, ?kind, "taking the peer's states");
     let log_id = first.standing.log_id;
-    let source = Source { origin: first.standing.origin.clone(), log_id };
+    let source = Source { node: peer.node.clone(), log_id };
     let begun = sync.databases().begin_transfer(&name, &source).await;
     let mut incoming = begun.map_err(|error| error.to_string())?;
     let (mut head, mut page) = (first, page);
@@ -173,7 +173,7 @@ pub async fn look(
             break;
         };
         (head, page) = next?;
-        if (&head.standing.origin, head.standing.log_id) != (&source.origin, log_id) {
+        if head.standing.log_id != log_id {
             return Err("it was made anew or set back while its states were taken; starting over".to_owned());
         }
     }

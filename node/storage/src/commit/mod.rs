@@ -23,6 +23,7 @@ mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use holdfast_core::chain::Chain;
 use holdfast_core::error::Refusal;
@@ -187,15 +188,16 @@ impl Writer {
         &self.origin
     }
 
-    /// The log's own id.
-    pub fn log_id(&self) -> u64 {
-        self.shared.log_id
+    /// What the log file says that it is; the same for every copy of the file, unlike the log's id.
+    pub fn file_id(&self) -> u64 {
+        self.shared.file_id
     }
 
     /// Goes on under another incarnation from the next write on: what was written under the present one may be known
     /// elsewhere, and not here. `of_node` is the node's own; when that changes, it holds again.
     pub fn renew(&mut self, incarnation: u64, of_node: u64) {
         self.origin.incarnation = incarnation;
+        self.shared.life.store(incarnation, Ordering::Relaxed);
         self.unsaved_life_beside = Some(of_node);
     }
 

@@ -45,8 +45,6 @@ pub struct Transfer {
     opened: Opened,
     source: NodeName,
     source_log_id: u64,
-    /// What tells the source apart from what it was before it was set back.
-    mark: u64,
     /// What the states that came in this run rest on.
     seen: Vector,
 }
@@ -54,17 +52,10 @@ pub struct Transfer {
 /// Whose states are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Who it is. One that was set back to an earlier time goes on as somebody else, and what came before means nothing.
-    pub origin: Origin,
-    /// The log that its positions count.
+    /// Which node.
+    pub node: NodeName,
+    /// The log that its positions count: another one when the node was set back to an earlier time.
     pub log_id: u64,
-}
-
-impl Source {
-    /// What tells it apart while the transfer is under way.
-    fn mark(&self) -> u64 {
-        self.log_id ^ self.origin.incarnation.rotate_left(32)
-    }
 }
 
 /// What was carried over into a new database.
@@ -88,17 +79,11 @@ impl Transfer {
         source: &Source,
     ) -> Result<Option<Self>, StorageError> {
         let opened = Database::open(name, log, data, origin, fresh_log_id, options)?;
-        let transfer = Self {
-            opened,
-            source: source.origin.node.clone(),
-            source_log_id: source.log_id,
-            mark: source.mark(),
-            seen: Vector::new(),
-        };
-        let is_ours = match transfer.opened.writer.checkpoint(&source.origin.node) {
+        let transfer = Self { opened, source: source.node.clone(), source_log_id: source.log_id, seen: Vector::new() };
+        let is_ours = match transfer.opened.writer.checkpoint(&source.node) {
             // One that was cut while what is ours alone was carried over is not gone on with.
             Some(checkpoint) => {
-                checkpoint.peer_log_id == source.mark() && transfer.opened.writer.state().vector.is_empty()
+                checkpoint.peer_log_id == source.log_id && transfer.opened.writer.state().vector.is_empty()
             }
             None => transfer.opened.writer.state().position == Position::START,
         };
@@ -118,8 +103,12 @@ impl Transfer {
         for one in &page.states {
             self.seen.merge(&one.state.vector);
         }
-        let checkpoint =
-            Checkpoint { peer_log_id: self.mark, pushed: Position::START, pulled: page.through, updated: moment.now };
+        let checkpoint = Checkpoint {
+            peer_log_id: self.source_log_id,
+            pushed: Position::START,
+            pulled: page.through,
+            updated: moment.now,
+        };
         let states = page.states.into_iter().map(|one| (one.collection, one.document, one.state)).collect();
         let progress = Request::Checkpoint { peer: self.source.clone(), checkpoint };
         let states = Request::States(states);
@@ -151,21 +140,12 @@ impl Transfer {
             let reason = "it knows less at their end than at their beginning: it was set back meanwhile";
             return Err(not_written(StorageError::damaged("the states of a peer", reason)));
         }
-        let cursor = self.cursor();
         let writer = &mut self.opened.writer;
         let of_node = writer.origin().incarnation;
         if origin.incarnation != of_node {
             writer.renew(origin.incarnation, of_node);
         }
-        // From here on the peer's log is followed, whoever it is.
-        let checkpoint = Checkpoint {
-            peer_log_id: self.source_log_id,
-            pushed: Position::START,
-            pulled: cursor,
-            updated: moment.now,
-        };
-        let followed = Request::Checkpoint { peer: self.source.clone(), checkpoint };
-        writer.commit(moment, vec![followed, Request::Adopt(adoption)])?;
+        writer.commit(moment, vec![Request::Adopt(adoption)])?;
         let old_view = old.view().map_err(not_written)?;
         let old_state = old_view.state().map_err(not_written)?;
         let old_floor = old.log().and_then(|log| log.floor()).map_err(not_written)?;

@@ -116,7 +116,7 @@ impl Node {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
-        let source = Source { origin: other.opened.writer.origin().clone(), log_id: other.opened.database.log_id() };
+        let source = Source { node: other.opened.writer.origin().node.clone(), log_id: other.opened.database.log_id() };
         let next = origin(me.node.as_str(), incarnation);
         let transfer = Transfer::open("shop", files, me, 1_000 + incarnation, Options::default(), &source);
         let mut transfer = transfer.unwrap().unwrap();
