@@ -16,6 +16,7 @@ use holdfast_core::index::path::IndexPath;
 use holdfast_core::index::range::KeyRange;
 use holdfast_core::vector::Origin;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop};
+use proptest::test_runner::RngSeed;
 use proptest::{prop_oneof, proptest};
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -516,7 +517,8 @@ fn carry_out(nodes: &mut [Node; 2], on: usize, step: Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    // The same cases in every run, so that the test command is not a lottery; PROPTEST_CASES asks for more of them.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn whatever_happens_indexes_are_what_the_documents_make_them(
