@@ -112,7 +112,8 @@ impl<'t> Indexes<'t> {
                 }
             }
             index.is_changed = true;
-            if made.definition.is_unique && is_watched {
+            // While it is built, what is written was judged by the entries there are, which are not all.
+            if made.definition.is_unique && (is_watched || is_building) {
                 self.violations = None;
                 for key in changed.into_iter().filter(|key| !key.has_gap) {
                     let at = unique::At { number: index.number, definition: &made.definition, key: &key.bytes };

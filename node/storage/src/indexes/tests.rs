@@ -517,7 +517,7 @@ fn carry_out(nodes: &mut [Node; 2], on: usize, step: Step) {
 }
 
 proptest! {
-    // The same cases in every run, so that the test command is not a lottery; PROPTEST_CASES asks for more of them.
+    // The same cases in every run, so that the test command is not a lottery.
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(150) })]
 
     #[test]
