@@ -17,5 +17,6 @@ mod exchange;
 mod indexes;
 mod keys;
 mod node_routes;
+mod query;
 mod studio;
 mod transactions;

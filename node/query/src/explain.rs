@@ -72,6 +72,13 @@ impl Step {
         self
     }
 
+    /// It and what comes before it in one word each, the first one first.
+    pub(crate) fn words(&self) -> String {
+        let mut words: Vec<String> = self.inputs.iter().map(Self::words).collect();
+        words.push(self.operation.to_owned());
+        words.join("+")
+    }
+
     fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("Operation".to_owned(), Value::from(self.operation));

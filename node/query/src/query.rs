@@ -45,6 +45,8 @@ pub struct Task<'query> {
     pub reads: Vec<&'query Name>,
     /// The name of the collection that it writes, or whose index it makes or drops.
     pub writes: Option<&'query Name>,
+    /// Whether what documents hold can show in the answer, or in which of them are written.
+    pub looks_at_documents: bool,
     /// Whether it is only explained, and if so whether it is carried out for that.
     pub explained: Option<Analyze>,
 }
@@ -133,6 +135,16 @@ impl Query {
         }
     }
 
+    /// Whether it says itself how many rows it wants at most.
+    pub fn has_limit(&self) -> bool {
+        matches!(self.statement(), Statement::Select(select) if select.limit.is_some())
+    }
+
+    /// Its words, with `?` for each value: for logs, which hold no data.
+    pub fn shape(&self) -> String {
+        crate::language::shape(&self.text)
+    }
+
     /// What it does, and what to.
     pub fn task(&self) -> Task<'_> {
         let explained = match &self.statement {
@@ -153,7 +165,13 @@ impl Query {
             // The parser takes no EXPLAIN of an EXPLAIN.
             Statement::Explain { .. } => (TaskKind::Select, Vec::new(), None),
         };
-        Task { kind, reads, writes, explained }
+        let looks_at_documents = match self.statement() {
+            Statement::Select(_) => true,
+            Statement::Update(update) => write::shows_documents(Some(update), update.filter.as_ref()),
+            Statement::Delete(delete) => write::shows_documents(None, delete.filter.as_ref()),
+            _ => false,
+        };
+        Task { kind, reads, writes, looks_at_documents, explained }
     }
 
     /// The rows of a `SELECT`, into the sink.
@@ -178,7 +196,16 @@ impl Query {
             is_matched_exact: counts.is_complete && page.cursor.is_none(),
             next_cursor,
             columns: columns(&plan),
-            plan: words(&explain::select(&plan, None)),
+            plan: explain::select(&plan, None).words(),
+        })
+    }
+
+    /// The changes of an `INSERT`, which looks at no database: it may be the one that makes it.
+    pub fn inserts(&self, now: Millis, random: &dyn Fn() -> u128, budget: &mut Budget<'_>) -> Result<Writes, Failure> {
+        let compute = Compute { parameters: &self.parameters, now, random };
+        self.shown(match self.statement() {
+            Statement::Insert(insert) => write::insert::insert(insert, &compute, budget),
+            _ => Err(no_rows()),
         })
     }
 
@@ -187,7 +214,7 @@ impl Query {
         let compute = self.compute(world);
         let ground = Ground { views: world.views, compute: &compute, options: world.options, take };
         self.shown(match self.statement() {
-            Statement::Insert(insert) => write::insert::insert(insert, ground, budget),
+            Statement::Insert(insert) => write::insert::insert(insert, &compute, budget),
             Statement::Update(update) => write::update(update, ground, budget),
             Statement::Delete(delete) => write::delete(delete, ground, budget),
             _ => Err(no_rows()),
@@ -331,11 +358,4 @@ fn columns(plan: &SelectPlan) -> Option<Vec<String>> {
         ColumnPlan::Everything(_) | ColumnPlan::Fields(_) => None,
     });
     names.collect::<Option<Vec<_>>>().map(|names| names.concat())
-}
-
-/// A plan in one word for each step, the first one first.
-fn words(step: &explain::Step) -> String {
-    let mut words: Vec<String> = step.inputs.iter().map(words).collect();
-    words.push(step.operation.to_owned());
-    words.join("+")
 }

@@ -44,6 +44,7 @@ mod token;
 mod check;
 mod resolve;
 mod parse;
+mod shape;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -62,4 +63,9 @@ pub fn parse(text: &str) -> Result<Statement, QueryError> {
 /// Reads an expression over one document, as a condition without `WHERE` is one.
 pub fn parse_expression(text: &str) -> Result<Expression, QueryError> {
     parse::lone_expression(text).map_err(|error| error.shown_in(text))
+}
+
+/// The words of a statement, with `?` for each value that stands in it.
+pub fn shape(text: &str) -> String {
+    shape::shape(text)
 }

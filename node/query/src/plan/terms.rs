@@ -119,13 +119,6 @@ fn about<'e>(
         Kind::In { value, among: Among::Listed(listed), negated: false } => {
             Some((subject(value)?, Restriction::OneOf(constants(listed)?)))
         }
-        Kind::In { value, among: Among::ItemsOf(list), negated: false } => match &list.kind {
-            Kind::Literal(Value::Array(list)) => {
-                let known = list.iter().filter(|item| !item.is_null());
-                Some((subject(value)?, Restriction::OneOf(known.cloned().collect())))
-            }
-            _ => None,
-        },
         Kind::Like { value, pattern, escape, ignores_case: false, negated: false } => match &pattern.kind {
             Kind::Literal(Value::String(pattern)) => {
                 Some((subject(value)?, Restriction::StartsWith(prefix_of(pattern, *escape)?)))

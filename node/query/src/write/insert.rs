@@ -12,15 +12,16 @@ use crate::language::error::QueryError;
 use crate::language::expression::Expression;
 use crate::language::statement::Insert;
 use crate::plan::select::documents_of;
-use crate::write::{Ground, Verb, Writes, hold, refused};
+use crate::value::Compute;
+use crate::write::{Verb, Writes, hold, refused};
 
 /// The changes of an `INSERT`. No document may be there yet.
-pub(crate) fn insert(insert: &Insert, ground: Ground<'_, '_>, budget: &mut Budget<'_>) -> Result<Writes, Failure> {
+pub(crate) fn insert(insert: &Insert, compute: &Compute<'_>, budget: &mut Budget<'_>) -> Result<Writes, Failure> {
     let collection = documents_of(&insert.collection)?;
     let mut changes = Vec::new();
     for expression in &insert.documents {
         budget.work(1)?;
-        for object in objects(expression, ground)? {
+        for object in objects(expression, compute)? {
             let (id, body) = document(object, expression)?;
             let action = Action::Put(body);
             hold(&action, changes.len() as u64, budget)?;
@@ -28,11 +29,11 @@ pub(crate) fn insert(insert: &Insert, ground: Ground<'_, '_>, budget: &mut Budge
         }
     }
     let matched = changes.len() as u64;
-    Ok(Writes { verb: Verb::Insert, collection, changes, matched })
+    Ok(Writes { verb: Verb::Insert, collection, changes, matched, plan: Verb::Insert.step().to_owned() })
 }
 
 /// The documents of one value: an object, or a parameter that is an array of them.
-fn objects(expression: &Expression, ground: Ground<'_, '_>) -> Result<Vec<Map<String, Value>>, Failure> {
+fn objects(expression: &Expression, compute: &Compute<'_>) -> Result<Vec<Map<String, Value>>, Failure> {
     let object = |value| match value {
         Some(Value::Object(object)) => Ok(object),
         _ => Err(Failure::from(
@@ -40,7 +41,7 @@ fn objects(expression: &Expression, ground: Ground<'_, '_>) -> Result<Vec<Map<St
                 .suggesting("Write INSERT INTO orders VALUES {Id: 'o-1', total: 12.5}."),
         )),
     };
-    match ground.compute.value(expression, &[])? {
+    match compute.value(expression, &[])? {
         Some(Value::Array(items)) => items.into_iter().map(|item| object(Some(item))).collect(),
         value => Ok(vec![object(value)?]),
     }

@@ -22,9 +22,10 @@ use holdfast_storage::request::{Action, Change, Expect, Written};
 use serde_json::{Map, Value};
 
 use crate::budget::Budget;
+use crate::explain;
 use crate::failure::Failure;
 use crate::language::expression::{Expression, Kind};
-use crate::language::statement::{Delete, Name, Select, Source, Update};
+use crate::language::statement::{Changes, Delete, Name, Select, Source, Update};
 use crate::plan::Options;
 use crate::plan::SelectPlan;
 use crate::plan::select::{documents_of, plan};
@@ -53,6 +54,15 @@ impl Verb {
             Self::Delete => "DELETE",
         }
     }
+
+    /// As the last step of a plan.
+    pub(crate) fn step(self) -> &'static str {
+        match self {
+            Self::Insert => "Insert",
+            Self::Update => "Update",
+            Self::Delete => "Delete",
+        }
+    }
 }
 
 /// The changes of a statement, for one transaction of the writer.
@@ -66,6 +76,8 @@ pub struct Writes {
     pub changes: Vec<Change>,
     /// Documents that the condition is true for, those beyond `take` included; what is inserted, for an insert.
     pub matched: u64,
+    /// How they were found, in one word for each step, and what is done with them.
+    pub plan: String,
 }
 
 impl Writes {
@@ -152,7 +164,8 @@ fn matches(
 ) -> Result<Writes, Failure> {
     let collection = documents_of(name)?;
     let plan = matching_plan(name, filter, ground)?;
-    let mut writes = Writes { verb, collection: collection.clone(), changes: Vec::new(), matched: 0 };
+    let words = format!("{}+{}", explain::select(&plan, None).words(), verb.step());
+    let mut writes = Writes { verb, collection: collection.clone(), changes: Vec::new(), matched: 0, plan: words };
     let take = ground.take.unwrap_or(u64::MAX);
     each_match(&plan, ground.views, ground.options, ground.compute, budget, &mut |loaded, budget| {
         writes.matched += 1;
@@ -203,6 +216,19 @@ pub(crate) fn version_of(loaded: &Loaded) -> Result<String, Failure> {
 /// Whether a condition looks at nothing but ids, so that it stays true whatever is written.
 pub(crate) fn reads_ids_alone(condition: &Expression) -> bool {
     !condition.any(&mut |part| matches!(&part.kind, Kind::Path(path) if !path.is_document_id()))
+}
+
+/// Whether a write tells something of what documents hold: by which of them it changes, or by what it writes. Ids tell
+/// nothing that is not in the statement, and adding to a field looks at no other.
+pub(crate) fn shows_documents(update: Option<&Update>, filter: Option<&Expression>) -> bool {
+    let reads = |value: &Expression| value.any(&mut |part| matches!(part.kind, Kind::Path(_)));
+    let copies = update.is_some_and(|update| match &update.changes {
+        Changes::Merge(object) => reads(object),
+        Changes::Assign(assignments) => {
+            assignments.iter().any(|assignment| assignment.increment().is_none() && reads(&assignment.value))
+        }
+    });
+    copies || filter.is_some_and(|condition| !reads_ids_alone(condition))
 }
 
 /// A refusal of the rules for documents, as one of a statement.

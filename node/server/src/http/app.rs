@@ -13,6 +13,7 @@ use tokio::task;
 use crate::databases::{Databases, OpenDatabase, Unavailable};
 use crate::http::access::{Access, AccessControl};
 use crate::http::error::ApiError;
+use crate::http::query::places::Places;
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -30,6 +31,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     parts: Parts,
     scans: Arc<Semaphore>,
+    queries: Places,
 }
 
 /// What an [`App`] is made of.
@@ -54,7 +56,13 @@ pub struct Parts {
 impl App {
     /// Puts the parts of a node together.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, scans: Arc::new(Semaphore::new(SCANS_MAX)) }))
+        let queries = Places::new(&parts.settings.query);
+        Self(Arc::new(Shared { parts, scans: Arc::new(Semaphore::new(SCANS_MAX)), queries }))
+    }
+
+    /// Where queries run.
+    pub fn queries(&self) -> &Places {
+        &self.0.queries
     }
 
     /// A database that is there; 404 when it is not.

@@ -89,7 +89,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
 }
 
 /// Parses a body, which must be an object: a list of values in the order of a struct's fields is none.
-fn parse_body<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
+pub(super) fn parse_body<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
     refuse_private_keys(text.as_bytes())?;
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| body_error(text, &error));

@@ -19,7 +19,7 @@ use crate::http::access::Caller;
 use crate::http::app::App;
 use crate::http::databases::{Contents, contents};
 use crate::http::error::ApiError;
-use crate::http::sync_metrics;
+use crate::http::{query_metrics, sync_metrics};
 use crate::sync::status;
 use crate::telemetry::metrics::{self, Definition, Kind, Metrics};
 
@@ -49,6 +49,7 @@ pub async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Ap
     page.family(metrics::BUILD_INFO, [(format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1)]);
     page.family(metrics::START_TIME, [(String::new(), seconds(u128::from(app.started_millis) * 1_000))]);
     put_requests(&mut page, &app.metrics);
+    query_metrics::put(&mut page, &app);
     put_databases(&mut page, &databases);
     page.family(metrics::IDENTITY_EVENTS, [(String::new(), app.databases.identity().list().len())]);
     let sync = Arc::clone(&app.sync);

@@ -35,12 +35,14 @@ pub mod collections;
 pub mod databases;
 pub mod health;
 pub mod metrics;
+mod query_metrics;
 mod sync_metrics;
 pub mod cluster;
 pub mod exchange_shapes;
 pub mod replication;
 pub mod dead_letters;
 pub mod indexes;
+pub mod query;
 pub mod states;
 pub mod turned;
 pub mod members;
@@ -78,6 +80,7 @@ pub fn routes(app: App) -> Router {
         .merge(consistency::routes())
         .merge(dead_letters::routes())
         .merge(indexes::routes())
+        .merge(query::routes())
         .merge(members::routes())
         .split_for_parts();
     openapi::complete(&mut description);

@@ -57,6 +57,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         (name = "Documents", description = "One document or many, in the database of the `Database` header"),
         (name = "Collections", description = "Collections as a whole"),
         (name = "Indexes", description = "What finds documents by their values"),
+        (name = "Query", description = "SQL over documents"),
         (name = "Changes", description = "What happened, in the order in which this node learnt of it"),
         (name = "Databases", description = "The databases of this node"),
         (name = "Cluster", description = "The peers of this node"),

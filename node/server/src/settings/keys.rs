@@ -313,6 +313,43 @@ pub static KEYS: &[Key] = &[
         (1, 86_400),
         "A connection that sends no complete request head for this long is closed.",
     ),
+    number(
+        "Query:MaxExaminedDocuments",
+        10_000_000,
+        (1, 1_000_000_000_000),
+        "Documents and index entries that one query may look at; a query that passes a limit is answered with 422.",
+    ),
+    number("Query:TimeoutSeconds", 30, (1, 86_400), "Seconds that one query may take, waiting for a place included."),
+    number(
+        "Query:MaxMemoryMB",
+        128,
+        (1, 65_536),
+        "Megabytes that one query may hold for sorting, grouping, joining and for what it writes.",
+    ),
+    number(
+        "Query:MaxResultMB",
+        64,
+        (1, 4_096),
+        "Megabytes of rows in one answer; answers that stream (application/x-ndjson) have no such bound.",
+    ),
+    number(
+        "Query:MaxRunning",
+        4,
+        (1, 512),
+        "Queries that run at once; further ones wait. Those that end at once by id or index take no place.",
+    ),
+    number(
+        "Query:MaxWaiting",
+        64,
+        (0, 100_000),
+        "Queries that wait for a place; more are answered with 503 and Retry-After.",
+    ),
+    number(
+        "Query:SlowMilliseconds",
+        1_000,
+        (0, 86_400_000),
+        "A query that takes at least so long is logged, without its values. 0: none is.",
+    ),
     number("Storage:DataCacheMegabytes", 64, (1, 65_536), "Memory for pages of documents and indexes, per database."),
     number("Storage:LogCacheMegabytes", 8, (1, 65_536), "Memory for pages of the operation log, per database."),
     number(

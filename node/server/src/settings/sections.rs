@@ -29,6 +29,8 @@ pub struct Settings {
     pub logging: LoggingSettings,
     /// Upper bounds on what a caller can ask for.
     pub limits: LimitSettings,
+    /// What one query may use, and how many run.
+    pub query: QuerySettings,
     /// Memory and durability trade-offs of the store.
     pub storage: StorageSettings,
     /// How the node stops.
@@ -254,6 +256,28 @@ pub struct LimitSettings {
     pub connections_max: usize,
     /// Seconds a connection may stay without sending a complete request head.
     pub connection_idle_seconds: u64,
+}
+
+/// The `Query` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct QuerySettings {
+    /// Documents and index entries that one query may look at.
+    pub max_examined_documents: u64,
+    /// Seconds that one query may take.
+    pub timeout_seconds: u64,
+    /// Megabytes that one query may hold.
+    #[serde(rename = "MaxMemoryMB")]
+    pub max_memory_megabytes: u64,
+    /// Megabytes of rows in one answer.
+    #[serde(rename = "MaxResultMB")]
+    pub max_result_megabytes: u64,
+    /// Queries that run at once.
+    pub max_running: usize,
+    /// Queries that wait for a place.
+    pub max_waiting: usize,
+    /// Milliseconds from which on a query is logged; zero for none.
+    pub slow_milliseconds: u64,
 }
 
 /// The `Storage` section.

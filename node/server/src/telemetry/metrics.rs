@@ -3,6 +3,7 @@
 //! | who counts                   | what                                      | read by                    |
 //! |------------------------------|-------------------------------------------|----------------------------|
 //! | [`Metrics`], one per node    | requests by class and status, their times | `http::metrics`            |
+//! | [`QueryMetrics`] in it       | statements by kind and outcome, their work | `http::query_metrics`     |
 //! | the writer of each database  | commits, operations, waiting requests     | `http::metrics`            |
 //! | the database itself          | documents, tombstones, positions, bytes   | `http::metrics`, when asked |
 //!
@@ -10,6 +11,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+
+use super::query_metrics::QueryMetrics;
 
 /// How a metric behaves, in Prometheus' words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,18 @@ definitions! {
     REQUESTS_RUNNING = Gauge "holdfast_http_requests_running" "Requests that are being answered now, open change feeds not included.";
     /// Time to the first byte of an answer.
     REQUEST_SECONDS = Histogram "holdfast_http_request_duration_seconds" "Time from a request's head to its answer's head, in seconds, by class of route.";
+    /// Queries by kind and outcome.
+    QUERIES = Counter "holdfast_queries_total" "Statements that ended, by kind and outcome: done, cancelled when their caller went away, or why they were refused.";
+    /// Time of queries.
+    QUERY_SECONDS = Histogram "holdfast_query_duration_seconds" "Time from a statement's arrival to the last of its answer, in seconds, by kind.";
+    /// Documents looked at.
+    QUERY_EXAMINED = Counter "holdfast_query_examined_total" "Documents and index entries that queries have looked at.";
+    /// Rows answered.
+    QUERY_ROWS = Counter "holdfast_query_rows_total" "Rows that queries have answered with.";
+    /// Queries that run.
+    QUERIES_RUNNING = Gauge "holdfast_queries_running" "Queries that hold one of the places of Query:MaxRunning now.";
+    /// Queries that wait.
+    QUERIES_WAITING = Gauge "holdfast_queries_waiting" "Queries that wait for a place now.";
     /// Group commits.
     COMMITS = Counter "holdfast_commits_total" "Group commits of a database; each is one fsync of its log.";
     /// Operations logged.
@@ -207,6 +222,8 @@ impl RouteClass {
 pub struct Metrics {
     classes: [ClassMetrics; RouteClass::ALL.len()],
     running: AtomicI64,
+    /// What queries do.
+    pub queries: QueryMetrics,
 }
 
 /// The counters of one class of requests.
