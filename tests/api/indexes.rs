@@ -45,6 +45,8 @@ async fn an_index_is_made_built_listed_and_dropped() {
     node.get("/api/indexes/by_n").await.problem(404, "index-not-found");
     let shown = node.get("/api/collections").await.expect(200);
     assert_eq!(names(shown), ["people"], "definitions are no collection of documents");
+    let shown = node.get("/api/documents?includeSystemCollections=true").await.expect(200);
+    assert_eq!(shown, json!(["people"]));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod one_way;
 mod proof;
 mod passive;
 mod poison;
+mod queries;
 mod returns;
 mod selection;
 mod start_and_stop;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::error::Refusal;
+use crate::index::INDEXES_COLLECTION;
 use crate::limits::{COLLECTION_NAME_BYTES_MAX, DATABASE_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, NODE_NAME_BYTES_MAX};
 
 /// The collection that holds the replicated cache; reached by `/api/cache` alone.
@@ -87,6 +88,12 @@ impl CollectionName {
             return Err(Refusal::Reserved { name: raw.to_owned() });
         }
         Ok(name)
+    }
+
+    /// Checks the name of a collection that peers exchange and compare as documents: those that clients write to, and
+    /// the definitions of indexes.
+    pub fn parse_replicated(raw: &str) -> Result<Self, Refusal> {
+        if raw == INDEXES_COLLECTION { Self::parse_any(raw) } else { Self::parse(raw) }
     }
 
     /// Checks the form alone; for names that come from peers and from disk, where `cache` is one of them.
@@ -255,7 +262,10 @@ mod tests {
     fn reserved_collections_are_refused_in_any_case() {
         for bad in ["cache", "CACHE", "Cache", "_sys_x", "_SYS_operations", "$dump", "_Conflicts"] {
             assert!(matches!(CollectionName::parse(bad), Err(Refusal::Reserved { .. })), "{bad:?} was accepted");
+            assert!(CollectionName::parse_replicated(bad).is_err(), "{bad:?} was taken from a peer");
         }
+        // Definitions of indexes travel, and are written by no client.
+        assert!(CollectionName::parse("_indexes").is_err() && CollectionName::parse_replicated("_indexes").is_ok());
         for good in ["orders", "Order-Lines", "2024", "_private", "Größe", "a.b"] {
             assert!(CollectionName::parse(good).is_ok(), "{good:?} was refused");
         }

@@ -586,7 +586,7 @@ pub(super) fn parse_increments(fields: &[IncrementRecord]) -> Result<Increment, 
     fields.iter().map(field).collect::<Result<Vec<_>, _>>().map(Increment)
 }
 
-/// Peers exchange documents, cache entries and who is a member; what else is reserved belongs to each node itself.
+/// Peers exchange documents, definitions of indexes, cache entries and who is a member; what else is reserved belongs to each node itself.
 pub(super) fn parse_collection(name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
     let is_of_members = matches!(kind, OperationKind::JoinMember { .. } | OperationKind::FenceMember { .. });
     // What is parked may name anything: it is not applied.
@@ -594,7 +594,7 @@ pub(super) fn parse_collection(name: &str, kind: &OperationKind) -> Result<Colle
     if is_parked || name == CACHE_COLLECTION || (is_of_members && name == MEMBERS_COLLECTION) {
         return CollectionName::parse_any(name);
     }
-    CollectionName::parse(name)
+    CollectionName::parse_replicated(name)
 }
 
 pub(super) fn parse_stamp(text: &str) -> Option<Stamp> {

@@ -220,7 +220,7 @@ impl From<&DocumentKey> for KeyRecord {
 impl KeyRecord {
     /// Checks it.
     pub fn parse(&self) -> Result<DocumentKey, Refusal> {
-        Ok((CollectionName::parse(&self.collection)?, DocumentId::parse(&self.id)?))
+        Ok((CollectionName::parse_replicated(&self.collection)?, DocumentId::parse(&self.id)?))
     }
 }
 

@@ -174,10 +174,10 @@ fn protocol() -> u32 {
     PROTOCOL
 }
 
-/// Whether peers compare a collection: documents, and no collection that belongs to each node itself. Cache entries
+/// Whether peers compare a collection: documents and definitions of indexes, and nothing that belongs to each node itself. Cache entries
 /// expire on each node by its own clock, so they are no part of the proof.
 pub fn is_compared(collection: &CollectionName) -> bool {
-    CollectionName::parse(collection.as_str()).is_ok()
+    CollectionName::parse_replicated(collection.as_str()).is_ok()
 }
 
 impl SurveyRecord {
@@ -267,7 +267,7 @@ pub fn parse_parts(records: Vec<PartRecord>) -> Result<BTreeMap<DocumentKey, Dig
         return Err(refuse(format!("A survey names more than {SURVEY_DOCUMENTS_MAX} documents.")));
     }
     let part = |record: PartRecord| {
-        let key = (CollectionName::parse(&record.collection)?, DocumentId::parse(&record.id)?);
+        let key = (CollectionName::parse_replicated(&record.collection)?, DocumentId::parse(&record.id)?);
         Ok((key, parse_digest(&record.part)?))
     };
     let parts: BTreeMap<DocumentKey, Digest> = records.into_iter().map(part).collect::<Result<_, Refusal>>()?;
@@ -297,7 +297,7 @@ fn parse_collections(
         if record.name.eq_ignore_ascii_case(CACHE_COLLECTION) {
             continue;
         }
-        let name = CollectionName::parse(&record.name)?;
+        let name = CollectionName::parse_replicated(&record.name)?;
         counts.insert(name.clone(), record.count);
         if collections.insert(name, parse_digest(&record.digest)?).is_some() {
             return Err(refuse("A survey names a collection twice."));

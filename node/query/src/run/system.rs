@@ -171,11 +171,16 @@ fn conflict(conflict: Conflict) -> MadeRow {
             "Payload": document(version.body.as_ref()),
         })
     };
+    let violation = conflict.violation.as_ref();
+    let documents = violation.map_or(&[][..], |violation| &violation.documents);
     let row = json!({
         "Id": conflict.id.to_string(),
         "Collection": conflict.collection.as_str(),
         "EntityId": conflict.document.as_str(),
         "State": state,
+        "Reason": if violation.is_some() { "UniqueViolation" } else { "ConcurrentWrites" },
+        "Index": violation.map(|violation| violation.index.as_str()),
+        "Documents": documents.iter().map(DocumentId::as_str).collect::<Vec<_>>(),
         "CreatedUtc": conflict.arose.to_utc_text(),
         "IsDecidedBySuspectStamp": conflict.is_suspect,
         "Versions": conflict.versions.iter().map(version).collect::<Vec<_>>(),

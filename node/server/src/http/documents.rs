@@ -106,7 +106,7 @@ pub async fn names(
     let with_cache = parameters.include_system_collections.unwrap_or(false);
     let mut names: Vec<String> = collections
         .into_iter()
-        .filter(|(name, _)| with_cache || !name.is_cache())
+        .filter(|(name, _)| !name.is_kept() || (with_cache && name.is_cache()))
         .map(|(name, _)| name.to_string())
         .collect();
     names.sort_by_cached_key(|name| (name.to_lowercase(), name.clone()));

@@ -158,8 +158,11 @@ fn read_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<StateAt, Re
         |reason: &str| Refusal::invalid("invalid-states", format!("The page of states is not valid: {reason}."));
     let position = Position(reader.varint().map_err(refuse)?);
     let name = reader.text().map_err(refuse)?;
-    let collection =
-        if name == CACHE_COLLECTION { CollectionName::parse_any(name)? } else { CollectionName::parse(name)? };
+    let collection = if name == CACHE_COLLECTION {
+        CollectionName::parse_any(name)?
+    } else {
+        CollectionName::parse_replicated(name)?
+    };
     let document = DocumentId::parse(reader.text().map_err(refuse)?)?;
     let record = reader.bytes().map_err(refuse)?;
     let (state, _) =
@@ -203,6 +206,15 @@ mod tests {
     #[test]
     fn a_page_comes_back_as_it_was_sent() {
         assert_eq!(decode_page(&encode_page(&page())).unwrap(), page());
+    }
+
+    #[test]
+    fn definitions_of_indexes_travel_and_nothing_else_that_a_node_keeps() {
+        for (name, travels) in [("_indexes", true), ("cache", true), ("_conflicts", false), ("_sys_members", false)] {
+            let mut page = page();
+            page.states.iter_mut().for_each(|one| one.collection = CollectionName::parse_any(name).unwrap());
+            assert_eq!(decode_page(&encode_page(&page)).is_ok(), travels, "{name}");
+        }
     }
 
     #[test]

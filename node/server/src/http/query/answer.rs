@@ -34,10 +34,10 @@ pub struct Summary<'answer> {
     pub applied_count: u64,
     /// Rows in this answer.
     pub returned_rows: u64,
-    /// The rows. Absent in the last line of an answer in lines.
-    #[serde(skip)]
-    #[schema(value_type = Vec<Object>)]
-    pub rows: (),
+    /// The rows, which are text already. Absent in the last line of an answer in lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    rows: Option<NotHere>,
     /// The steps of the plan, the first one first; for EXPLAIN the plan as a tree of lines.
     #[schema(example = "IndexScan+Filter+Limit+Project")]
     pub plan: &'answer str,
@@ -55,6 +55,10 @@ pub struct Summary<'answer> {
     /// For EXPLAIN, the plan for programs.
     pub explanation: Option<&'answer Value>,
 }
+
+/// Rows are put between the fields before and behind them, and never made into values.
+#[derive(Debug, Serialize)]
+enum NotHere {}
 
 /// What became of a statement, besides its rows.
 #[derive(Debug, Default)]
@@ -135,7 +139,7 @@ impl Outcome {
             matched_count: self.matched,
             applied_count: self.applied,
             returned_rows: self.returned,
-            rows: (),
+            rows: None,
             plan: &self.plan,
             elapsed_ms: milliseconds(micros),
             columns: self.columns.as_deref(),
