@@ -6,12 +6,13 @@ use redb::Durability;
 use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::origins::Origins;
-use crate::record::operation::encode_block;
+use crate::record::operation::{BLOCK_FRAME_BYTES, LENGTH_BYTES_MAX, encode_block};
 use crate::record::progress::{encode_checkpoint, encode_life, encode_origin, encode_vector};
 use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS};
 
-/// Bytes after which a block is closed and another begun: large values cost the store contiguous pages.
-const BLOCK_BYTES_TARGET: usize = 128 * 1024;
+/// Most bytes of a block that holds more than one operation. The store gives a large value a run of pages whose number
+/// is a power of two, fills it with zeros and writes it whole: this one's run is full, and one byte more would double it.
+const BLOCK_BYTES_MAX: usize = 32 * 1024 - 256;
 
 impl Writer {
     /// Writes a commit's operations and what is to be kept with them, and syncs the log.
@@ -58,17 +59,17 @@ impl Writer {
     }
 }
 
-/// Cuts the operations of a commit into blocks of bounded size.
+/// Cuts the operations of a commit into blocks of bounded size. One that is larger by itself has a block by itself.
 fn split_into_blocks(encoded: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
     let mut blocks = Vec::new();
     let mut rest = encoded;
     while !rest.is_empty() {
-        let mut bytes = 0;
+        let mut bytes = BLOCK_FRAME_BYTES;
         let full = rest.iter().position(|operation| {
-            bytes += operation.len();
-            bytes >= BLOCK_BYTES_TARGET
+            bytes += operation.len() + LENGTH_BYTES_MAX;
+            bytes > BLOCK_BYTES_MAX
         });
-        let (block, after) = rest.split_at(full.map_or(rest.len(), |index| index + 1));
+        let (block, after) = rest.split_at(full.map_or(rest.len(), |index| index.max(1)));
         blocks.push(block);
         rest = after;
     }
@@ -85,4 +86,25 @@ fn save_new_origins(transaction: &redb::WriteTransaction, origins: &Origins) -> 
         table.insert(u32::try_from(index).unwrap_or(u32::MAX), encode_origin(origin).as_slice())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_block_fills_its_pages_and_no_operation_is_lost() {
+        let sizes = [1, 500, BLOCK_BYTES_MAX, 3, 40_000, 100_000, 16_000, 16_000, 2];
+        let encoded: Vec<Vec<u8>> = sizes.iter().cycle().take(300).map(|size| vec![7; *size]).collect();
+        let blocks = split_into_blocks(&encoded);
+        assert_eq!(blocks.concat(), encoded);
+        for block in blocks {
+            assert!(block.len() == 1 || encode_block(block).len() <= BLOCK_BYTES_MAX, "{} operations", block.len());
+        }
+        let many = vec![vec![7; 500]; 1_000];
+        let blocks = split_into_blocks(&many);
+        let (_, full) = blocks.split_last().unwrap();
+        assert!(full.iter().all(|block| encode_block(block).len() > BLOCK_BYTES_MAX * 9 / 10));
+    }
 }

@@ -138,10 +138,15 @@ pub fn encode(operation: &Operation, previous: Position, origins: &Origins) -> V
     bytes
 }
 
+/// What a block takes besides its operations and their lengths, at most.
+pub(crate) const BLOCK_FRAME_BYTES: usize = 16;
+/// What the length of an operation takes, unless the operation is larger than a block of several may be.
+pub(crate) const LENGTH_BYTES_MAX: usize = 3;
+
 /// Writes a block of operations that were encoded one by one.
 pub fn encode_block(operations: &[Vec<u8>]) -> Vec<u8> {
-    let total: usize = operations.iter().map(|operation| operation.len() + 3).sum();
-    let mut bytes = record::begin(total + 8);
+    let total: usize = operations.iter().map(|operation| operation.len() + LENGTH_BYTES_MAX).sum();
+    let mut bytes = record::begin(total + BLOCK_FRAME_BYTES);
     bytes.put_varint(operations.len() as u64);
     for operation in operations {
         bytes.put_varint(operation.len() as u64);
@@ -181,9 +186,10 @@ impl<'a> Block<'a> {
     ) -> impl Iterator<Item = Result<Entry, StorageError>> + use<'a, '_> {
         let skip = usize::try_from(position.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
         let first = self.first;
+        let mut usual = None;
         self.operations.iter().enumerate().skip(skip).map(move |(index, bytes)| {
             let position = Position(first.0 + index as u64);
-            decode(bytes, position, origins)
+            decode_next(bytes, position, origins, &mut usual)
                 .map_err(|reason| StorageError::damaged(format!("log operation {position}"), reason))
         })
     }
@@ -203,6 +209,17 @@ fn split<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, DecodeError> {
 
 /// Reads one entry.
 pub(crate) fn decode(bytes: &[u8], position: Position, origins: &[Origin]) -> Result<Entry, DecodeError> {
+    decode_next(bytes, position, origins, &mut None)
+}
+
+/// Reads one entry among others. The collection of the operation before it, if any, is `usual`: most often it is the same, and its
+/// name need not be checked and kept again.
+fn decode_next(
+    bytes: &[u8],
+    position: Position,
+    origins: &[Origin],
+    usual: &mut Option<CollectionName>,
+) -> Result<Entry, DecodeError> {
     let mut reader = Reader::new(bytes);
     let code = u16::try_from(reader.varint()?).map_err(|_| "a kind is too large")?;
     if code >= NOTE_CODES_FROM {
@@ -217,7 +234,14 @@ pub(crate) fn decode(bytes: &[u8], position: Position, origins: &[Origin]) -> Re
     let group = if flags & HAS_GROUP == 0 { None } else { Some(read_group(&mut reader)?) };
     let chain = if flags & HAS_CHAIN == 0 { None } else { Some(Chain(reader.u64()?)) };
     let replaces = if flags & REPLACES == 0 { None } else { Some(OperationId(reader.u128()?)) };
-    let collection = CollectionName::parse_any(reader.text()?).map_err(|_| "a collection name is not valid")?;
+    let name = reader.text()?;
+    let collection = match usual {
+        Some(usual) if usual.as_str() == name => usual.clone(),
+        _ => {
+            let collection = CollectionName::parse_any(name).map_err(|_| "a collection name is not valid")?;
+            usual.insert(collection).clone()
+        }
+    };
     let document = match reader.text()? {
         "" => None,
         id => Some(DocumentId::parse(id).map_err(|_| "a document id is not valid")?),
