@@ -30,7 +30,7 @@ use crate::limits::{
 };
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
-use crate::sync::message::{IncrementRecord, OperationRecord, check_shape, parse_collection, parse_increments, to_hex};
+use crate::sync::message::{IncrementRecord, OperationRecord, check_parts, parse_collection, parse_increments, to_hex};
 use crate::sync::poison::unknown_kind;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
@@ -105,9 +105,12 @@ impl<T: Copy + Ord> Numbers<T> {
 }
 
 impl<'a> Encoder<'a> {
-    /// A message whose operations take about so many bytes: what grows step by step is copied at each.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { operations: Vec::with_capacity(bytes), ..Self::default() }
+    /// A message whose operations take about so many bytes: what grows step by step is copied at each. It is written
+    /// into `room`, whose content goes: memory that was in use a moment ago costs nothing to get.
+    pub fn with_capacity(bytes: usize, mut room: Vec<u8>) -> Self {
+        room.clear();
+        room.reserve(bytes);
+        Self { operations: room, ..Self::default() }
     }
 
     /// Adds an operation; positions rise.
@@ -181,9 +184,9 @@ impl<'a> Encoder<'a> {
         self.operations.put_bytes(&self.payload);
     }
 
-    /// The whole message, with its head.
+    /// The whole message, with its head, in the room of its operations.
     pub fn finish(self, head: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.operations.len() + head.len() + 256);
+        let mut bytes = Vec::with_capacity(head.len() + 256);
         bytes.push(FORMAT);
         bytes.put_bytes(head);
         bytes.put_varint(self.origins.numbers.len() as u64);
@@ -196,8 +199,10 @@ impl<'a> Encoder<'a> {
             bytes.put_bytes(collection.as_bytes());
         }
         bytes.put_varint(self.count);
-        bytes.extend_from_slice(&self.operations);
-        bytes
+        // What the operations name is known only after them; moving them on by a little takes no other memory.
+        let mut message = self.operations;
+        message.splice(..0, bytes);
+        message
     }
 }
 
@@ -221,7 +226,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Refusal> {
         ));
     }
     let head = reader.bytes().map_err(malformed)?;
-    let mut names = Names { origins: Vec::new(), collections: Vec::new() };
+    let mut names = Names { origins: Vec::new(), collections: Vec::new(), usual: None };
     let count = at_most(reader.count(9).map_err(malformed)?, VECTOR_ORIGINS_MAX * 2)?;
     for _ in 0..count {
         let node = NodeName::parse(reader.text().map_err(malformed)?)?;
@@ -251,15 +256,21 @@ fn at_most(count: usize, limit: usize) -> Result<usize, Refusal> {
 struct Names<'a> {
     origins: Vec<Origin>,
     collections: Vec<&'a str>,
+    /// The collection of the last operation on a document: most often the next one is of it too.
+    usual: Option<CollectionName>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     fn origin(&self, reader: &mut Reader<'_>) -> Result<&Origin, Refusal> {
         let number = usize::try_from(reader.varint().map_err(malformed)?).unwrap_or(usize::MAX);
         self.origins.get(number).ok_or_else(|| malformed("it names an origin that it does not hold"))
     }
 
-    fn operation(&self, reader: &mut Reader<'_>, position: &mut Position) -> Result<(Position, Operation), Refusal> {
+    fn operation(
+        &mut self,
+        reader: &mut Reader<'a>,
+        position: &mut Position,
+    ) -> Result<(Position, Operation), Refusal> {
         let code = reader.varint().map_err(malformed)?;
         let flags = reader.u8().map_err(malformed)?;
         let id = OperationId(reader.u128().map_err(malformed)?);
@@ -279,15 +290,18 @@ impl Names<'_> {
         let payload = reader.bytes().map_err(malformed)?;
         let dot = Dot { origin, sequence };
         let bare = Bare { id, dot, stamp, context, group, chain, replaces, code, flags, collection, document, payload };
-        let operation = match self.check(bare.clone()) {
-            Ok(operation) => operation,
+        let operation = match self.check(&bare) {
+            Ok((collection, document, kind)) => {
+                let Bare { id, dot, stamp, context, group, chain, replaces, .. } = bare;
+                Operation { id, dot, stamp, collection, document, context, group, chain, replaces, kind }
+            }
             Err(refusal) => bare.park(*position, &refusal)?,
         };
         Ok((*position, operation))
     }
 
-    /// Checks an operation as JSON is checked.
-    fn check(&self, bare: Bare<'_>) -> Result<Operation, Refusal> {
+    /// Checks an operation as JSON is checked. Gives the parts of it that are not as they were sent.
+    fn check(&mut self, bare: &Bare<'_>) -> Result<(CollectionName, Option<DocumentId>, OperationKind), Refusal> {
         let document = match bare.document {
             "" => None,
             id => Some(DocumentId::parse(id)?),
@@ -297,11 +311,24 @@ impl Names<'_> {
         if !payload.is_empty() {
             return Err(malformed("a payload has bytes after its end"));
         }
-        let collection = parse_collection(bare.collection, &kind)?;
-        let Bare { id, dot, stamp, context, group, chain, replaces, .. } = bare;
-        let operation = Operation { id, dot, stamp, collection, document, context, group, chain, replaces, kind };
-        check_shape(&operation)?;
-        Ok(operation)
+        let collection = self.collection(bare.collection, &kind)?;
+        check_parts(bare.id, bare.dot.sequence, bare.group.as_ref(), document.is_some(), &kind)?;
+        Ok((collection, document, kind))
+    }
+
+    /// The collection of an operation. That of the operation before it was checked there, if both are about documents.
+    fn collection(&mut self, name: &str, kind: &OperationKind) -> Result<CollectionName, Refusal> {
+        let is_of_document = kind.is_of_document() == Some(true);
+        match &self.usual {
+            Some(usual) if is_of_document && usual.as_str() == name => Ok(usual.clone()),
+            _ => {
+                let collection = parse_collection(name, kind)?;
+                if is_of_document {
+                    self.usual = Some(collection.clone());
+                }
+                Ok(collection)
+            }
+        }
     }
 
     fn context(&self, reader: &mut Reader<'_>) -> Result<Vector, Refusal> {
@@ -350,7 +377,6 @@ impl Names<'_> {
 }
 
 /// An operation as it was sent, not yet checked.
-#[derive(Clone)]
 struct Bare<'a> {
     id: OperationId,
     dot: Dot,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Chain;
 use crate::counter::{Amount, Increment};
 use crate::error::Refusal;
-use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName};
+use crate::id::{CACHE_COLLECTION, CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName, OperationId};
 use crate::json::{ID_FIELD, JsonText, is_kept_name};
 use crate::limits::{
     DOCUMENT_DEPTH_MAX, INCREMENT_FIELDS_MAX, PEERS_MAX, TRANSACTION_OPERATIONS_MAX, VECTOR_ORIGINS_MAX,
@@ -458,14 +458,26 @@ impl GroupRecord {
 
 /// Checks what the parts of an operation say about each other.
 pub(super) fn check_shape(operation: &Operation) -> Result<(), Refusal> {
-    let fail = |what: &str| Refusal::invalid("invalid-operation", format!("operation {}: {what}", operation.id));
-    if operation.dot.sequence == Sequence(0) {
+    let Operation { id, dot, group, document, kind, .. } = operation;
+    check_parts(*id, dot.sequence, group.as_ref(), document.is_some(), kind)
+}
+
+/// The same, for one that is not put together yet.
+pub(super) fn check_parts(
+    id: OperationId,
+    sequence: Sequence,
+    group: Option<&Group>,
+    has_document: bool,
+    kind: &OperationKind,
+) -> Result<(), Refusal> {
+    let fail = |what: &str| Refusal::invalid("invalid-operation", format!("operation {id}: {what}"));
+    if sequence == Sequence(0) {
         return Err(fail("its sequence must be at least 1"));
     }
-    if operation.kind.is_of_document().is_some_and(|is| is != operation.document.is_some()) {
+    if kind.is_of_document().is_some_and(|is| is != has_document) {
         return Err(fail("its kind and its document id do not go together"));
     }
-    if !operation.group.as_ref().is_none_or(check_group) {
+    if !group.is_none_or(check_group) {
         return Err(fail("its transaction's index or count is not valid"));
     }
     Ok(())

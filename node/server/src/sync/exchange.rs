@@ -1,5 +1,6 @@
 //! Between the log and the wire: stretches become messages, messages become requests to the writer.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use holdfast_core::error::Refusal;
@@ -34,6 +35,8 @@ const SMALL_OPERATIONS: u64 = 16;
 
 /// What an operation takes in a message besides its payload, most often less.
 const OPERATION_BYTES: usize = 128;
+/// What the names of origins and collections take in one, roughly.
+const NAMES_BYTES: usize = 1024;
 
 /// Does what a stretch that ends at `newest` asks for: at once when it is small, else with the thread's other work
 /// handed over.
@@ -121,23 +124,33 @@ pub fn records(stretch: &Stretch, local: &Origin) -> Vec<OperationRecord> {
     stretch.operations.iter().map(record).collect()
 }
 
+thread_local! {
+    /// What a message is written into before it goes into its envelope; kept for the reason that the envelope's is.
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A message with the operations of a stretch, in the compact form and its envelope.
 pub fn compact<T: Serialize>(head: &T, stretch: &Stretch) -> Vec<u8> {
-    let bytes = stretch.operations.iter().map(|logged| logged.operation.kind.body_bytes() + OPERATION_BYTES).sum();
-    let mut encoder = Encoder::with_capacity(bytes);
+    // Messages hold no map with other keys than texts, the one thing that cannot be written.
+    let head = serde_json::to_vec(head).unwrap_or_default();
+    let operations = stretch.operations.iter().map(|logged| logged.operation.kind.body_bytes() + OPERATION_BYTES);
+    let mut encoder = Encoder::with_capacity(operations.sum::<usize>() + head.len() + NAMES_BYTES, ROOM.take());
     for logged in &stretch.operations {
         encoder.add(logged.position, &logged.operation);
     }
-    // Messages hold no map with other keys than texts, the one thing that cannot be written.
-    envelope::seal(&encoder.finish(&serde_json::to_vec(head).unwrap_or_default()))
+    let message = encoder.finish(&head);
+    let sealed = envelope::seal(&message);
+    ROOM.set(envelope::kept(message));
+    sealed
 }
 
 /// Reads a message in the compact form.
 pub fn from_compact<T: DeserializeOwned>(bytes: &[u8]) -> Result<Checked<T>, Refusal> {
-    let message = envelope::open(bytes)?;
-    let decoded = decode(&message)?;
-    let head = serde_json::from_slice(decoded.head).map_err(|error| malformed(&error))?;
-    Ok(Checked { head, operations: decoded.operations })
+    envelope::open(bytes, |message| {
+        let decoded = decode(message)?;
+        let head = serde_json::from_slice(decoded.head).map_err(|error| malformed(&error))?;
+        Ok(Checked { head, operations: decoded.operations })
+    })
 }
 
 /// Checks a push that came as JSON.

@@ -108,6 +108,8 @@ impl Writer {
         operations: &[(Position, Operation)],
     ) -> Result<BTreeSet<usize>, StorageError> {
         let mut unjudged = BTreeSet::new();
+        // Where nothing was ever forgotten, everybody has seen all that was.
+        let has_forgotten = !self.state.graves.is_empty();
         // Documents that operations before it in the stretch write: something is known of those.
         let mut arriving = BTreeSet::new();
         let origins = self.shared.origins.snapshot();
@@ -123,15 +125,18 @@ impl Writer {
                 continue;
             }
             let state = &touched.load(&batch.tables, &origins, &operation.collection, id)?.state;
-            let is_nothing = *state == DocumentState::default() && !arriving.contains(&(&operation.collection, id));
+            let is_nothing = || *state == DocumentState::default() && !arriving.contains(&(&operation.collection, id));
             // A delete of nothing shows nothing, whatever it had seen.
-            let is_blind = is_nothing
+            let is_blind = has_forgotten
+                && is_nothing()
                 && !matches!(operation.kind, OperationKind::Delete)
                 && !operation.context.covers_all(&self.state.graves);
             if is_blind || state.tally.as_ref().is_some_and(|tally| tally.is_cut_by(operation)) {
                 unjudged.insert(first);
             }
-            arriving.insert((&operation.collection, id));
+            if has_forgotten {
+                arriving.insert((&operation.collection, id));
+            }
         }
         Ok(unjudged)
     }
