@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_statements;
+mod figures;
 mod limits;
 mod lines;
 mod roles;

@@ -9,6 +9,7 @@
 //! **What it does not do.** It measures no memory: what holds rows says how much they take, roughly.
 
 use crate::failure::Failure;
+use crate::stopwatch::{Clock, Lap, Stopwatch};
 
 /// What a query may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Budget<'stop> {
     memory_bytes_peak: u64,
     /// Work left until the next look at the time.
     until_look: u64,
+    /// Where time goes, if anybody wants to know.
+    stopwatch: Option<Stopwatch>,
 }
 
 /// Units of work between two looks at the time: a document or an entry is one, and so is each kilobyte of text.
@@ -58,6 +61,25 @@ impl<'stop> Budget<'stop> {
             memory_bytes: 0,
             memory_bytes_peak: 0,
             until_look: WORK_BETWEEN_LOOKS,
+            stopwatch: None,
+        }
+    }
+
+    /// Measures where time goes from now on.
+    pub(crate) fn measure(&mut self, clock: Clock) {
+        self.stopwatch = Some(Stopwatch::new(clock));
+    }
+
+    /// What was measured.
+    pub(crate) fn take_stopwatch(&mut self) -> Option<Stopwatch> {
+        self.stopwatch.take()
+    }
+
+    /// The time since the lap before was spent on this.
+    #[inline]
+    pub(crate) fn lap(&mut self, lap: Lap) {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.lap(lap);
         }
     }
 

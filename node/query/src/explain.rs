@@ -12,10 +12,12 @@ use std::fmt::Write as _;
 use holdfast_storage::scan::Direction;
 use serde_json::{Map, Value};
 
+use crate::language::expression::Expression;
 use crate::language::statement::JoinKind;
 use crate::plan::index::IndexAccess;
 use crate::plan::{Access, Collection, ColumnPlan, Grouping, IdRange, JoinWay, SelectPlan, SourcePlan};
 use crate::run::select::Counts;
+use crate::stopwatch::{Lap, Stopwatch};
 
 /// One step of a plan, with the steps that it takes its rows from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Step {
     pub estimated_rows: Option<u64>,
     /// How many rows it gave, if the statement was carried out.
     pub actual_rows: Option<u64>,
+    /// Microseconds that it took itself, without the steps that it takes its rows from.
+    pub actual_micros: Option<u64>,
     /// Where its rows come from.
     pub inputs: Vec<Step>,
 }
@@ -39,6 +43,20 @@ pub struct Explanation {
     pub root: Step,
     /// What carrying it out took, if it was.
     pub actual: Option<Actual>,
+}
+
+/// A plan that was carried out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ran<'run> {
+    /// Rows at each step.
+    pub(crate) counts: &'run Counts,
+    /// Time at each step, if it was measured.
+    pub(crate) stopwatch: Option<&'run Stopwatch>,
+}
+
+/// Microseconds as milliseconds.
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{:03}", micros / 1_000, micros % 1_000)
 }
 
 /// What carrying a plan out took.
@@ -54,7 +72,14 @@ pub struct Actual {
 
 impl Step {
     fn new(operation: &'static str, detail: impl Into<String>) -> Self {
-        Self { operation, detail: detail.into(), estimated_rows: None, actual_rows: None, inputs: Vec::new() }
+        Self {
+            operation,
+            detail: detail.into(),
+            estimated_rows: None,
+            actual_rows: None,
+            actual_micros: None,
+            inputs: Vec::new(),
+        }
     }
 
     fn over(mut self, input: Self) -> Self {
@@ -62,8 +87,17 @@ impl Step {
         self
     }
 
-    fn gave(mut self, rows: Option<u64>) -> Self {
+    pub(crate) fn gave(mut self, rows: Option<u64>) -> Self {
         self.actual_rows = rows;
+        self
+    }
+
+    /// Some of the time was spent on it, if that was measured.
+    fn took(mut self, ran: Option<Ran<'_>>, laps: &[Lap]) -> Self {
+        if let Some(stopwatch) = ran.and_then(|ran| ran.stopwatch) {
+            let micros: u64 = laps.iter().map(|lap| stopwatch.micros(*lap)).sum();
+            self.actual_micros = Some(self.actual_micros.unwrap_or(0) + micros);
+        }
         self
     }
 
@@ -85,6 +119,7 @@ impl Step {
         object.insert("Detail".to_owned(), Value::from(self.detail.as_str()));
         object.insert("EstimatedRows".to_owned(), self.estimated_rows.map_or(Value::Null, Value::from));
         object.insert("ActualRows".to_owned(), self.actual_rows.map_or(Value::Null, Value::from));
+        object.insert("ActualMicros".to_owned(), self.actual_micros.map_or(Value::Null, Value::from));
         object.insert("Inputs".to_owned(), Value::Array(self.inputs.iter().map(Self::to_json).collect()));
         Value::Object(object)
     }
@@ -92,12 +127,15 @@ impl Step {
     /// Its lines: `lead` stands before its own, `indent` before those of its inputs.
     fn write(&self, text: &mut String, lead: &str, indent: &str) {
         let detail = if self.detail.is_empty() { String::new() } else { format!(" {}", self.detail) };
-        let rows = match (self.estimated_rows, self.actual_rows) {
-            (Some(estimated), Some(actual)) => format!("  (rows {actual}, expected {estimated})"),
-            (None, Some(actual)) => format!("  (rows {actual})"),
-            (Some(estimated), None) => format!("  (expected rows {estimated})"),
-            (None, None) => String::new(),
-        };
+        let mut numbers = Vec::new();
+        match (self.estimated_rows, self.actual_rows) {
+            (Some(estimated), Some(actual)) => numbers.push(format!("rows {actual}, expected {estimated}")),
+            (None, Some(actual)) => numbers.push(format!("rows {actual}")),
+            (Some(estimated), None) => numbers.push(format!("expected rows {estimated}")),
+            (None, None) => {}
+        }
+        numbers.extend(self.actual_micros.map(|micros| format!("{} ms", milliseconds(micros))));
+        let rows = if numbers.is_empty() { String::new() } else { format!("  ({})", numbers.join(", ")) };
         let _ = writeln!(text, "{lead}{}{detail}{rows}", self.operation);
         for (place, input) in self.inputs.iter().enumerate() {
             let is_last = place + 1 == self.inputs.len();
@@ -109,15 +147,15 @@ impl Step {
 
 impl Explanation {
     /// The explanation of a `SELECT`, with what happened if it was carried out.
-    pub(crate) fn of(plan: &SelectPlan, counts: Option<&Counts>, actual: Option<Actual>) -> Self {
-        Self { root: select(plan, counts), actual }
+    pub(crate) fn of(plan: &SelectPlan, ran: Option<Ran<'_>>, actual: Option<Actual>) -> Self {
+        Self { root: select(plan, ran), actual }
     }
 
     /// The explanation of a write.
-    pub(crate) fn of_write(name: &'static str, detail: String, matching: Option<Step>) -> Self {
+    pub(crate) fn of_write(name: &'static str, detail: String, matching: Option<Step>, actual: Option<Actual>) -> Self {
         let mut root = Step::new(name, detail);
         root.inputs.extend(matching);
-        Self { root, actual: None }
+        Self { root, actual }
     }
 
     /// The plan as a tree of lines.
@@ -127,9 +165,8 @@ impl Explanation {
         if let Some(actual) = self.actual {
             let _ = writeln!(
                 text,
-                "{}.{:03} ms, {} documents and entries looked at, at most {} bytes held",
-                actual.micros / 1_000,
-                actual.micros % 1_000,
+                "{} ms, {} documents and entries looked at, at most {} bytes held",
+                milliseconds(actual.micros),
                 actual.examined,
                 actual.memory_bytes
             );
@@ -151,7 +188,8 @@ impl Explanation {
 }
 
 /// The steps of a `SELECT`, the last one outermost.
-pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
+pub(crate) fn select(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
+    let counts = ran.map(|ran| ran.counts);
     let matched = counts.map(|counts| counts.matched);
     let mut step = if plan.counts_only {
         let first = plan.sources.first();
@@ -163,17 +201,21 @@ pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
             _ => Step::new("CollectionCount", name),
         }
         .gave(counts.map(|_| 1))
+        .took(ran, &[Lap::Read(0)])
     } else {
-        sources(plan, counts)
+        sources(plan, ran)
     };
     if !plan.filter.is_empty() {
-        step = Step::new("Filter", joined(&plan.filter, " AND ")).gave(matched).over(step);
+        step = Step::new("Filter", joined(&plan.filter, " AND ")).gave(matched).took(ran, &[Lap::Filter]).over(step);
     }
+    // What is left is spent on rows that go into groups or in order, and on writing them.
+    let mut rest = vec![Lap::Gather, Lap::Finish];
     if let Some(grouping) = &plan.grouping {
-        step = group(grouping).gave(counts.map(|counts| counts.groups)).over(step);
+        rest.remove(0);
+        step = group(grouping).gave(counts.map(|counts| counts.groups)).took(ran, &[Lap::Gather]).over(step);
     }
     if let Some(having) = &plan.having {
-        step = Step::new("Having", having.to_string()).over(step);
+        step = Step::new("Having", in_words(plan, having).to_string()).over(step);
     }
     if plan.distinct {
         step = Step::new("Distinct", "").over(step);
@@ -181,10 +223,11 @@ pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
     if !plan.order.is_empty() && !plan.is_in_order {
         let keys = plan.order.iter().map(|key| {
             let direction = if key.descending { " DESC" } else { "" };
-            format!("{}{direction}", key.expression)
+            format!("{}{direction}", in_words(plan, &key.expression))
         });
         let keys: Vec<String> = keys.collect();
-        step = Step::new("Sort", keys.join(", ")).over(step);
+        step = Step::new("Sort", keys.join(", ")).took(ran, &rest).over(step);
+        rest.clear();
     }
     if plan.limit.is_some() || plan.offset > 0 {
         let limit = plan.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
@@ -195,7 +238,12 @@ pub(crate) fn select(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
     if is_projected {
         step = Step::new("Project", columns(plan)).over(step);
     }
-    step.gave(counts.map(|counts| counts.answered))
+    step.gave(counts.map(|counts| counts.answered)).took(ran.filter(|_| !rest.is_empty()), &rest)
+}
+
+/// What is asked of groups, as the statement says it.
+fn in_words(plan: &SelectPlan, expression: &Expression) -> Expression {
+    plan.grouping.as_ref().map_or_else(|| expression.clone(), |grouping| grouping.in_words(expression))
 }
 
 fn columns(plan: &SelectPlan) -> String {
@@ -215,10 +263,10 @@ fn group(grouping: &Grouping) -> Step {
     if keys.is_empty() { Step::new("Aggregate", "") } else { Step::new("Group", keys.join(", ")) }
 }
 
-fn sources(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
+fn sources(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
     let mut joined: Option<Step> = None;
     for (number, source) in plan.sources.iter().enumerate() {
-        let step = source_step(source, number, counts);
+        let step = source_step(source, number, ran);
         joined = Some(match (joined, &source.join) {
             (Some(before), Some(join)) => {
                 let kind = match join.kind {
@@ -233,17 +281,20 @@ fn sources(plan: &SelectPlan, counts: Option<&Counts>) -> Step {
                     JoinWay::Table => "HashJoin",
                     JoinWay::ById(_) | JoinWay::ByIndex(..) => "LookupJoin",
                 };
-                let mut step_of_join = Step::new(operation, format!("{kind} {}", on.join(" AND "))).over(before);
+                let detail = format!("{kind} {}", on.join(" AND "));
+                let mut step_of_join =
+                    Step::new(operation, detail.trim_end()).took(ran, &[Lap::Join(number)]).over(before);
                 step_of_join.inputs.push(step);
                 step_of_join
             }
             (_, _) => step,
         });
     }
-    joined.unwrap_or_else(|| Step::new("SingleRow", "").gave(counts.map(|_| 1)))
+    joined.unwrap_or_else(|| Step::new("SingleRow", "").gave(ran.map(|_| 1)))
 }
 
-fn source_step(source: &SourcePlan, number: usize, counts: Option<&Counts>) -> Step {
+fn source_step(source: &SourcePlan, number: usize, ran: Option<Ran<'_>>) -> Step {
+    let counts = ran.map(|ran| ran.counts);
     let name = match &source.collection {
         Collection::Documents(collection) => collection.to_string(),
         Collection::System(system) => system.name().to_owned(),
@@ -262,13 +313,13 @@ fn source_step(source: &SourcePlan, number: usize, counts: Option<&Counts>) -> S
         Access::Index(access) => index_step(&name, access),
         Access::IdRange(IdRange { start, end }, _) => Step::new("IdRange", format!("{name}, {}", range(start, end))),
     };
-    let step = step.gave(counts.and_then(|counts| of(&counts.read)));
+    let step = step.gave(counts.and_then(|counts| of(&counts.read))).took(ran, &[Lap::Read(number)]);
     let step = if is_lookup { step } else { step.expecting(source.estimated_rows) };
     if source.filter.is_empty() {
-        return step;
+        return step.took(ran, &[Lap::Test(number)]);
     }
     let passed = counts.and_then(|counts| of(&counts.passed));
-    Step::new("Filter", joined(&source.filter, " AND ")).gave(passed).over(step)
+    Step::new("Filter", joined(&source.filter, " AND ")).gave(passed).took(ran, &[Lap::Test(number)]).over(step)
 }
 
 fn index_step(name: &str, access: &IndexAccess) -> Step {

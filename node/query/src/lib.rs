@@ -19,6 +19,7 @@ pub use holdfast_core::path;
 pub mod language;
 pub mod value;
 pub mod failure;
+pub mod stopwatch;
 pub mod budget;
 pub mod plan;
 pub mod run;

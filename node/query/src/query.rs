@@ -10,21 +10,25 @@
 //! **What stays true.** Nothing is asked of the clock, the disk or the network: time and randomness are handed in, and
 //! what is read is one view of a database.
 
+use std::ops::ControlFlow;
+
 use holdfast_core::encoding::checksum;
 use holdfast_core::time::Millis;
 use serde_json::{Map, Value};
 
 use crate::budget::Budget;
-use crate::explain::{self, Actual, Explanation};
+use crate::explain::{self, Actual, Explanation, Ran};
 use crate::failure::Failure;
 use crate::language::error::QueryError;
-use crate::language::expression::Expression;
+use crate::language::expression::{Expression, Kind};
 use crate::language::statement::{Name, Select, Statement};
-use crate::plan::select::plan;
-use crate::plan::{Access, Collection, ColumnPlan, Options, SelectPlan};
+use crate::plan::select::{documents_of, plan};
+use crate::plan::{Access, Collection, ColumnPlan, Options, SelectPlan, System};
 use crate::run::cursor::{Cursor, Place};
-use crate::run::select::{Counts, Views, select};
+use crate::run::row::Loaded;
+use crate::run::select::{Counts, Views, each_match, select};
 use crate::run::tail::{Sink, Window};
+use crate::stopwatch::Clock;
 use crate::value::{Compute, missing_parameter};
 use crate::write::{self, Ground, Writes, matching_plan};
 
@@ -140,6 +144,36 @@ impl Query {
         matches!(self.statement(), Statement::Select(select) if select.limit.is_some())
     }
 
+    /// Whether looking at a row takes no more than moments: a `SELECT` of one collection that compares and shows fields.
+    /// How many rows it looks at is another matter.
+    pub fn is_plain(&self) -> bool {
+        const PLAIN_BYTES_MAX: usize = 4_096;
+        let Statement::Select(select) = &self.statement else { return false };
+        let is_of_documents =
+            select.from.as_ref().is_some_and(|source| System::named(&source.collection.text).is_none());
+        let is_one = select.joins.is_empty() && select.group_by.is_empty() && select.having.is_none();
+        let mut is_more = |part: &Expression| {
+            !matches!(
+                part.kind,
+                Kind::Literal(_)
+                    | Kind::Missing
+                    | Kind::Parameter(_)
+                    | Kind::Path(_)
+                    | Kind::Compare { .. }
+                    | Kind::In { .. }
+                    | Kind::Between { .. }
+                    | Kind::Is { .. }
+                    | Kind::And(_)
+                    | Kind::Or(_)
+                    | Kind::Not(_)
+            )
+        };
+        self.text.len() <= PLAIN_BYTES_MAX
+            && is_of_documents
+            && is_one
+            && !self.statement.expressions().into_iter().any(|expression| expression.any(&mut is_more))
+    }
+
     /// Its words, with `?` for each value: for logs, which hold no data.
     pub fn shape(&self) -> String {
         crate::language::shape(&self.text)
@@ -221,36 +255,29 @@ impl Query {
         })
     }
 
-    /// The plan, and with `EXPLAIN ANALYZE` what carrying it out took. `micros` is a clock that only goes forward.
-    pub fn explain(
-        &self,
-        world: World<'_>,
-        budget: &mut Budget<'_>,
-        micros: &mut dyn FnMut() -> u64,
-    ) -> Result<Explanation, Failure> {
+    /// The plan, and with `EXPLAIN ANALYZE` what carrying it out took. Of a write, its documents are looked for.
+    pub fn explain(&self, world: World<'_>, budget: &mut Budget<'_>, clock: Clock) -> Result<Explanation, Failure> {
         let compute = self.compute(world);
-        let ground = Ground { views: world.views, compute: &compute, options: world.options, take: None };
-        let matching = |collection: &Name, filter: Option<&Expression>| -> Result<_, Failure> {
-            Ok(Some(explain::select(&matching_plan(collection, filter, ground)?, None)))
-        };
         match self.statement() {
-            Statement::Select(statement) => self.explain_select(statement, world, &compute, budget, micros),
+            Statement::Select(statement) => self.explain_select(statement, world, &compute, budget, clock),
             Statement::Insert(insert) => {
                 let detail = format!("into {}, {} documents", insert.collection.text, insert.documents.len());
-                Ok(Explanation::of_write("Insert", detail, None))
+                Ok(Explanation::of_write("Insert", detail, None, None))
             }
             Statement::Update(update) => {
-                let matching = self.shown(matching(&update.collection, update.filter.as_ref()))?;
-                Ok(Explanation::of_write("Update", update.collection.text.to_string(), matching))
+                let matching = (&update.collection, update.filter.as_ref());
+                self.explain_write("Update", matching, world, &compute, budget, clock)
             }
             Statement::Delete(delete) => {
-                let matching = self.shown(matching(&delete.collection, delete.filter.as_ref()))?;
-                Ok(Explanation::of_write("Delete", delete.collection.text.to_string(), matching))
+                let matching = (&delete.collection, delete.filter.as_ref());
+                self.explain_write("Delete", matching, world, &compute, budget, clock)
             }
             Statement::CreateIndex(create) => {
-                Ok(Explanation::of_write("CreateIndex", create.name.text.to_string(), None))
+                Ok(Explanation::of_write("CreateIndex", create.name.text.to_string(), None, None))
             }
-            Statement::DropIndex(drop) => Ok(Explanation::of_write("DropIndex", drop.name.text.to_string(), None)),
+            Statement::DropIndex(drop) => {
+                Ok(Explanation::of_write("DropIndex", drop.name.text.to_string(), None, None))
+            }
             Statement::Explain { .. } => Err(no_rows()),
         }
     }
@@ -261,20 +288,44 @@ impl Query {
         world: World<'_>,
         compute: &Compute<'_>,
         budget: &mut Budget<'_>,
-        micros: &mut dyn FnMut() -> u64,
+        clock: Clock,
     ) -> Result<Explanation, Failure> {
-        let began = micros();
+        let began = clock();
         let plan = self.shown(plan(statement, world.views.data, compute, world.options, None))?;
         if self.task().explained != Some(Analyze::Yes) {
             return Ok(Explanation::of(&plan, None, None));
         }
+        budget.measure(clock);
         let (counts, _) = self.carried_out(&plan, world, compute, Page::default(), budget, &mut |_| Ok(()))?;
-        let actual = Actual {
-            micros: micros().saturating_sub(began),
-            examined: budget.examined(),
-            memory_bytes: budget.memory_bytes_peak(),
-        };
-        Ok(Explanation::of(&plan, Some(&counts), Some(actual)))
+        let stopwatch = budget.take_stopwatch();
+        let ran = Ran { counts: &counts, stopwatch: stopwatch.as_ref() };
+        Ok(Explanation::of(&plan, Some(ran), Some(actual(began, clock, budget))))
+    }
+
+    fn explain_write(
+        &self,
+        name: &'static str,
+        (collection, filter): (&Name, Option<&Expression>),
+        world: World<'_>,
+        compute: &Compute<'_>,
+        budget: &mut Budget<'_>,
+        clock: Clock,
+    ) -> Result<Explanation, Failure> {
+        let began = clock();
+        let ground = Ground { views: world.views, compute, options: world.options, take: None };
+        self.shown(documents_of(collection))?;
+        let plan = self.shown(matching_plan(collection, filter, ground))?;
+        let detail = collection.text.to_string();
+        if self.task().explained != Some(Analyze::Yes) {
+            return Ok(Explanation::of_write(name, detail, Some(explain::select(&plan, None)), None));
+        }
+        budget.measure(clock);
+        let looking = &mut |_: &Loaded, _: &mut Budget<'_>| Ok(ControlFlow::Continue(()));
+        let counts = self.shown(each_match(&plan, world.views, world.options, compute, budget, looking))?;
+        let stopwatch = budget.take_stopwatch();
+        let ran = Ran { counts: &counts, stopwatch: stopwatch.as_ref() };
+        let matching = explain::select(&plan, Some(ran)).gave(Some(counts.matched));
+        Ok(Explanation::of_write(name, detail, Some(matching), Some(actual(began, clock, budget))))
     }
 
     fn carried_out(
@@ -339,6 +390,14 @@ impl Query {
             Failure::Refused(error) if error.excerpt.is_none() => Failure::Refused(error.shown_in(&self.text)),
             failure => failure,
         })
+    }
+}
+
+fn actual(began: u64, clock: Clock, budget: &Budget<'_>) -> Actual {
+    Actual {
+        micros: clock().saturating_sub(began) / 1_000,
+        examined: budget.examined(),
+        memory_bytes: budget.memory_bytes_peak(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The layers below are told what time it is, so that a simulation can tell them something else.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Returns the wall clock's milliseconds since 1970.
@@ -17,6 +18,13 @@ pub fn now_millis() -> u64 {
 /// Returns a reading that never goes back, for measuring how long something takes.
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// Returns the nanoseconds since this was first asked: [`monotonic`] as a number.
+pub fn monotonic_nanos() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since_first = monotonic().saturating_duration_since(*FIRST.get_or_init(monotonic));
+    u64::try_from(since_first.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -63,6 +63,12 @@ async fn without_take_two_hundred_rows_come_or_as_many_as_the_statement_says() {
     assert_eq!(count(ask(&node, all).await.expect(200)), (300, false));
 }
 
+/// The time of each step that tells one.
+fn micros(step: &Value) -> Vec<u64> {
+    let inputs = step["Inputs"].as_array().unwrap().iter().flat_map(micros);
+    step["ActualMicros"].as_u64().into_iter().chain(inputs).collect()
+}
+
 #[tokio::test]
 async fn a_plan_is_told_as_a_tree_and_for_programs() {
     let node = node_with(50).await;
@@ -75,9 +81,14 @@ async fn a_plan_is_told_as_a_tree_and_for_programs() {
     let told = query(&node, &format!("EXPLAIN ANALYZE {text}")).await.expect(200);
     assert_eq!(told["Explanation"]["Root"]["ActualRows"], 5);
     assert_eq!(told["Explanation"]["Examined"], 50);
-    assert!(told["Explanation"]["ElapsedMicros"].as_u64().is_some_and(|micros| micros > 0));
+    let elapsed = told["Explanation"]["ElapsedMicros"].as_u64().unwrap();
+    let each = micros(&told["Explanation"]["Root"]);
+    assert!(elapsed > 0 && each.iter().sum::<u64>() <= elapsed, "{each:?} of {elapsed}");
+    assert_eq!(each.len(), 4, "sort, group, filter and scan tell their time: {told}");
+    assert!(told["Plan"].as_str().unwrap().contains("└─ Sort COUNT(*)"), "{told}");
     let told = query(&node, "EXPLAIN ANALYZE DELETE FROM things WHERE n < 20").await.expect(200);
-    assert_eq!(told["Explanation"]["Root"]["Operation"], "Delete");
+    let delete = &told["Explanation"]["Root"];
+    assert_eq!((&delete["Operation"], &delete["Inputs"][0]["ActualRows"]), (&json!("Delete"), &json!(20)));
     assert_eq!(node.get("/api/collections/things/count").await.expect(200)["Count"], 50, "nothing was deleted");
 }
 

@@ -59,6 +59,22 @@ impl Grouping {
         });
         wrong.map_or(Ok(over_group), |wrong| Err(Failure::from(wrong)))
     }
+
+    /// An expression over a group's document in the words of the statement, for people.
+    pub fn in_words(&self, over_group: &Expression) -> Expression {
+        rewritten(over_group, &mut |part| {
+            let Kind::Path(path) = &part.kind else { return None };
+            let [PathStep::Member(name)] = path.steps.as_slice() else { return None };
+            let number = |prefix: char| name.strip_prefix(prefix)?.parse::<usize>().ok();
+            let key = number('k').and_then(|number| self.keys.get(number).cloned());
+            let aggregate = number('a').and_then(|number| self.aggregates.get(number)).map(|call| {
+                let argument = call.argument.clone().map(Box::new);
+                let kind = Kind::Aggregate { aggregate: call.aggregate, argument, distinct: call.distinct };
+                Expression::new(kind, part.position)
+            });
+            key.or(aggregate)
+        })
+    }
 }
 
 fn field(name: &str, part: &Expression) -> Expression {

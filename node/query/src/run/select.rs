@@ -25,6 +25,7 @@ use crate::run::row::{Body, Loaded, Reader, Readers, Row, Term, holds};
 use crate::run::source::{Rows, count_entries};
 use crate::run::tail::{Sink, Tail, Window};
 use crate::run::test::Test;
+use crate::stopwatch::Lap;
 use crate::value::Compute;
 
 /// What a query reads: one consistent look at a database.
@@ -227,6 +228,7 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
             && let Collection::Documents(collection) = &first.collection
         {
             self.count(collection, &first.access)?;
+            self.budget.lap(Lap::Read(0));
             return Ok(());
         }
         self.fill_tables(plan)?;
@@ -238,6 +240,7 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
                 return Ok(());
             }
         }
+        self.budget.lap(Lap::Read(0));
         let is_done = self.feed_those_without_partner(plan)?.is_break();
         self.counts.is_complete = !is_done && resumed.is_none();
         Ok(())
@@ -271,6 +274,13 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
 
     /// A source's document, if its own conditions let it through. `before` are the sources before it.
     fn load(&mut self, source: usize, before: &Row, body: Body) -> Result<Option<Rc<Loaded>>, Failure> {
+        self.budget.lap(Lap::Read(source));
+        let loaded = self.passed(source, before, body);
+        self.budget.lap(Lap::Test(source));
+        loaded
+    }
+
+    fn passed(&mut self, source: usize, before: &Row, body: Body) -> Result<Option<Rc<Loaded>>, Failure> {
         count(&mut self.counts.read, source);
         let Some(reader) = self.machine.readers.get(source) else { return Ok(None) };
         let Some(loaded) = reader.load(body)? else { return Ok(None) };
@@ -305,7 +315,9 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
                 };
                 let key = key_of(&table.joined, &row, &self.machine.readers, self.compute)?;
                 table.put(key, loaded, self.budget)?;
+                self.budget.lap(Lap::Join(number));
             }
+            self.budget.lap(Lap::Read(number));
         }
         Ok(())
     }
@@ -319,6 +331,7 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
         let Some(joined) = self.joined(row.len()) else { return self.complete(row) };
         let kind = joined.kind;
         let partners = self.partners(row)?;
+        self.budget.lap(Lap::Join(row.len()));
         let is_alone = partners.is_empty();
         for partner in partners {
             row.push(Some(partner));
@@ -433,11 +446,13 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
         let readers = &self.machine.readers;
         for filter in &self.machine.filter {
             if !holds(filter, row, readers, self.compute)? {
+                self.budget.lap(Lap::Filter);
                 return Ok(ControlFlow::Continue(()));
             }
         }
+        self.budget.lap(Lap::Filter);
         self.counts.matched += 1;
-        match &mut self.stage {
+        let flow = match &mut self.stage {
             Stage::Rows(tail) => tail.take(row, None, readers, self.compute, self.budget),
             Stage::Groups(groups) => {
                 groups.add(row, readers, self.compute, self.budget)?;
@@ -447,13 +462,16 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
                 [Some(loaded)] => each(loaded, self.budget),
                 _ => Ok(ControlFlow::Continue(())),
             },
-        }
+        };
+        self.budget.lap(Lap::Gather);
+        flow
     }
 
     /// Answers the rows that were kept.
     fn finish(mut self) -> Result<(Counts, Window), Failure> {
         let Stage::Rows(mut tail) = self.stage else { return Ok((self.counts, Window::default())) };
         tail.finish(self.budget)?;
+        self.budget.lap(Lap::Finish);
         self.counts.answered = tail.window.answered;
         Ok((self.counts, tail.window))
     }
@@ -488,6 +506,7 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
             }
         }
         tail.finish(self.budget)?;
+        self.budget.lap(Lap::Finish);
         self.counts.answered = tail.window.answered;
         Ok((self.counts, tail.window))
     }

@@ -171,7 +171,7 @@ impl Shop {
     fn explain(&self, query: &Query) -> Result<Given, Failure> {
         let mut go_on = || None;
         let mut budget = Budget::new(self.limits, &mut go_on);
-        let explanation = self.in_world(|world| query.explain(world, &mut budget, &mut || 0))?;
+        let explanation = self.in_world(|world| query.explain(world, &mut budget, || 0))?;
         let rows = explanation.to_text().lines().map(Value::from).collect();
         Ok(Given { rows, plan: "Explain".to_owned(), matched: 0, next_cursor: None })
     }

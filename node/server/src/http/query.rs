@@ -47,6 +47,7 @@ use crate::http::query::account::Account;
 use crate::http::query::answer::{Outcome, Rows, Summary};
 use crate::http::query::asked::{Asked, Form, QueryRequest};
 use crate::http::query::places::Watch;
+use crate::http::query::refused::failed;
 
 /// Bodies above this are read where they hold up nobody.
 const READ_APART_BYTES: usize = 16 * 1024;
@@ -156,6 +157,9 @@ async fn carry_out(
     let task = asked.query.task();
     if is_plain_select(&task) {
         let (database, asked) = (app.existing(&caller.database)?, Arc::clone(asked));
+        if let Some(outcome) = reading::select_in_a_moment(&database, &asked, form, watch) {
+            return outcome.map_err(failed);
+        }
         return app.queries().run(watch, move |watch| reading::select(&database, &asked, form, watch)).await;
     }
     asked.refuse_cursor()?;

@@ -176,6 +176,28 @@ impl Watch {
         self.examined.load(Ordering::Relaxed)
     }
 
+    /// Works with a budget that ends after a moment's work. `None` when that was not enough: nothing
+    /// is known then, and the work is to be done in a place of its own.
+    pub fn spend_a_moment<T>(
+        &self,
+        work: impl FnOnce(&mut Budget<'_>) -> Result<T, Failure>,
+    ) -> Option<Result<T, Failure>> {
+        let mut looks = 0;
+        // The first look is before anything is done, the second when the moment is over.
+        let mut should_stop = || {
+            looks += 1;
+            (looks > 1).then_some(Stop::Cancelled)
+        };
+        let mut budget = Budget::new(self.limits, &mut should_stop);
+        let outcome = work(&mut budget);
+        let examined = budget.examined();
+        if looks > 1 {
+            return None;
+        }
+        self.examined.fetch_add(examined, Ordering::Relaxed);
+        Some(outcome)
+    }
+
     /// Works with a budget that ends when the watch says so. `at_each_look` is called every few milliseconds.
     pub fn spend<T>(
         &self,

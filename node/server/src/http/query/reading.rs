@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::time::Millis;
-use holdfast_query::explain::Explanation;
+use holdfast_query::budget::Budget;
 use holdfast_query::failure::Failure;
 use holdfast_query::plan::{Options, System};
 use holdfast_query::query::{Answer, Page, Query, World};
@@ -46,15 +46,36 @@ impl Look {
 
 /// Carries a `SELECT` out, into one answer.
 pub fn select(database: &OpenDatabase, asked: &Asked, form: Form, watch: &Watch) -> Result<(Outcome, Rows), Failure> {
+    watch.spend(&mut || {}, |budget| select_within(database, asked, form, budget))
+}
+
+/// Carries a `SELECT` out if a moment is enough, as it is for one that finds a few documents by id or index: going to
+/// another thread and back would take longer. `None` if it is not.
+pub fn select_in_a_moment(
+    database: &OpenDatabase,
+    asked: &Asked,
+    form: Form,
+    watch: &Watch,
+) -> Option<Result<(Outcome, Rows), Failure>> {
+    if !asked.query.is_plain() {
+        return None;
+    }
+    watch.spend_a_moment(|budget| select_within(database, asked, form, budget))
+}
+
+fn select_within(
+    database: &OpenDatabase,
+    asked: &Asked,
+    form: Form,
+    budget: &mut Budget<'_>,
+) -> Result<(Outcome, Rows), Failure> {
     let look = Look::at(database, &asked.query)?;
     let take = asked.rows(form);
     let page = Page { take, cursor: asked.cursor.as_deref() };
     let mut rows = Rows::new(form);
-    let answer = watch.spend(&mut || {}, |budget| {
-        asked.query.rows(look.world(&entropy::random_u128), page, budget, &mut |row| {
-            rows.push(row);
-            Ok(())
-        })
+    let answer = asked.query.rows(look.world(&entropy::random_u128), page, budget, &mut |row| {
+        rows.push(row);
+        Ok(())
     })?;
     Ok((outcome_of(answer, take), rows))
 }
@@ -76,10 +97,8 @@ pub fn outcome_of(answer: Answer, take: Option<u64>) -> Outcome {
 /// Tells how a statement would be carried out, or was: a row for each line of the plan.
 pub fn explain(database: &OpenDatabase, asked: &Asked, form: Form, watch: &Watch) -> Result<(Outcome, Rows), Failure> {
     let look = Look::at(database, &asked.query)?;
-    let began = clock::monotonic();
-    let mut micros = || u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let explanation: Explanation = watch
-        .spend(&mut || {}, |budget| asked.query.explain(look.world(&entropy::random_u128), budget, &mut micros))?;
+    let world = look.world(&entropy::random_u128);
+    let explanation = watch.spend(&mut || {}, |budget| asked.query.explain(world, budget, clock::monotonic_nanos))?;
     let text = explanation.to_text();
     let mut rows = Rows::new(form);
     text.lines().for_each(|line| rows.push_value(&json!({ "Plan": line })));
