@@ -41,7 +41,7 @@ use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::commit::{Moment, Writer};
 use holdfast_storage::database::{Database, Opened, Options};
 use holdfast_storage::record::operation::{Entry, Logged};
-use holdfast_storage::request::Request;
+use holdfast_storage::request::{Answer, Request};
 
 use self::hardship::Hardship;
 pub use self::sabotage::Sabotage;
@@ -513,6 +513,13 @@ impl Node {
                 outbox.findings.extend(groups::look(&running.database));
             }
             outbox.lines.push(format!("commits ({before}, {newest}] for {} requests", answers.len()));
+            for answer in &answers {
+                if let Answer::Receipt(receipt) = answer
+                    && (receipt.gap.is_some() || receipt.stranger.is_some() || receipt.overfull.is_some())
+                {
+                    outbox.lines.push(format!("takes a stretch only in part: {receipt:?}"));
+                }
+            }
             for (answer, caller) in answers.into_iter().zip(callers) {
                 self.answer(now, answer, caller, outbox);
             }

@@ -342,7 +342,7 @@ impl World {
             self.trace.add(format!("{way} {}", body.line()));
             self.heard.note(self.now, from, to);
             if let Some(foreign) = self.foreign.as_mut().filter(|_| to == FOREIGN) {
-                return foreign.take(&body);
+                return foreign.take(exchange, &body, side.as_deref());
             }
             return self.tell(to, Stimulus::Arrived { from, exchange, body, side });
         };

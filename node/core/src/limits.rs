@@ -86,6 +86,8 @@ pub const VERIFY_DIFFERENCES_MAX: usize = 1_000;
 
 /// Most operations that a database parks; with so many, somebody has to look.
 pub const DEAD_LETTERS_MAX: usize = 2_000;
+/// Most bytes of them that go along with a database's states; with more, somebody has to look before states are given.
+pub const DEAD_LETTERS_BYTES_IN_STATES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of a parked operation's record that a list shows, and that looking at one shows.
 pub const DEAD_LETTER_LISTED_BYTES_MAX: usize = 1_024;
 /// See [`DEAD_LETTER_LISTED_BYTES_MAX`].

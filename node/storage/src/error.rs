@@ -58,6 +58,11 @@ pub enum StorageError {
         /// Who holds it, as far as it can be told.
         holder: String,
     },
+    /// What is parked is more than goes along with states.
+    #[error(
+        "more is parked here than goes along with a database's states; look at 'holdfast dead-letters list' on this node, and retry or settle them"
+    )]
+    TooManyLetters,
     /// An earlier failure made the outcome of writes uncertain; the database must be opened again.
     #[error("the database stopped after a failed write and is being opened again")]
     Stopped,

@@ -5,6 +5,7 @@
 //!   last page  ─► what it holds beyond them is carried over ─► the files change places ─► it starts anew
 //! ```
 
+use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Admission, Cause, admit};
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::Event;
@@ -14,8 +15,8 @@ use holdfast_storage::commit::{CommitError, Moment};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
-use holdfast_storage::transfer::page::{decode_page, encode_page};
-use holdfast_storage::transfer::{Source, Transfer, adoption_of};
+use holdfast_storage::transfer::page::{decode_page, encode_page, letters_of};
+use holdfast_storage::transfer::{Ending, Source, Transfer, adoption_of};
 
 use crate::checkers::Finding;
 use crate::node::wire::{Body, Side};
@@ -138,7 +139,11 @@ impl Node {
         let after = if log_id == Some(running.database.log_id()) { after } else { Position::START };
         let view = running.database.view().expect("a healthy database");
         let limit = ReadLimit { operations: self.setup.batch, bytes: usize::MAX };
-        let page = view.states_after(after, limit).expect("a healthy database");
+        let mut page = view.states_after(after, limit).expect("a healthy database");
+        if !page.has_more {
+            let log = running.database.log().expect("a healthy log");
+            page.letters = letters_of(&view, &log).expect("a healthy database");
+        }
         let adoption = (!page.has_more).then(|| Box::new(adoption_of(&view).expect("a healthy database")));
         outbox.sends.push((from, exchange, Body::States { page: encode_page(&page), adoption }));
     }
@@ -170,6 +175,7 @@ impl Node {
                 }
             },
         };
+        let letters = page.letters.clone();
         let taken = begun.map_err(CommitError::NotWritten).and_then(|mut under_way| {
             let now = self.wall(now);
             let mut random = random_of(&mut self.seed);
@@ -177,7 +183,7 @@ impl Node {
             Ok(under_way)
         });
         match (taken, adoption) {
-            (Ok(under_way), Some(adoption)) => self.change_over(now, theirs, under_way, adoption, outbox),
+            (Ok(under_way), Some(adoption)) => self.change_over(now, theirs, under_way, (adoption, letters), outbox),
             (Ok(under_way), None) => {
                 let (peer, after) = (incoming.peer, under_way.transfer.cursor());
                 incoming.under_way = Some(under_way);
@@ -236,7 +242,7 @@ impl Node {
         now: Millis,
         theirs: &Side,
         under_way: UnderWay,
-        adoption: Adoption,
+        (adoption, letters): (Adoption, Vec<(Position, Operation)>),
         outbox: &mut Outbox,
     ) {
         let kind = under_way.kind;
@@ -248,7 +254,8 @@ impl Node {
         let finished = {
             let mut random = random_of(&mut self.seed);
             let mut moment = Moment { now: wall, random: &mut random };
-            under_way.transfer.finish(&mut moment, adoption, &running.database, &origin, kind, Vec::new())
+            let ending = Ending { adoption, letters, kind, branches: Vec::new() };
+            under_way.transfer.finish(&mut moment, ending, &running.database, &origin)
         };
         match finished {
             Ok((opened, carried)) => {

@@ -3,6 +3,8 @@
 //! ```text
 //!   now and then it writes some more ─► all that is not confirmed goes to its gateway, one of the nodes, as JSON
 //!                                   ◄─ how far the gateway knows it: from there on next time
+//!                                   ◄─ or that it has forgotten deletes that the writer has not seen: then that begins
+//!                                      a new life, and writes what is not confirmed again
 //! ```
 //!
 //! What must stay true: none of it stops anything but itself. It is parked everywhere, as it came, and once somebody
@@ -17,7 +19,7 @@ use holdfast_storage::request::{Request, Which};
 use serde_json::{Value, json};
 
 use crate::checkers::{Finding, letters};
-use crate::node::wire::{Body, Message};
+use crate::node::wire::{Body, Message, Side};
 use crate::node::{Node, Stimulus};
 use crate::seed::Seed;
 use crate::world::{Failure, Occurrence, World};
@@ -40,6 +42,8 @@ pub(super) struct Foreign {
     /// All that it has written: sequence by sequence, which are its positions too.
     records: Vec<Value>,
     confirmed: u64,
+    /// What its gateway told it when it had to begin anew.
+    known: Vector,
     exchange: u64,
     seed: Seed,
 }
@@ -48,7 +52,7 @@ impl Foreign {
     /// One that has written nothing.
     pub(super) fn new(gateway: usize, mut seed: Seed) -> Self {
         let origin = Origin { node: NodeName::parse("import").expect("a sound name"), incarnation: seed.next_u64() };
-        Self { origin, gateway, records: Vec::new(), confirmed: 0, exchange: 0, seed }
+        Self { origin, gateway, records: Vec::new(), confirmed: 0, known: Vector::new(), exchange: 0, seed }
     }
 
     /// Whether its gateway has all.
@@ -84,7 +88,8 @@ impl Foreign {
         let from = usize::try_from(self.confirmed).unwrap_or(usize::MAX);
         let records = self.records.get(from..).unwrap_or_default();
         let last = Sequence(self.records.len() as u64);
-        let vector: Vector = [(self.origin.clone(), last)].into_iter().collect();
+        let mut vector = self.known.clone();
+        vector.observe(&self.origin, last);
         let request = json!({
             "Protocol": PROTOCOL,
             "SourceNodeId": self.origin.node.to_string(),
@@ -99,13 +104,43 @@ impl Foreign {
         Some((self.exchange, Body::Push(request)))
     }
 
-    /// Its gateway says how far it is.
-    pub(super) fn take(&mut self, body: &Body) {
-        if let Body::Pushed(answer) = body
+    /// Its gateway says how far it is; or that it has forgotten what the writer has not seen.
+    pub(super) fn take(&mut self, exchange: u64, body: &Body, gateway: Option<&Side>) {
+        if let (Body::Turned(..), Some(gateway)) = (body, gateway.filter(|_| exchange == self.exchange)) {
+            self.begin_anew(&gateway.vector);
+        } else if let Body::Pushed(answer) = body
             && let Ok(standing) = answer.standing.parse()
         {
             // A gateway that was put back has forgotten some of it.
             self.confirmed = standing.vector.get(&self.origin).0;
+            // What it was told once, its gateway may have had to give up in favour of another's states.
+            if answer.gap.is_some() && !standing.vector.covers_all(&self.known) {
+                self.begin_anew(&standing.vector);
+            }
+        }
+    }
+
+    /// Has nothing to take states into: it goes on under a new incarnation, and writes what is not confirmed again, in
+    /// the knowledge of all that its gateway knows.
+    fn begin_anew(&mut self, known: &Vector) {
+        self.origin.incarnation = self.seed.next_u64();
+        let kept = usize::try_from(self.confirmed).unwrap_or(usize::MAX).min(self.records.len());
+        self.records.drain(..kept);
+        self.confirmed = 0;
+        self.known.clone_from(known);
+        let (now, incarnation) = (Millis(0), format!("{:016x}", self.origin.incarnation));
+        for index in 0..self.records.len() {
+            let id = self.id(now);
+            let Some(record) = self.records.get_mut(index) else { continue };
+            let of_old = record.get("Replaces").or_else(|| record.get("Id")).cloned().unwrap_or_default();
+            set(record, "Replaces", of_old);
+            set(record, "Id", json!(id));
+            set(record, "Incarnation", json!(incarnation));
+            set(record, "Sequence", json!(index + 1));
+            set(record, "LogSequence", json!(index + 1));
+            if record.get("Context") != Some(&impossible()) {
+                set(record, "Context", json!(vector_record(known)));
+            }
         }
     }
 
@@ -142,7 +177,7 @@ impl Foreign {
             3 => set(record, "Payload", Value::Null),
             4 => set(record, "EntityId", json!("")),
             5 => set(record, "Stamp", json!("yesterday")),
-            6 => set(record, "Context", json!({ "n0@0000000000000001": 7 })),
+            6 => set(record, "Context", impossible()),
             _ => set(record, "Payload", json!(17)),
         }
     }
@@ -151,6 +186,11 @@ impl Foreign {
         let random = u128::from(self.seed.next_u64()) << 64 | u128::from(self.seed.next_u64());
         OperationId::new(EPOCH + now.0, random).to_string()
     }
+}
+
+/// What it says that it has seen, and nobody has.
+fn impossible() -> Value {
+    json!({ "n0@0000000000000001": 7 })
 }
 
 fn set(record: &mut Value, name: &str, value: Value) {

@@ -313,11 +313,7 @@ impl OperationRecord {
             sequence: operation.dot.sequence.0,
             log_sequence: position.0,
             context: vector_record(&operation.context),
-            group: operation.group.map(|group| GroupRecord {
-                id: group.id.to_string(),
-                index: group.index,
-                count: group.count,
-            }),
+            group: operation.group.as_ref().map(GroupRecord::of),
             chain: operation.chain.map(|chain| format!("{:016x}", chain.0)),
             replaces: operation.replaces.map(|id| id.to_string()),
             parent_version: None,
@@ -451,6 +447,10 @@ impl OperationRecord {
 }
 
 impl GroupRecord {
+    pub(super) fn of(group: &Group) -> Self {
+        Self { id: group.id.to_string(), index: group.index, count: group.count }
+    }
+
     pub(super) fn to_group(&self) -> Result<Group, Refusal> {
         Ok(Group { id: self.id.parse()?, index: self.index, count: self.count })
     }
@@ -484,7 +484,7 @@ pub(super) fn check_parts(
 }
 
 /// Whether a place in a transaction can be one.
-pub(super) fn check_group(group: &Group) -> bool {
+pub fn check_group(group: &Group) -> bool {
     group.index < group.count && group.count as usize <= TRANSACTION_OPERATIONS_MAX
 }
 

@@ -24,7 +24,9 @@ use crate::error::Refusal;
 use crate::id::{CollectionName, DocumentId, MEMBERS_COLLECTION, NodeName, OperationId};
 use crate::operation::{Group, Operation, OperationKind};
 use crate::stamp::Stamp;
-use crate::sync::message::{GroupRecord, OperationRecord, check_group, parse_hex, parse_stamp, parse_vector};
+use crate::sync::message::{
+    GroupRecord, OperationRecord, check_group, parse_hex, parse_stamp, parse_vector, vector_record,
+};
 use crate::time::Millis;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
@@ -126,9 +128,42 @@ impl Parked {
         }
     }
 
+    /// Whether its record says that it is this operation.
+    pub fn is_of(&self, operation: &Operation) -> bool {
+        let loose: Option<Loose> = serde_json::from_str(self.record.get()).ok();
+        let id = |loose: &Loose| loose.id.as_str().and_then(|id| id.parse::<OperationId>().ok());
+        loose.is_some_and(|loose| loose.dot().as_ref() == Some(&operation.dot) && id(&loose) == Some(operation.id))
+    }
+
     /// Whether it stands for a whole document, as far as it says.
     pub fn is_whole(&self) -> bool {
         matches!(record_kind(self.record.get()).as_str(), "put" | "patch" | "delete" | "resolve")
+    }
+
+    /// The same under the dot and id of a stand-in: what its record says of itself is what `stand_in` says, so that
+    /// whoever is sent the record finds the operation that it is. What it says that it had seen stays where that is
+    /// why it was parked. `None` if the record cannot be read at all.
+    pub fn under_the_name_of(&self, stand_in: &Operation) -> Option<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_str(self.record.get()).ok()?;
+        let mut set = |name: &str, value: Option<Value>| {
+            fields.retain(|field, _| !field.eq_ignore_ascii_case(name));
+            if let Some(value) = value {
+                fields.insert(name.to_owned(), value);
+            }
+        };
+        let Dot { origin, sequence } = &stand_in.dot;
+        set("Id", Some(stand_in.id.to_string().into()));
+        set("NodeId", Some(origin.node.to_string().into()));
+        set("Incarnation", Some(format!("{:016x}", origin.incarnation).into()));
+        set("Sequence", Some(sequence.0.into()));
+        set("Chain", stand_in.chain.map(|chain| format!("{:016x}", chain.0).into()));
+        set("Replaces", stand_in.replaces.map(|id| id.to_string().into()));
+        let group = stand_in.group.as_ref().map(GroupRecord::of);
+        set("Group", group.and_then(|group| serde_json::to_value(group).ok()));
+        if self.cause != Cause::ImpossibleContext {
+            set("Context", Some(serde_json::to_value(vector_record(&stand_in.context)).ok()?));
+        }
+        Some(Self { record: serde_json::value::to_raw_value(&fields).ok()?, ..self.clone() })
     }
 
     /// The record as it goes out, with this node's position.

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub use self::identity::{IdentityEvent, IdentityEvents};
 pub use self::open_database::{OpenDatabase, SubmitError};
-pub use self::transfer::{Ending, Incoming};
+pub use self::transfer::Incoming;
 pub use self::upkeep::{PruneReport, Upkeep};
 pub use self::writer::WriterCounts;
 

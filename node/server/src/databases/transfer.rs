@@ -6,13 +6,12 @@ use std::sync::{Arc, PoisonError};
 use holdfast_core::id::DatabaseName;
 use holdfast_core::sync::admission;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Origin, Position};
+use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::commit::Moment;
 use holdfast_storage::database::{Database, Opened};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::record::note::Adoption;
 use holdfast_storage::transfer::page::StatePage;
-use holdfast_storage::transfer::{Carried, Source, Transfer};
+use holdfast_storage::transfer::{Carried, Ending, Source, Transfer};
 
 use super::open_database::Handle;
 use super::writer::Job;
@@ -65,17 +64,6 @@ impl Incoming {
         })
         .await
     }
-}
-
-/// How a transfer ends.
-#[derive(Debug)]
-pub struct Ending {
-    /// What the peer knew.
-    pub adoption: Adoption,
-    /// Merge or rebase.
-    pub kind: admission::Transfer,
-    /// The first operations of ours that differ from the peer's of the same origin.
-    pub branches: Vec<Dot>,
 }
 
 impl Databases {
@@ -138,7 +126,7 @@ impl Databases {
             _ => of_old.clone(),
         };
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
-        let finished = transfer.finish(&mut moment, ending.adoption, old, &origin, ending.kind, ending.branches);
+        let finished = transfer.finish(&mut moment, ending, old, &origin);
         let (new, carried) = finished.map_err(|error| {
             // What is half carried over must not be gone on with.
             if let Err(error) = self.directory.discard_transfer(name) {

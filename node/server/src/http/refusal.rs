@@ -54,6 +54,9 @@ pub fn storage_failed(error: &StorageError) -> ApiError {
     if matches!(error, StorageError::Stopped) {
         return reopening();
     }
+    if matches!(error, StorageError::TooManyLetters) {
+        return ApiError::conflict("too-many-dead-letters", error.to_string());
+    }
     tracing::error!(%error, "reading failed");
     ApiError::unavailable(
         "storage-failed",

@@ -190,6 +190,7 @@ pub fn states_text(states: Vec<(DocumentKey, DocumentState)>) -> String {
     let state =
         |(((collection, document), state), number)| StateAt { position: Position(number), collection, document, state };
     let page = StatePage {
+        letters: Vec::new(),
         after: Position::START,
         through: Position(count),
         has_more: false,

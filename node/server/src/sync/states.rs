@@ -20,10 +20,10 @@ use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::record::operation::Entry;
-use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page};
-use holdfast_storage::transfer::{Carried, Source, adoption_of};
+use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page, letters_of};
+use holdfast_storage::transfer::{Carried, Ending, Source, adoption_of};
 
-use crate::databases::{Ending, OpenDatabase};
+use crate::databases::OpenDatabase;
 use crate::sync::Sync;
 use crate::sync::giver::Giver;
 use crate::sync::peer_client::PeerError;
@@ -56,7 +56,10 @@ pub fn page_for_peer(database: &OpenDatabase, standing: Standing, after: Positio
     let view = database.view()?;
     let floor = database.log()?.floor()?;
     let limit = ReadLimit { operations: EXCHANGE_OPERATIONS_MAX, bytes: EXCHANGE_BYTES_TARGET };
-    let page = view.states_after(after, limit)?;
+    let mut page = view.states_after(after, limit)?;
+    if !page.has_more {
+        page.letters = letters_of(&view, &database.log()?)?;
+    }
     let Adoption { vector, chains, members, graves, collections } = adoption_of(&view)?;
     // Of the same moment as the page: that is what whoever has read to its end knows.
     let standing = Standing { vector, newest: view.state()?.position, ..standing };
@@ -159,7 +162,7 @@ pub async fn look(
     let begun = sync.databases().begin_transfer(&name, &source).await;
     let mut incoming = begun.map_err(|error| error.to_string())?;
     let (mut head, mut page) = (first, page);
-    loop {
+    let letters = loop {
         let next = if page.after != incoming.cursor() {
             ask(sync, peer, &name, Some(log_id), incoming.cursor()).await
         } else if page.has_more {
@@ -169,14 +172,15 @@ pub async fn look(
             incoming = taken.map_err(|error| error.to_string())?;
             next
         } else {
+            let letters = std::mem::take(&mut page.letters);
             incoming = incoming.take(page).await.map_err(|error| error.to_string())?;
-            break;
+            break letters;
         };
         (head, page) = next?;
         if head.standing.log_id != log_id {
             return Err("it was made anew or set back while its states were taken; starting over".to_owned());
         }
-    }
+    };
     let adoption = Adoption {
         vector: head.standing.vector,
         chains: head.chains,
@@ -184,7 +188,7 @@ pub async fn look(
         graves: head.graves,
         collections: head.collections,
     };
-    let ending = Ending { adoption, kind, branches: forks };
+    let ending = Ending { adoption, letters, kind, branches: forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
     tracing::warn!(
         peer = %peer.node, database = %name, ?kind, kept = carried.kept, reissued = carried.reissued,

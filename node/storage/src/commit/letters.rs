@@ -14,9 +14,10 @@ use holdfast_core::vector::{Dot, Position, Vector};
 use redb::ReadableDatabase;
 
 use crate::commit::touched::Touched;
-use crate::commit::{Batch, Moment, Writer};
+use crate::commit::{Batch, CommitError, Moment, Writer};
 use crate::error::StorageError;
 use crate::log::LogView;
+use crate::record;
 use crate::record::letter::Letter;
 use crate::record::note::Note;
 use crate::record::operation::Entry;
@@ -130,6 +131,21 @@ impl Writer {
         let is_parked = members.into_iter().any(is_held);
         screen.groups.insert(id, is_parked);
         is_parked
+    }
+
+    /// Parks what is parked at a peer whose states were taken: what they know of it is nothing but its name.
+    pub(crate) fn take_letters(&mut self, moment: &mut Moment<'_>, letters: Vec<Operation>) -> Result<(), CommitError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        self.commit_filled(moment, |writer, batch, _| {
+            for letter in letters {
+                writer.state.position = writer.state.position.next();
+                writer.state.take_note_of(&letter, writer.state.position);
+                batch.encoded.push(record::operation::encode(&letter, Position::START, &writer.shared.origins));
+            }
+            Ok(())
+        })
     }
 
     /// Tries parked operations again, as if they had come now. Those that waited behind them follow.

@@ -25,20 +25,30 @@ impl Writer {
         changes: Vec<Change>,
     ) -> Result<Result<Vec<Written>, (usize, Refusal)>, StorageError> {
         let mut touched = Touched::default();
-        // Short of what is parked: that was not seen. Nothing of this node's own is ever parked.
+        // Short of what is parked: that was not seen. Of this node's own, what it wrote again may be parked.
         let mut knows = self.state.acknowledged();
+        let mut newest = self.state.vector.get(&self.origin);
+        let is_short = knows.get(&self.origin) < newest;
         let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
         let origins = self.shared.origins.snapshot();
         for (index, change) in changes.into_iter().enumerate() {
             let document = touched.load(&batch.tables, &origins, &change.collection, &change.id)?;
-            let sequence = knows.get(&self.origin);
+            // A later operation of one origin on a document cannot stand beside an earlier one: it makes that void.
+            for letter in self.state.letters.about(&change.collection, &change.id) {
+                if letter.dot.origin == self.origin {
+                    document.state.vector.observe(&self.origin, letter.dot.sequence);
+                }
+            }
             let stamp = self.clock.tick(moment.now);
             let mut mint = || OperationId::new(stamp.millis().0, (moment.random)());
-            match draft(change, document, &self.origin, sequence, stamp, &knows, &mut mint) {
+            match draft(change, document, &self.origin, newest, stamp, &knows, &mut mint) {
                 Ok(draft) => {
                     for operation in &draft.operations {
                         document.state.apply(operation);
-                        knows.observe(&self.origin, operation.dot.sequence);
+                        newest = operation.dot.sequence;
+                        if !is_short {
+                            knows.observe(&self.origin, newest);
+                        }
                     }
                     drafts.push(Draft { version: document.state.version(), ..draft });
                 }

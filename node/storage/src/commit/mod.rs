@@ -359,9 +359,7 @@ impl Writer {
     fn log(&mut self, batch: &mut Batch<'_>, touched: &mut Touched, mut operation: Operation) -> Logged {
         let position = self.state.position.next();
         if operation.dot.origin == self.origin && operation.chain.is_none() {
-            // Where it was lost sight of, nothing is claimed: a wrong chain would look like another branch.
-            let is_first = operation.dot.sequence == Sequence(1);
-            operation.chain = self.state.chains.get(&self.origin).or(is_first.then_some(Chain::START));
+            operation.chain = self.chain_before(operation.dot.sequence);
         }
         let previous = match &operation.document {
             // What is not applied is no change of its document.
@@ -374,6 +372,12 @@ impl Writer {
         self.state.take_note_of(&operation, position);
         batch.encoded.push(encode(&operation, previous, &self.shared.origins));
         Logged { position, previous, operation }
+    }
+
+    /// The chain that this node's operation of a sequence, its next one, carries.
+    fn chain_before(&self, sequence: Sequence) -> Option<Chain> {
+        // Where it was lost sight of, nothing is claimed: a wrong chain would look like another branch.
+        self.state.chains.get(&self.origin).or((sequence == Sequence(1)).then_some(Chain::START))
     }
 
     /// Writes the documents that were touched, and what their collections show now.

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::json::JsonText;
-use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::operation::{Group, Operation, OperationKind};
+use holdfast_core::sync::poison::{Cause, Parked, park};
 use holdfast_core::vector::{Dot, Origin, Sequence, Vector};
 
 use crate::commit::touched::Touched;
@@ -45,15 +46,18 @@ impl Reissue {
         Self { branches, ..Self::default() }
     }
 
-    /// The context of an operation as it holds here.
-    fn context(&self, operation: &Operation, key: &(CollectionName, DocumentId), known: &Vector) -> Vector {
+    /// A context, short of the branches that are not the peer's.
+    fn capped(&self, context: &Vector) -> Vector {
         let cap = |origin: &Origin, sequence: Sequence| {
             let fork = self.branches.iter().find(|dot| dot.origin == *origin);
             fork.map_or(sequence, |dot| sequence.min(Sequence(dot.sequence.0.saturating_sub(1))))
         };
-        let capped: Vector =
-            operation.context.iter().map(|(origin, sequence)| (origin.clone(), cap(origin, sequence))).collect();
-        let mut context = capped.meet(known);
+        context.iter().map(|(origin, sequence)| (origin.clone(), cap(origin, sequence))).collect()
+    }
+
+    /// The context of an operation as it holds here.
+    fn context(&self, operation: &Operation, key: &(CollectionName, DocumentId), known: &Vector) -> Vector {
+        let mut context = self.capped(&operation.context).meet(known);
         for (old, new) in self.renamed.get(key).into_iter().flatten() {
             if operation.context.covers(old) {
                 context.observe(&new.origin, new.sequence);
@@ -64,7 +68,7 @@ impl Reissue {
 }
 
 impl Writer {
-    /// Writes operations again as this node's own.
+    /// Writes operations again as this node's own. What was one transaction is one again, as far as it is written.
     pub fn reissue(
         &mut self,
         moment: &mut Moment<'_>,
@@ -76,8 +80,15 @@ impl Writer {
         }
         let result = self.commit_filled(moment, |writer, batch, moment| {
             let mut touched = Touched::default();
-            for one in surplus {
-                writer.reissue_one(batch, &mut touched, moment, run, one)?;
+            let mut surplus = surplus.into_iter().peekable();
+            while let Some(first) = surplus.next() {
+                let group = first.operation.group.map(|group| group.id);
+                let is_of_group = |one: &Surplus| group.is_some() && one.operation.group.map(|group| group.id) == group;
+                let mut together = vec![first];
+                while let Some(next) = surplus.next_if(is_of_group) {
+                    together.push(next);
+                }
+                writer.reissue_together(batch, &mut touched, moment, run, together)?;
             }
             writer.flush(batch, touched)
         });
@@ -85,87 +96,181 @@ impl Writer {
         result
     }
 
-    fn reissue_one(
+    /// Writes the operations of one transaction again, or a single one.
+    fn reissue_together(
         &mut self,
         batch: &mut Batch<'_>,
         touched: &mut Touched,
         moment: &mut Moment<'_>,
         run: &mut Reissue,
-        surplus: Surplus,
+        together: Vec<Surplus>,
     ) -> Result<(), StorageError> {
-        let Surplus { operation, shown } = surplus;
-        let Some(id) = operation.document.clone().filter(|_| operation.kind.is_of_document() == Some(true)) else {
-            match operation.kind {
-                OperationKind::RegisterCollection => self.register(batch, moment, operation.collection),
-                OperationKind::Unknown { .. } => {
-                    let context = operation.context.meet(&self.state.vector);
-                    self.write_again(batch, touched, moment, operation, context);
-                    run.written += 1;
-                }
-                // Who is a member is the peer's to say.
-                _ => {}
+        let mut together = judged_again(together);
+        let is_held = self.hold_back(batch, touched, run, &mut together)?;
+        let mut written: Vec<Operation> = Vec::with_capacity(together.len());
+        for one in together {
+            if one.operation.kind == OperationKind::RegisterCollection && written.is_empty() {
+                self.register(batch, moment, one.operation.collection);
+                continue;
             }
-            return Ok(());
+            let here = if is_held {
+                let context = one.operation.context.clone();
+                Some((one.operation, context))
+            } else {
+                self.as_it_holds_here(batch, touched, run, one)?
+            };
+            let Some((operation, context)) = here else { continue };
+            let written_now = written.len() as u64 + 1;
+            let sequence = Sequence(self.state.vector.get(&self.origin).0.saturating_add(written_now));
+            self.clock.observe(moment.now, operation.stamp);
+            let stand_in = Operation {
+                id: OperationId::new(moment.now.0, (moment.random)()),
+                dot: Dot { origin: self.origin.clone(), sequence },
+                context,
+                group: None,
+                chain: None,
+                replaces: Some(operation.identity()),
+                ..operation
+            };
+            if let Some(id) = &stand_in.document {
+                touched.apply(&stand_in, id);
+                let key = (stand_in.collection.clone(), id.clone());
+                run.renamed.entry(key).or_default().push((operation.dot, stand_in.dot.clone()));
+            }
+            written.push(stand_in);
+        }
+        run.written += written.len() as u64;
+        let group = written.first().filter(|_| written.len() > 1).map(|first| first.id);
+        let count = u32::try_from(written.len()).unwrap_or(u32::MAX);
+        for (index, mut operation) in (0..).zip(written) {
+            operation.group = group.map(|id| Group { id, index, count });
+            operation.chain = self.chain_before(operation.dot.sequence);
+            if let Some(parked) = Parked::of(&operation.kind) {
+                operation.kind = parked.under_the_name_of(&operation).unwrap_or(parked).to_kind();
+            }
+            self.log(batch, touched, operation);
+        }
+        Ok(())
+    }
+
+    /// Parks operations that must wait behind another on their document, as they will be parked wherever they come to:
+    /// all of a transaction or none. Answers whether they are.
+    fn hold_back(
+        &self,
+        batch: &Batch<'_>,
+        touched: &mut Touched,
+        run: &Reissue,
+        together: &mut [Surplus],
+    ) -> Result<bool, StorageError> {
+        if self.state.letters.is_empty() {
+            return Ok(false);
+        }
+        let mut here = Vec::with_capacity(together.len());
+        for Surplus { operation, .. } in together.iter() {
+            let context = self.context_here(batch, touched, run, operation)?;
+            // Whatever dot it gets, it comes after all that this node has written.
+            let dot = Dot { origin: self.origin.clone(), sequence: Sequence(u64::MAX) };
+            let context = context.unwrap_or_else(|| run.capped(&operation.context).meet(&self.state.vector));
+            here.push(Operation { context, dot, ..operation.clone() });
+        }
+        let behind = |operation: &Operation| self.state.letters.before(operation, |_| false);
+        if here.iter().all(|operation| behind(operation).is_none()) {
+            return Ok(false);
+        }
+        for (one, here) in together.iter_mut().zip(here) {
+            let (cause, reason) = match behind(&here) {
+                Some(letter) => (Cause::Behind, format!("Operation {} on the same document is parked.", letter.dot)),
+                None => (Cause::Transaction, "Another operation of its transaction is parked.".to_owned()),
+            };
+            let here = Operation { dot: one.operation.dot.clone(), ..here };
+            one.operation = park(here, self.state.position.next(), cause, reason);
+        }
+        Ok(true)
+    }
+
+    /// What an operation on a document has seen of what is known here; `None` for any other.
+    fn context_here(
+        &self,
+        batch: &Batch<'_>,
+        touched: &mut Touched,
+        run: &Reissue,
+        operation: &Operation,
+    ) -> Result<Option<Vector>, StorageError> {
+        let Some(id) = operation.document.clone().filter(|_| operation.kind.is_of_document() == Some(true)) else {
+            return Ok(None);
         };
         let key = (operation.collection.clone(), id);
         let origins = self.shared.origins.snapshot();
         let is_nothing = touched.load(&batch.tables, &origins, &key.0, &key.1)?.state == DocumentState::default();
-        if run.revived.contains(&key) {
-            return Ok(());
-        }
-        let (operation, context) = if is_nothing {
-            // Nothing is known of it there: it never was, or it was deleted and every member has forgotten it. Either
-            // way what this node shows of it is written as new, in the knowledge of everything.
-            let Some(shown) = shown else {
-                run.revived.insert(key.clone());
-                return Ok(());
-            };
-            let body = match operation.kind {
-                // The write that it begins with is ours: what follows it stands beside it as it did, so that increments
-                // still add up with those of others.
-                OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => body,
-                _ => {
-                    run.revived.insert(key.clone());
-                    shown
-                }
-            };
-            let kind = OperationKind::Put { body, created: true };
-            (Operation { kind, ..operation }, self.state.vector.clone())
-        } else {
-            let context = run.context(&operation, &key, &self.state.vector);
-            (operation, context)
-        };
-        let old = operation.dot.clone();
-        let new = self.write_again(batch, touched, moment, operation, context);
-        run.renamed.entry(key).or_default().push((old, new));
-        run.written += 1;
-        Ok(())
+        // Nothing is known of it there: it never was, or it was deleted and every member has forgotten it. Either way
+        // what this node shows of it is written as new, in the knowledge of everything but what is parked.
+        let context = || run.context(operation, &key, &self.state.vector);
+        Ok(Some(if is_nothing { self.state.acknowledged() } else { context() }))
     }
 
-    /// Logs and applies a stand-in. Gives its dot.
-    fn write_again(
-        &mut self,
-        batch: &mut Batch<'_>,
+    /// An operation as it is written here, and what it has seen; `None` if it is not.
+    fn as_it_holds_here(
+        &self,
+        batch: &Batch<'_>,
         touched: &mut Touched,
-        moment: &mut Moment<'_>,
-        original: Operation,
-        context: Vector,
-    ) -> Dot {
-        self.clock.observe(moment.now, original.stamp);
-        let dot = Dot { origin: self.origin.clone(), sequence: self.state.vector.get(&self.origin).next() };
-        let operation = Operation {
-            id: OperationId::new(moment.now.0, (moment.random)()),
-            dot: dot.clone(),
-            context,
-            group: None,
-            chain: None,
-            replaces: Some(original.identity()),
-            ..original
+        run: &mut Reissue,
+        surplus: Surplus,
+    ) -> Result<Option<(Operation, Vector)>, StorageError> {
+        let Surplus { operation, shown } = surplus;
+        let Some(context) = self.context_here(batch, touched, run, &operation)? else {
+            // Who is a member is the peer's to say.
+            let is_parked = matches!(operation.kind, OperationKind::Unknown { .. });
+            let context = match &operation.document {
+                Some(id) => run.context(&operation, &(operation.collection.clone(), id.clone()), &self.state.vector),
+                None => run.capped(&operation.context).meet(&self.state.vector),
+            };
+            return Ok(is_parked.then_some((operation, context)));
         };
-        if let Some(id) = &operation.document {
-            touched.apply(&operation, id);
+        let Some(id) = operation.document.clone() else { return Ok(None) };
+        let key = (operation.collection.clone(), id);
+        let origins = self.shared.origins.snapshot();
+        let is_nothing = touched.load(&batch.tables, &origins, &key.0, &key.1)?.state == DocumentState::default();
+        if run.revived.contains(&key) {
+            return Ok(None);
         }
-        self.log(batch, touched, operation);
-        dot
+        if !is_nothing {
+            return Ok(Some((operation, context)));
+        }
+        let Some(shown) = shown else {
+            run.revived.insert(key);
+            return Ok(None);
+        };
+        let body = match operation.kind {
+            // The write that it begins with is ours: what follows it stands beside it as it did, so that increments
+            // still add up with those of others.
+            OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => body,
+            _ => {
+                run.revived.insert(key);
+                shown
+            }
+        };
+        let kind = OperationKind::Put { body, created: true };
+        Ok(Some((Operation { kind, ..operation }, context)))
     }
+}
+
+/// What was parked only because of what it came with or behind is judged anew, transaction by transaction: what was in
+/// its way may not be here.
+fn judged_again(together: Vec<Surplus>) -> Vec<Surplus> {
+    let is_parked = |one: &Surplus| matches!(one.operation.kind, OperationKind::Unknown { .. });
+    if !together.iter().any(is_parked) {
+        return together;
+    }
+    let mut meant = Vec::with_capacity(together.len());
+    for one in &together {
+        let parked = Parked::of(&one.operation.kind).filter(|parked| parked.cause != Cause::ImpossibleContext);
+        let Some(Ok(operation)) = parked.map(|parked| parked.judge(&one.operation)) else { return together };
+        // Nothing of it is shown while it is parked.
+        let shown = match &operation.kind {
+            OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => Some(body.clone()),
+            _ => one.shown.clone(),
+        };
+        meant.push(Surplus { operation, shown });
+    }
+    meant
 }

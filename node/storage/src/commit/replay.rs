@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::CollectionName;
 use holdfast_core::operation::OperationKind;
+use holdfast_core::sync::poison::Parked;
 
 use crate::commit::conflicts::Noted;
 use crate::commit::touched::{DataTables, Touched};
@@ -64,6 +65,11 @@ impl<'t> Replay<'t> {
     ) -> Result<(), StorageError> {
         let operation = &logged.operation;
         let expected = self.state.vector.get(&operation.dot.origin).next();
+        let came_with_states = Parked::of(&operation.kind).is_some() && self.state.vector.covers(&operation.dot);
+        if came_with_states {
+            self.state.take_note_of(operation, logged.position);
+            return Ok(());
+        }
         if operation.dot.sequence != expected {
             return Err(StorageError::damaged(
                 format!("log operation {}", logged.position),

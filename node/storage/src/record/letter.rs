@@ -112,10 +112,20 @@ impl Letters {
     }
 
     /// The first letter that an operation must wait behind; letters for which `is_aside` holds do not count.
+    ///
+    /// What has seen it waits, and what its writer wrote later. What stands beside it does not: whichever comes first,
+    /// the outcome is the same. So every node parks the same operations, in whatever order they have come.
     pub(crate) fn before(&self, operation: &Operation, is_aside: impl Fn(&Letter) -> bool) -> Option<&Letter> {
         let document = operation.document.as_ref()?;
+        let comes_after = |dot: &Dot| {
+            operation.context.covers(dot)
+                || (operation.dot.origin == dot.origin && operation.dot.sequence > dot.sequence)
+        };
         let is_in_the_way = |letter: &&Letter| {
-            letter.is_about(&operation.collection, document) && !letter.is_void_by(operation) && !is_aside(letter)
+            letter.is_about(&operation.collection, document)
+                && comes_after(&letter.dot)
+                && !letter.is_void_by(operation)
+                && !is_aside(letter)
         };
         self.0.iter().find(is_in_the_way)
     }

@@ -42,6 +42,10 @@ impl DataState {
     /// Who wrote it, what it says of members: everything about an operation that is not about its document.
     pub(crate) fn take_note_of(&mut self, operation: &Operation, position: Position) {
         self.letters.follow(operation, position);
+        if self.vector.covers(&operation.dot) {
+            // It came with the states of a peer where it is parked: they say the rest.
+            return;
+        }
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
         self.chains.follow(&operation.dot.origin, operation.chain, operation.id);
         self.members.apply(operation);

@@ -27,11 +27,11 @@ use redb::StorageBackend;
 use crate::commit::{CommitError, Moment, Reissue, Surplus, Writer};
 use crate::database::{Database, Opened, Options};
 use crate::error::StorageError;
-use crate::log::ReadLimit;
+use crate::log::{LogView, ReadLimit};
 use crate::record::note::Adoption;
-use crate::record::progress::Checkpoint;
+use crate::record::progress::{Checkpoint, DataState};
 use crate::request::{Answer, Received, Request};
-use crate::transfer::page::{StateAt, StatePage};
+use crate::transfer::page::{StateAt, StatePage, letters_of};
 use crate::view::ReadView;
 
 /// Operations carried over in one commit.
@@ -56,6 +56,19 @@ pub struct Source {
     pub node: NodeName,
     /// The log that its positions count: another one when the node was set back to an earlier time.
     pub log_id: u64,
+}
+
+/// How a transfer ends.
+#[derive(Debug)]
+pub struct Ending {
+    /// What the peer knew.
+    pub adoption: Adoption,
+    /// What of it is parked there, and not in its states.
+    pub letters: Vec<(Position, Operation)>,
+    /// Merge or rebase.
+    pub kind: admission::Transfer,
+    /// The first operations of ours that differ from the peer's of the same origin.
+    pub branches: Vec<Dot>,
 }
 
 /// What was carried over into a new database.
@@ -121,22 +134,19 @@ impl Transfer {
 
     /// All pages are in: what the peer knew is known here. Then carries over what `old` holds beyond it.
     ///
-    /// From then on it writes as `origin`, beside the node's own incarnation. `branches` are the first operations of
-    /// ours that differ from the peer's of the same origin.
+    /// From then on it writes as `origin`, beside the node's own incarnation.
     pub fn finish(
         mut self,
         moment: &mut Moment<'_>,
-        adoption: Adoption,
+        ending: Ending,
         old: &Database,
         origin: &Origin,
-        kind: admission::Transfer,
-        branches: Vec<Dot>,
     ) -> Result<(Opened, Carried), CommitError> {
         let not_written = CommitError::NotWritten;
+        let Ending { adoption, letters, kind, branches } = ending;
+        let is_merge = kind == admission::Transfer::Merge;
         let theirs = adoption.vector.clone();
-        // Of an origin whose operations are parked there, the vector says less than the states, and there is no chain.
-        let is_short = |(of, seen): (&Origin, Sequence)| seen > theirs.get(of) && adoption.chains.get(of).is_some();
-        if self.seen.iter().any(is_short) {
+        if !theirs.covers_all(&self.seen) || letters.iter().any(|(_, letter)| !theirs.covers(&letter.dot)) {
             let reason = "it knows less at their end than at their beginning: it was set back meanwhile";
             return Err(not_written(StorageError::damaged("the states of a peer", reason)));
         }
@@ -146,68 +156,118 @@ impl Transfer {
             writer.renew(origin.incarnation, of_node);
         }
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
-        let old_view = old.view().map_err(not_written)?;
-        let old_state = old_view.state().map_err(not_written)?;
-        let old_floor = old.log().and_then(|log| log.floor()).map_err(not_written)?;
-        let mut carried = Carried::default();
-        let is_merge = kind == admission::Transfer::Merge;
+        let before = Before::look(old).map_err(not_written)?;
         let mut reissue = Reissue::new(branches.clone());
-        if !theirs.covers_all(&old_floor) {
-            // What our log no longer holds as operations, and the peer lacks, is there as states.
-            let run = if is_merge { None } else { Some(&mut reissue) };
-            carry_states(writer, moment, &old_view, &theirs, &old_floor, run)?;
-        }
         if is_merge {
-            let adoption = Adoption {
-                vector: old_floor.clone(),
-                // Of origins with operations above the floor, those bring their chains along.
-                chains: old_state
-                    .chains
-                    .iter()
-                    .filter(|(origin, _)| old_floor.get(origin) == old_state.vector.get(origin))
-                    .map(|(origin, chain)| (origin.clone(), chain))
-                    .collect(),
-                members: old_state.members.clone(),
-                graves: old_state.graves.clone(),
-                collections: Vec::new(),
-            };
-            writer.commit(moment, vec![Request::Adopt(adoption)])?;
+            // What is parked there may be in force here, below the floor of our log; what is parked here too stays so.
+            let is_in_force = |letter: &Dot| before.floor.covers(letter) && !before.has_parked(letter);
+            let (there, in_force): (Vec<_>, Vec<_>) =
+                letters.into_iter().map(|(_, letter)| letter).partition(|letter| !is_in_force(&letter.dot));
+            let held = short_of(&theirs, in_force.iter().map(|letter| &letter.dot));
+            if !held.covers_all(&before.floor) {
+                carry_states(writer, moment, &before, &held, None)?;
+            }
+            writer.commit(moment, vec![Request::Adopt(before.adoption())])?;
+            let ours =
+                letters_of(&before.view, &before.log).map_err(not_written)?.into_iter().map(|(_, letter)| letter);
+            let is_ours_alone = |letter: &Operation| before.floor.covers(&letter.dot) && !theirs.covers(&letter.dot);
+            writer.take_letters(moment, there.into_iter().chain(ours.filter(is_ours_alone)).collect())?;
+        } else {
+            writer.take_letters(moment, letters.into_iter().map(|(_, letter)| letter).collect())?;
+            if !theirs.covers_all(&before.floor) {
+                carry_states(writer, moment, &before, &theirs, Some(&mut reissue))?;
+            }
         }
+        let kept = self.carry_log(moment, &before, &theirs, is_merge, &branches, &mut reissue)?;
+        self.opened.writer.settle().map_err(CommitError::Unknown)?;
+        Ok((self.opened, Carried { kept, reissued: reissue.written }))
+    }
+
+    /// Carries over the operations of our log that the peer lacks. Answers how many kept their name.
+    fn carry_log(
+        &mut self,
+        moment: &mut Moment<'_>,
+        before: &Before,
+        theirs: &Vector,
+        is_merge: bool,
+        branches: &[Dot],
+        reissue: &mut Reissue,
+    ) -> Result<u64, CommitError> {
+        let writer = &mut self.opened.writer;
         let known = writer.state().vector.clone();
+        let mut kept = 0;
         let mut position = Position::START;
         loop {
             let limit = ReadLimit { operations: CARRY_OPERATIONS.min(COMMIT_OPERATIONS_MAX), bytes: CARRY_BYTES };
-            let stretch = old.log().and_then(|log| log.read(position, &Vector::new(), limit)).map_err(not_written)?;
+            let stretch = before.log.read(position, &Vector::new(), limit).map_err(CommitError::NotWritten)?;
             position = stretch.through;
             let (mut keep, mut again) = (Vec::new(), Vec::new());
             for logged in stretch.operations {
-                let operation = logged.operation;
-                let is_branched = branches.iter().any(|fork| is_after(&operation.dot, fork));
-                let is_carried = old_floor.covers(&operation.dot) && !theirs.covers(&operation.dot);
-                if (known.covers(&operation.dot) && !is_branched) || is_carried {
+                let dot = &logged.operation.dot;
+                let is_branched = branches.iter().any(|fork| is_after(dot, fork));
+                // What is parked is in no state.
+                let is_in_states = before.floor.covers(dot) && !theirs.covers(dot) && !before.has_parked(dot);
+                if (known.covers(dot) && !is_branched) || is_in_states {
                     continue;
                 }
                 if is_merge {
-                    keep.push((logged.position, operation));
+                    keep.push((logged.position, logged.operation));
                 } else {
-                    again.push(operation);
+                    again.push(surplus(&before.view, logged.operation).map_err(CommitError::NotWritten)?);
                 }
             }
-            keep_what_stands_beside(writer, moment, &self.opened.database, &old_view, &keep)?;
-            carried.kept += keep_as_they_are(writer, moment, keep, &known)?;
-            let again = again.into_iter().map(|operation| surplus(&old_view, operation));
-            let again = again.collect::<Result<Vec<_>, _>>().map_err(not_written)?;
+            keep_what_stands_beside(writer, moment, &self.opened.database, &before.view, &keep)?;
+            kept += keep_as_they_are(writer, moment, keep, &before.state.vector)?;
             if !again.is_empty() {
-                writer.reissue(moment, &mut reissue, again)?;
+                writer.reissue(moment, reissue, again)?;
             }
             if !stretch.has_more {
-                break;
+                return Ok(kept);
             }
         }
-        carried.reissued = reissue.written;
-        writer.settle().map_err(CommitError::Unknown)?;
-        Ok((self.opened, carried))
     }
+}
+
+/// The database that served until now, at one moment.
+struct Before {
+    view: ReadView,
+    log: LogView,
+    state: DataState,
+    floor: Vector,
+}
+
+impl Before {
+    fn look(database: &Database) -> Result<Self, StorageError> {
+        let (view, log) = (database.view()?, database.log()?);
+        Ok(Self { state: view.state()?, floor: log.floor()?, view, log })
+    }
+
+    fn has_parked(&self, dot: &Dot) -> bool {
+        self.state.letters.iter().any(|letter| letter.dot == *dot)
+    }
+
+    /// What its log no longer holds as operations is known in the new one too, once it is there as states.
+    fn adoption(&self) -> Adoption {
+        // Of origins with operations above the floor, those bring their chains along.
+        let is_at_floor = |origin: &Origin| self.floor.get(origin) == self.state.vector.get(origin);
+        let chains = self.state.chains.iter().filter(|(origin, _)| is_at_floor(origin));
+        Adoption {
+            vector: self.floor.clone(),
+            chains: chains.map(|(origin, chain)| (origin.clone(), chain)).collect(),
+            members: self.state.members.clone(),
+            graves: self.state.graves.clone(),
+            collections: Vec::new(),
+        }
+    }
+}
+
+/// A vector that ends, at their origins, before some operations.
+fn short_of<'a>(vector: &Vector, operations: impl Iterator<Item = &'a Dot> + Clone) -> Vector {
+    let cap = |(origin, known): (&Origin, Sequence)| {
+        let first = operations.clone().filter(|dot| dot.origin == *origin).map(|dot| dot.sequence.0).min();
+        (origin.clone(), first.map_or(known, |first| known.min(Sequence(first.saturating_sub(1)))))
+    };
+    vector.iter().map(cap).collect()
 }
 
 /// Whether a dot is of a branch that begins with `fork`.
@@ -260,15 +320,17 @@ fn keep_what_stands_beside(
     Ok(())
 }
 
-/// Takes operations over under their own names.
+/// Takes operations over under their own names. `old` is what their log knew: an operation that was parked because it
+/// had seen more than that is parked again, and does not wait for what nobody has.
 fn keep_as_they_are(
     writer: &mut Writer,
     moment: &mut Moment<'_>,
     operations: Vec<(Position, Operation)>,
-    known: &Vector,
+    old: &Vector,
 ) -> Result<u64, CommitError> {
     let Some(through) = operations.last().map(|(position, _)| *position) else { return Ok(0) };
-    let mut source_vector = known.clone();
+    let mut source_vector = old.clone();
+    source_vector.merge(&writer.state().vector);
     source_vector.merge(&writer.state().graves);
     let received = Received {
         source: writer.origin().node.clone(),
@@ -292,17 +354,16 @@ fn keep_as_they_are(
 fn carry_states(
     writer: &mut Writer,
     moment: &mut Moment<'_>,
-    old: &ReadView,
+    before: &Before,
     theirs: &Vector,
-    old_floor: &Vector,
     mut run: Option<&mut Reissue>,
 ) -> Result<(), CommitError> {
     let mut after = Position::START;
     loop {
         let limit = ReadLimit { operations: CARRY_OPERATIONS, bytes: CARRY_BYTES };
-        let page = old.states_after(after, limit).map_err(CommitError::NotWritten)?;
+        let page = before.view.states_after(after, limit).map_err(CommitError::NotWritten)?;
         after = page.through;
-        let is_new = |dot: &Dot| !theirs.covers(dot) && old_floor.covers(dot);
+        let is_new = |dot: &Dot| !theirs.covers(dot) && before.floor.covers(dot);
         let has_new = |one: &StateAt| {
             one.state.versions.iter().any(|version| is_new(&version.dot))
                 || one.state.increments.iter().any(|applied| is_new(&applied.dot))
@@ -385,13 +446,8 @@ fn seen_by_all(state: &DocumentState) -> Vector {
 pub fn adoption_of(view: &ReadView) -> Result<Adoption, StorageError> {
     let state = view.state()?;
     let collections = view.collections()?.into_iter().map(|(name, _)| name).collect();
-    // What is parked is not in the states: whoever takes them asks for it, and for what came after it.
-    let vector = state.acknowledged();
-    let mut chains = state.chains;
-    for letter in state.letters.iter() {
-        chains.forget(&letter.dot.origin);
-    }
-    Ok(Adoption { vector, chains, members: state.members, graves: state.graves, collections })
+    let DataState { vector, chains, members, graves, .. } = state;
+    Ok(Adoption { vector, chains, members, graves, collections })
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@
 //!   format u8 · origins: count varint, each incarnation u64 and name
 //!   after varint · through varint · has more u8
 //!   states: count varint, each position varint · collection text · document text · document record
+//!   letters: count varint, each position varint · operation record
 //! ```
+//!
+//! The last page brings what is parked there, which the states do not reflect: whoever takes the states over parks it
+//! too, and knows with it all that the sender knows.
 //!
 //! A document that changes while the pages go out moves to their end, so whoever has read up to the end has
 //! everything as it is then, without anybody having held still.
@@ -15,19 +19,28 @@ use holdfast_core::document::DocumentState;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CACHE_COLLECTION, CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
-use holdfast_core::limits::{EXCHANGE_OPERATIONS_MAX, VECTOR_ORIGINS_MAX};
+use holdfast_core::limits::{
+    DEAD_LETTERS_BYTES_IN_STATES_MAX, DEAD_LETTERS_MAX, EXCHANGE_OPERATIONS_MAX, VECTOR_ORIGINS_MAX,
+};
+use holdfast_core::operation::Operation;
+use holdfast_core::sync::message::check_group;
+use holdfast_core::sync::poison::Parked;
 use holdfast_core::vector::{Origin, Position};
 
 use crate::encoding::{DecodeError, Encode, Reader};
 use crate::error::StorageError;
-use crate::log::ReadLimit;
+use crate::log::{LogView, ReadLimit};
 use crate::origins::Origins;
+use crate::record;
 use crate::record::document::{decode, encode, key, parse_key};
+use crate::record::operation::Entry;
 use crate::tables::{CHANGES, DOCUMENTS};
 use crate::view::ReadView;
 
 /// The format of pages.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format without letters.
+const FORMAT_WITHOUT_LETTERS: u8 = 1;
 
 /// A document as it stands, and where it last changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +66,8 @@ pub struct StatePage {
     pub has_more: bool,
     /// The documents.
     pub states: Vec<StateAt>,
+    /// What is parked, on the last page: in the order of the sender's log.
+    pub letters: Vec<(Position, Operation)>,
 }
 
 impl ReadView {
@@ -84,6 +99,23 @@ impl ReadView {
     }
 }
 
+/// What is parked in a database, for the last page of its states.
+pub fn letters_of(view: &ReadView, log: &LogView) -> Result<Vec<(Position, Operation)>, StorageError> {
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    for letter in view.state()?.letters.iter() {
+        // One that is gone from the log was settled since; the word of that comes as an operation.
+        let entry = log.at(letter.position)?.and_then(Entry::into_operation);
+        let Some(logged) = entry.filter(|logged| logged.operation.dot == letter.dot) else { continue };
+        bytes += logged.operation.kind.body_bytes();
+        if bytes > DEAD_LETTERS_BYTES_IN_STATES_MAX {
+            return Err(StorageError::TooManyLetters);
+        }
+        letters.push((logged.position, logged.operation));
+    }
+    Ok(letters)
+}
+
 /// Writes a page.
 pub fn encode_page(page: &StatePage) -> Vec<u8> {
     let origins = Origins::default();
@@ -97,6 +129,11 @@ pub fn encode_page(page: &StatePage) -> Vec<u8> {
         body.put_bytes(one.collection.as_str().as_bytes());
         body.put_bytes(one.document.as_str().as_bytes());
         body.put_bytes(&encode(&one.state, one.position, &origins));
+    }
+    body.put_varint(page.letters.len() as u64);
+    for (position, operation) in &page.letters {
+        body.put_varint(position.0);
+        body.put_bytes(&record::operation::encode(operation, Position::START, &origins));
     }
     let list = origins.snapshot();
     let mut bytes = vec![FORMAT];
@@ -114,7 +151,8 @@ pub fn decode_page(bytes: &[u8]) -> Result<StatePage, Refusal> {
     let refuse =
         |reason: &str| Refusal::invalid("invalid-states", format!("The page of states is not valid: {reason}."));
     let mut reader = Reader::new(bytes);
-    if reader.u8().map_err(refuse)? != FORMAT {
+    let format = reader.u8().map_err(refuse)?;
+    if format != FORMAT && format != FORMAT_WITHOUT_LETTERS {
         return Err(refuse("it has a format that this node does not know"));
     }
     let list = read_origins(&mut reader).map_err(refuse)?;
@@ -134,10 +172,33 @@ pub fn decode_page(bytes: &[u8]) -> Result<StatePage, Refusal> {
         last = state.position.0;
         states.push(state);
     }
+    let letters = if format == FORMAT { read_letters(&mut reader, &list).map_err(refuse)? } else { Vec::new() };
     if !reader.is_empty() {
         return Err(refuse("it has bytes after its end"));
     }
-    Ok(StatePage { after: Position(after), through: Position(through), has_more, states })
+    Ok(StatePage { after: Position(after), through: Position(through), has_more, states, letters })
+}
+
+fn read_letters(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vec<(Position, Operation)>, DecodeError> {
+    let count = reader.count(40)?;
+    if count > DEAD_LETTERS_MAX {
+        return Err("it brings more dead letters than there may be");
+    }
+    let mut letters: Vec<(Position, Operation)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let position = Position(reader.varint()?);
+        if letters.last().is_some_and(|(last, _)| *last >= position) {
+            return Err("its dead letters do not rise");
+        }
+        let entry = record::operation::decode(reader.bytes()?, position, origins)?;
+        let operation = entry.into_operation().ok_or("a dead letter is no operation")?.operation;
+        let is_parked = Parked::of(&operation.kind).is_some_and(|parked| parked.is_of(&operation));
+        if !is_parked || !operation.group.as_ref().is_none_or(check_group) {
+            return Err("a dead letter is not what its record says");
+        }
+        letters.push((position, operation));
+    }
+    Ok(letters)
 }
 
 fn read_origins(reader: &mut Reader<'_>) -> Result<Vec<Origin>, DecodeError> {
@@ -181,8 +242,31 @@ mod tests {
     use holdfast_core::document::Version;
     use holdfast_core::id::OperationId;
     use holdfast_core::stamp::Stamp;
+    use holdfast_core::sync::message::PushRequest;
     use holdfast_core::vector::{Dot, Sequence};
     use proptest::prelude::{any, prop, proptest};
+
+    fn letter() -> (Position, Operation) {
+        let record = r#"{"Id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","NodeId":"till","Incarnation":"00000000000000ab",
+            "Stamp":"1700000000123.0001","Collection":"orders","EntityId":"1","Kind":"hologram","Sequence":3,
+            "LogSequence":9,"OperationType":1}"#;
+        let push = format!(
+            r#"{{"SourceNodeId":"till","SourceIncarnation":"00000000000000ab","LogId":"0000000000000001",
+                "AfterLogSequence":0,"ThroughLogSequence":9,"Operations":[{record}]}}"#
+        );
+        let mut push: PushRequest = serde_json::from_str(&push).unwrap();
+        push.operations.pop().unwrap().into_arrived().unwrap()
+    }
+
+    #[test]
+    fn a_letter_that_is_not_what_its_record_says_is_refused() {
+        let mut wrong = page();
+        wrong.letters.iter_mut().for_each(|(_, one)| one.dot.sequence = Sequence(4));
+        assert!(decode_page(&encode_page(&wrong)).is_err());
+        let mut good = page();
+        good.letters.iter_mut().for_each(|(_, one)| one.kind = holdfast_core::operation::OperationKind::Delete);
+        assert!(decode_page(&encode_page(&good)).is_err(), "what holds is in the states");
+    }
 
     fn page() -> StatePage {
         let origin = Origin { node: NodeName::parse("a").unwrap(), incarnation: 5 };
@@ -200,7 +284,13 @@ mod tests {
         };
         let collection = CollectionName::parse("orders").unwrap();
         let one = StateAt { position: Position(7), collection, document: DocumentId::parse("x").unwrap(), state };
-        StatePage { after: Position(3), through: Position(9), has_more: true, states: vec![one] }
+        StatePage {
+            after: Position(3),
+            through: Position(9),
+            has_more: true,
+            states: vec![one],
+            letters: vec![letter()],
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
 use holdfast_core::sync::admission::Transfer as Kind;
+use holdfast_core::sync::message::{OperationRecord, PushRequest};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use redb::backends::InMemoryBackend;
@@ -14,9 +15,9 @@ use crate::commit::{Moment, PruneLimit};
 use crate::database::{Database, Opened, Options};
 use crate::integrity::verify;
 use crate::log::ReadLimit;
-use crate::request::{Action, Answer, Change, Expect, Received, Request};
-use crate::transfer::page::{decode_page, encode_page};
-use crate::transfer::{Carried, Source, Transfer, adoption_of};
+use crate::request::{Action, Answer, Change, Expect, Received, Request, Which};
+use crate::transfer::page::{StatePage, decode_page, encode_page, letters_of};
+use crate::transfer::{Carried, Ending, Source, Transfer, adoption_of};
 
 const SMALL: ReadLimit = ReadLimit { operations: 3, bytes: usize::MAX };
 const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
@@ -138,8 +139,11 @@ impl Node {
             }
         }
         let adoption = adoption_of(&view).unwrap();
-        let (opened, carried) =
-            transfer.finish(&mut moment, adoption, &self.opened.database, &next, kind, branches).unwrap();
+        let letters = letters_of(&view, &other.opened.database.log().unwrap()).unwrap();
+        let page = StatePage { letters, ..StatePage::default() };
+        let letters = decode_page(&encode_page(&page)).unwrap().letters;
+        let ending = Ending { adoption, letters, kind, branches };
+        let (opened, carried) = transfer.finish(&mut moment, ending, &self.opened.database, &next).unwrap();
         (Node { opened, clock: self.clock }, carried)
     }
 
@@ -264,4 +268,137 @@ fn a_second_branch_of_an_origin_shows_and_is_written_again() {
         (shop.shown("x"), shop.shown("before"), shop.shown("after-2")),
         (Some(json!(6)), Some(json!(1)), Some(json!(2)))
     );
+}
+
+/// Sends what `to` lacks over the wire, as JSON that `spoil` may have its way with.
+fn send(from: &Node, to: &mut Node, spoil: impl Fn(&mut Value)) -> crate::request::Receipt {
+    let stretch = from.opened.database.log().unwrap().read(Position::START, &to.vector(), ALL).unwrap();
+    let mut records = Vec::new();
+    for logged in stretch.operations {
+        let record = OperationRecord::new(&logged.operation, logged.position, &logged.operation.dot.origin);
+        let mut record = match &record.raw {
+            Some(raw) => serde_json::from_str(raw).unwrap(),
+            None => serde_json::to_value(record).unwrap(),
+        };
+        spoil(&mut record);
+        records.push(record);
+    }
+    let push = json!({"SourceNodeId": "a", "SourceIncarnation": "0", "LogId": "0", "AfterLogSequence": 0,
+        "ThroughLogSequence": 0, "Operations": records});
+    let push: PushRequest = serde_json::from_str(&push.to_string()).unwrap();
+    let received = Received {
+        source: from.opened.writer.origin().node.clone(),
+        source_log_id: from.opened.database.log_id(),
+        after: Position::START,
+        through: stretch.through,
+        source_vector: from.vector(),
+        operations: push.operations.into_iter().map(|record| record.into_arrived().unwrap()).collect(),
+    };
+    match to.commit(Request::Receive(received)) {
+        Answer::Receipt(receipt) => receipt,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+fn is_about(record: &Value, id: &str) -> bool {
+    record["EntityId"] == id
+}
+
+fn letters(node: &Node) -> Vec<String> {
+    node.opened.writer.state().letters.iter().map(|letter| letter.dot.to_string()).collect()
+}
+
+#[test]
+fn what_is_parked_here_is_carried_over_and_stays_parked() {
+    // It was parked because it has seen what nobody has: carried over, it was taken for one that came too early.
+    let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+    ["x", "odd", "y"].iter().for_each(|id| c.put(id, 1));
+    let impossible = |record: &mut Value| {
+        if is_about(record, "odd") {
+            record["Context"]["c@0000000000000003"] = json!(99);
+        }
+    };
+    assert_eq!((send(&c, &mut b, impossible).accepted, letters(&b).len()), (3, 1));
+    b.put("mine", 1);
+    a.put("theirs", 1);
+    let (b, carried) = b.made_anew_from(&a, Kind::Merge, Vec::new());
+    assert_eq!((carried.kept, letters(&b).len()), (4, 1));
+    b.push_to(&mut a);
+    assert_eq!(letters(&a), letters(&b));
+    assert_equal(&a, &b);
+}
+
+#[test]
+fn what_is_parked_at_a_peer_is_parked_where_its_states_go() {
+    // Of a transaction that was parked, all but the last was overwritten: that alone, asked for by itself, is none.
+    let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+    let put = |id: &str| {
+        let action = Action::Put(JsonText::parse(&json!({"n": 1, "Id": id}).to_string()).unwrap());
+        Change { collection: orders(), id: DocumentId::parse(id).unwrap(), action, expect: Expect::Any }
+    };
+    c.commit(Request::Together(vec![put("odd"), put("x"), put("y")]));
+    let unknown = |record: &mut Value| {
+        if is_about(record, "odd") {
+            record["Kind"] = json!("hologram");
+        }
+    };
+    assert_eq!((send(&c, &mut a, unknown).accepted, letters(&a).len()), (3, 3));
+    for id in ["odd", "x"] {
+        c.put(id, 2);
+    }
+    assert_eq!((send(&c, &mut a, |_| ()).accepted, letters(&a).len()), (2, 1));
+    a.prune();
+    b.put("mine", 1);
+    let (mut b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
+    assert_eq!((letters(&b), b.shown("y"), b.shown("x")), (letters(&a), None, Some(json!(2))));
+    send(&b, &mut a, |_| ());
+    assert_equal(&a, &b);
+    // From then on the origin goes on as it does everywhere, and a third node gets all of it.
+    c.put("later", 3);
+    assert_eq!((send(&c, &mut b, |_| ()).gap, b.shown("later")), (None, Some(json!(3))));
+    let (d, _) = open("d", 4).made_anew_from(&b, Kind::Merge, Vec::new());
+    assert_eq!(letters(&d), letters(&a));
+    assert_equal(&b, &d);
+    // Taken a second time, it is still what is parked there and here; and what is parked here alone goes along.
+    let (d, _) = d.made_anew_from(&b, Kind::Merge, Vec::new());
+    let (e, _) = d.made_anew_from(&open("e", 5), Kind::Merge, Vec::new());
+    assert_eq!(letters(&e), letters(&a));
+    let mut f = open("f", 6);
+    f.put("gone", 1);
+    f.change("gone", Action::Delete);
+    f.give_up();
+    let (e, _) = e.made_anew_from(&f, Kind::Rebase, Vec::new());
+    // Written again it stands alone, and holds: what it came with was overwritten.
+    assert_eq!((letters(&e), e.shown("y")), (vec![], Some(json!(1))));
+    let settled = b.commit(Request::SettleLetters(Which::All));
+    assert!(matches!(settled, Answer::Letters(outcome) if outcome.done == 1), "all of its transaction that is left");
+}
+
+#[test]
+fn what_is_parked_is_written_again_under_a_name_that_its_record_says() {
+    // Its record named the operation that it stood in for: nobody found this node's first operation in its stretch.
+    let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+    a.put("gone", 1);
+    a.push_to(&mut b);
+    c.put("odd", 1);
+    let unknown = |record: &mut Value| record["Kind"] = json!("hologram");
+    assert_eq!(send(&c, &mut b, unknown).accepted, 1);
+    b.put("mine", 1);
+    a.change("gone", Action::Delete);
+    assert_eq!(a.give_up(), 1);
+    let (mut b, carried) = b.made_anew_from(&a, Kind::Rebase, Vec::new());
+    assert_eq!((carried.reissued, letters(&b)), (2, vec!["b@0000000000000066:1".to_owned()]));
+    b.put("later", 1);
+    let receipt = send(&b, &mut a, |_| ());
+    assert_eq!((receipt.gap, receipt.stranger, receipt.accepted), (None, None, 3));
+    assert_eq!(letters(&a), letters(&b));
+    b.put("latest", 1);
+    assert_eq!(send(&b, &mut a, |_| ()).accepted, 1, "the chain goes on after it");
+    assert_equal(&a, &b);
+    // A write on the document itself comes after what is parked under the same name, and makes that void.
+    b.put("odd", 2);
+    assert_eq!(send(&b, &mut a, |_| ()).accepted, 1);
+    assert_eq!((letters(&a), letters(&b)), (vec![], vec![]));
+    assert_equal(&a, &b);
+    assert_eq!(a.shown("odd"), Some(json!(2)));
 }
