@@ -11,7 +11,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `HOLDFAST_SIMULATION_SEED` | the number that decides all worlds; world 0 is that seed itself |
-//! | `HOLDFAST_SIMULATION_HAZARDS` | 1 lets tombstones go while nodes join, operators count members out by force, and operations be parked where states are taken |
+//! | `HOLDFAST_SIMULATION_HAZARDS` | 0 lets no tombstones go while nodes join, nobody be counted out by force, and nothing be parked where states are taken |
 //! | `HOLDFAST_SIMULATION_PLAIN` | 1 leaves out what was added to worlds later, as for the kept seeds |
 //! | `HOLDFAST_SIMULATION_WORLDS` | how many worlds; with 1, its last events are shown |
 //!

@@ -165,6 +165,14 @@ impl Client {
         let status = self.status().await?;
         status["Digest"].as_str().map(str::to_owned).ok_or_else(|| format!("no digest in {status}"))
     }
+
+    /// The digest of what is shown, and how many documents have other versions beside what is shown.
+    pub async fn shows(&self) -> Result<(String, u64), String> {
+        let status = self.status().await?;
+        let conflicted = status["ConflictedDocuments"].as_u64();
+        let found = status["Digest"].as_str().map(str::to_owned).zip(conflicted);
+        found.ok_or_else(|| format!("no digest in {status}"))
+    }
 }
 
 impl Answer {
