@@ -60,8 +60,12 @@ fn is_accounted_for(end: &Ending, written: &Operation, asked: &mut BTreeSet<Oper
         let is_as_new = |other: &&&Operation| {
             other.replaces.is_some() && other.dot.origin.node == rebase.origin.node && end.is_known(other)
         };
-        matches!(written.kind, OperationKind::Delete) || others.iter().any(|other| is_as_new(&other))
+        is_delete(written) || others.iter().any(|other| is_as_new(&other))
     })
+}
+
+fn is_delete(operation: &Operation) -> bool {
+    matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. })
 }
 
 /// Whether every node shows the last writer among what nothing covers. Where the last writer deleted it and the tombstone
@@ -71,9 +75,6 @@ fn shows_the_last(end: &Ending, place: &Place, known: &[&Operation]) -> Result<(
         |operation: &Operation| known.iter().any(|other| other.kind.is_whole() && other.context.covers(&operation.dot));
     let standing = || known.iter().filter(|operation| operation.kind.is_whole() && !is_covered(operation));
     let last = standing().max_by_key(|operation| (operation.stamp, &operation.dot));
-    let is_delete = |operation: &Operation| {
-        matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. })
-    };
     let writes: BTreeSet<OperationId> =
         standing().filter(|operation| !is_delete(operation)).map(|operation| operation.identity()).collect();
     for node in &end.nodes {

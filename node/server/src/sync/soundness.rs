@@ -191,6 +191,7 @@ pub fn states_text(states: Vec<(DocumentKey, DocumentState)>) -> String {
         |(((collection, document), state), number)| StateAt { position: Position(number), collection, document, state };
     let page = StatePage {
         letters: Vec::new(),
+        digest: None,
         after: Position::START,
         through: Position(count),
         has_more: false,

@@ -15,6 +15,7 @@ pub mod page;
 
 use std::collections::BTreeMap;
 
+use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::NodeName;
 use holdfast_core::json::JsonText;
@@ -47,6 +48,8 @@ pub struct Transfer {
     source_log_id: u64,
     /// What the states that came in this run rest on.
     seen: Vector,
+    /// What all that the peer shows adds up to, once its last page is here.
+    digest: Option<Digest>,
 }
 
 /// Whose states are taken.
@@ -92,7 +95,13 @@ impl Transfer {
         source: &Source,
     ) -> Result<Option<Self>, StorageError> {
         let opened = Database::open(name, log, data, origin, fresh_log_id, options)?;
-        let transfer = Self { opened, source: source.node.clone(), source_log_id: source.log_id, seen: Vector::new() };
+        let transfer = Self {
+            opened,
+            source: source.node.clone(),
+            source_log_id: source.log_id,
+            seen: Vector::new(),
+            digest: None,
+        };
         let is_ours = match transfer.opened.writer.checkpoint(&source.node) {
             // One that was cut while what is ours alone was carried over is not gone on with.
             Some(checkpoint) => {
@@ -113,6 +122,7 @@ impl Transfer {
         if page.after > self.cursor() {
             return Ok(());
         }
+        self.digest = page.digest;
         for one in &page.states {
             self.seen.merge(&one.state.vector);
         }
@@ -148,6 +158,11 @@ impl Transfer {
         let theirs = adoption.vector.clone();
         if !theirs.covers_all(&self.seen) || letters.iter().any(|(_, letter)| !theirs.covers(&letter.dot)) {
             let reason = "it knows less at their end than at their beginning: it was set back meanwhile";
+            return Err(not_written(StorageError::damaged("the states of a peer", reason)));
+        }
+        let shown = self.opened.database.view().and_then(|view| view.digest()).map_err(not_written)?;
+        if self.digest.is_some_and(|digest| digest != shown) {
+            let reason = "it deleted and forgot some of what it had given; its states are taken from the beginning";
             return Err(not_written(StorageError::damaged("the states of a peer", reason)));
         }
         let writer = &mut self.opened.writer;

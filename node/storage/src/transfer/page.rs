@@ -5,16 +5,19 @@
 //!   after varint · through varint · has more u8
 //!   states: count varint, each position varint · collection text · document text · document record
 //!   letters: count varint, each position varint · operation record
+//!   has a digest u8, and if so the digest u128
 //! ```
 //!
 //! The last page brings what is parked there, which the states do not reflect: whoever takes the states over parks it
 //! too, and knows with it all that the sender knows.
 //!
 //! A document that changes while the pages go out moves to their end, so whoever has read up to the end has
-//! everything as it is then, without anybody having held still.
+//! everything as it is then, without anybody having held still. One that is deleted and forgotten meanwhile has no
+//! place to move to: the last page says what all that is shown adds up to, and states that do not are not taken over.
 
 use std::ops::Bound;
 
+use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CACHE_COLLECTION, CollectionName, DocumentId, NodeName};
@@ -68,6 +71,8 @@ pub struct StatePage {
     pub states: Vec<StateAt>,
     /// What is parked, on the last page: in the order of the sender's log.
     pub letters: Vec<(Position, Operation)>,
+    /// On the last page, the digest of everything that the sender shows.
+    pub digest: Option<Digest>,
 }
 
 impl ReadView {
@@ -95,6 +100,7 @@ impl ReadView {
         }
         // Up to here there is nothing more, whatever else the log has.
         page.through = page.through.max(self.state()?.position);
+        page.digest = Some(self.digest()?);
         Ok(page)
     }
 }
@@ -135,6 +141,8 @@ pub fn encode_page(page: &StatePage) -> Vec<u8> {
         body.put_varint(position.0);
         body.put_bytes(&record::operation::encode(operation, Position::START, &origins));
     }
+    body.push(u8::from(page.digest.is_some()));
+    body.extend(page.digest.iter().flat_map(|digest| digest.0.to_le_bytes()));
     let list = origins.snapshot();
     let mut bytes = vec![FORMAT];
     bytes.put_varint(list.len() as u64);
@@ -172,11 +180,17 @@ pub fn decode_page(bytes: &[u8]) -> Result<StatePage, Refusal> {
         last = state.position.0;
         states.push(state);
     }
-    let letters = if format == FORMAT { read_letters(&mut reader, &list).map_err(refuse)? } else { Vec::new() };
+    let (mut letters, mut digest) = (Vec::new(), None);
+    if format == FORMAT {
+        letters = read_letters(&mut reader, &list).map_err(refuse)?;
+        if reader.u8().map_err(refuse)? != 0 {
+            digest = Some(Digest(reader.u128().map_err(refuse)?));
+        }
+    }
     if !reader.is_empty() {
         return Err(refuse("it has bytes after its end"));
     }
-    Ok(StatePage { after: Position(after), through: Position(through), has_more, states, letters })
+    Ok(StatePage { after: Position(after), through: Position(through), has_more, states, letters, digest })
 }
 
 fn read_letters(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vec<(Position, Operation)>, DecodeError> {
@@ -290,6 +304,7 @@ mod tests {
             has_more: true,
             states: vec![one],
             letters: vec![letter()],
+            digest: Some(Digest(7)),
         }
     }
 

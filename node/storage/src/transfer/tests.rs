@@ -402,3 +402,34 @@ fn what_is_parked_is_written_again_under_a_name_that_its_record_says() {
     assert_equal(&a, &b);
     assert_eq!(a.shown("odd"), Some(json!(2)));
 }
+
+#[test]
+fn what_a_peer_forgets_between_two_pages_is_not_taken_over() {
+    // A till was cut off in the middle; when it went on, a document of the first page was deleted and forgotten there.
+    let (mut a, b) = (open("a", 1), open("b", 2));
+    (0..5).for_each(|n| a.put(&format!("o-{n}"), n));
+    let source = Source { node: a.opened.writer.origin().node.clone(), log_id: a.opened.database.log_id() };
+    let files = (InMemoryBackend::new(), InMemoryBackend::new());
+    let transfer = Transfer::open("shop", files, origin("b", 2), 9, Options::default(), &source);
+    let mut transfer = transfer.unwrap().unwrap();
+    let mut random = || 1;
+    let mut moment = Moment { now: Millis(9_000_000), random: &mut random };
+    let page = |node: &Node, after| node.opened.database.view().unwrap().states_after(after, SMALL).unwrap();
+    transfer.take(&mut moment, page(&a, Position::START)).unwrap();
+    a.change("o-1", Action::Delete);
+    assert_eq!(a.give_up(), 1);
+    loop {
+        let next = page(&a, transfer.cursor());
+        let has_more = next.has_more;
+        transfer.take(&mut moment, decode_page(&encode_page(&next)).unwrap()).unwrap();
+        if !has_more {
+            break;
+        }
+    }
+    let adoption = adoption_of(&a.opened.database.view().unwrap()).unwrap();
+    let ending = Ending { adoption, letters: Vec::new(), kind: Kind::Merge, branches: Vec::new() };
+    let refused = transfer.finish(&mut moment, ending, &b.opened.database, &origin("b", 2)).unwrap_err();
+    assert!(refused.to_string().contains("forgot"), "{refused}");
+    let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
+    assert_equal(&a, &b);
+}
