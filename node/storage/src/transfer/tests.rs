@@ -312,7 +312,9 @@ fn letters(node: &Node) -> Vec<String> {
 fn what_is_parked_here_is_carried_over_and_stays_parked() {
     // It was parked because it has seen what nobody has: carried over, it was taken for one that came too early.
     let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
-    ["x", "odd", "y"].iter().for_each(|id| c.put(id, 1));
+    for id in ["x", "odd", "y"] {
+        c.put(id, 1);
+    }
     let impossible = |record: &mut Value| {
         if is_about(record, "odd") {
             record["Context"]["c@0000000000000003"] = json!(99);
@@ -356,20 +358,20 @@ fn what_is_parked_at_a_peer_is_parked_where_its_states_go() {
     // From then on the origin goes on as it does everywhere, and a third node gets all of it.
     c.put("later", 3);
     assert_eq!((send(&c, &mut b, |_| ()).gap, b.shown("later")), (None, Some(json!(3))));
-    let (d, _) = open("d", 4).made_anew_from(&b, Kind::Merge, Vec::new());
-    assert_eq!(letters(&d), letters(&a));
-    assert_equal(&b, &d);
+    let (third, _) = open("d", 4).made_anew_from(&b, Kind::Merge, Vec::new());
+    assert_eq!(letters(&third), letters(&a));
+    assert_equal(&b, &third);
     // Taken a second time, it is still what is parked there and here; and what is parked here alone goes along.
-    let (d, _) = d.made_anew_from(&b, Kind::Merge, Vec::new());
-    let (e, _) = d.made_anew_from(&open("e", 5), Kind::Merge, Vec::new());
-    assert_eq!(letters(&e), letters(&a));
-    let mut f = open("f", 6);
-    f.put("gone", 1);
-    f.change("gone", Action::Delete);
-    f.give_up();
-    let (e, _) = e.made_anew_from(&f, Kind::Rebase, Vec::new());
+    let (third, _) = third.made_anew_from(&b, Kind::Merge, Vec::new());
+    let (third, _) = third.made_anew_from(&open("e", 5), Kind::Merge, Vec::new());
+    assert_eq!(letters(&third), letters(&a));
+    let mut other = open("f", 6);
+    other.put("gone", 1);
+    other.change("gone", Action::Delete);
+    other.give_up();
+    let (third, _) = third.made_anew_from(&other, Kind::Rebase, Vec::new());
     // Written again it stands alone, and holds: what it came with was overwritten.
-    assert_eq!((letters(&e), e.shown("y")), (vec![], Some(json!(1))));
+    assert_eq!((letters(&third), third.shown("y")), (vec![], Some(json!(1))));
     let settled = b.commit(Request::SettleLetters(Which::All));
     assert!(matches!(settled, Answer::Letters(outcome) if outcome.done == 1), "all of its transaction that is left");
 }
