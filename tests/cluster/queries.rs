@@ -190,3 +190,26 @@ async fn an_index_whose_building_was_killed_answers_as_a_scan_does() {
     node.stop();
     home.assert_sound();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_query_is_logged_by_its_words_and_without_its_values() {
+    let home = Home::new("till-1").with("Query:SlowMilliseconds", "1");
+    let node = home.start();
+    let client = node.client("shop");
+    let documents: Vec<Value> =
+        (0..2_000).map(|n| json!({"Id": format!("d{n}"), "n": n, "of": "hidden-document"})).collect();
+    let body = json!({"query": "INSERT INTO things VALUES @all", "parameters": {"all": documents}});
+    client.post("/api/query", &body.to_string()).await.expect(200);
+    let text = "SELECT n FROM things WHERE of = @word OR of = 'hidden-literal' OR n = 4711";
+    let body = json!({"query": text, "parameters": {"word": "hidden-parameter"}});
+    client.post("/api/query", &body.to_string()).await.expect(200);
+    let wrong = json!({"query": "SELECT n / 0 FROM things WHERE of LIKE '%hidden-pattern%' OR n >= 1999"});
+    client.post("/api/query", &wrong.to_string()).await.problem(422, "division-by-zero");
+    node.stop();
+    let lines = home.log_lines("slow query");
+    let is_told = |part: &str| lines.iter().any(|line| line.contains(part));
+    assert!(is_told("SELECT n FROM things WHERE of = @word OR of = ? OR n = ?"), "{lines:?}");
+    assert!(is_told("division-by-zero") && is_told("examined=2000"), "{lines:?}");
+    let values = ["hidden-document", "hidden-parameter", "hidden-literal", "hidden-pattern", "4711"];
+    home.assert_log_is_without(&values);
+}

@@ -11,6 +11,7 @@
 //! what is read is one view of a database.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use holdfast_core::encoding::checksum;
 use holdfast_core::time::Millis;
@@ -32,11 +33,29 @@ use crate::stopwatch::Clock;
 use crate::value::{Compute, missing_parameter};
 use crate::write::{self, Ground, Writes, matching_plan};
 
+/// A statement that was read. It can be carried out many times, with other values each time.
+#[derive(Debug)]
+pub struct Prepared {
+    text: String,
+    statement: Statement,
+}
+
+impl Prepared {
+    /// Reads a statement.
+    pub fn read(text: &str) -> Result<Self, Failure> {
+        Ok(Self { statement: crate::language::parse(text)?, text: text.to_owned() })
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// A statement that was read, with the values that came with it.
 #[derive(Debug, Clone)]
 pub struct Query {
-    text: String,
-    statement: Statement,
+    prepared: Arc<Prepared>,
     parameters: Map<String, Value>,
 }
 
@@ -123,17 +142,26 @@ pub struct Answer {
 impl Query {
     /// Reads a statement.
     pub fn prepare(text: &str, parameters: Map<String, Value>) -> Result<Self, Failure> {
-        let statement = crate::language::parse(text)?;
-        let query = Self { text: text.to_owned(), statement, parameters };
+        Self::of(Arc::new(Prepared::read(text)?), parameters)
+    }
+
+    /// A statement with values for all that it names.
+    pub fn of(prepared: Arc<Prepared>, parameters: Map<String, Value>) -> Result<Self, Failure> {
+        let query = Self { prepared, parameters };
         match missing_parameter(query.statement(), &query.parameters) {
             Some(missing) => query.shown(Err(missing.into())),
             None => Ok(query),
         }
     }
 
+    /// The text of the statement.
+    pub fn text(&self) -> &str {
+        &self.prepared.text
+    }
+
     /// The statement, without the `EXPLAIN` around it.
     pub fn statement(&self) -> &Statement {
-        match &self.statement {
+        match &self.prepared.statement {
             Statement::Explain { statement, .. } => statement,
             statement => statement,
         }
@@ -148,7 +176,7 @@ impl Query {
     /// How many rows it looks at is another matter.
     pub fn is_plain(&self) -> bool {
         const PLAIN_BYTES_MAX: usize = 4_096;
-        let Statement::Select(select) = &self.statement else { return false };
+        let Statement::Select(select) = &self.prepared.statement else { return false };
         let is_of_documents =
             select.from.as_ref().is_some_and(|source| System::named(&source.collection.text).is_none());
         let is_one = select.joins.is_empty() && select.group_by.is_empty() && select.having.is_none();
@@ -168,20 +196,20 @@ impl Query {
                     | Kind::Not(_)
             )
         };
-        self.text.len() <= PLAIN_BYTES_MAX
+        self.prepared.text.len() <= PLAIN_BYTES_MAX
             && is_of_documents
             && is_one
-            && !self.statement.expressions().into_iter().any(|expression| expression.any(&mut is_more))
+            && !self.statement().expressions().into_iter().any(|expression| expression.any(&mut is_more))
     }
 
     /// Its words, with `?` for each value: for logs, which hold no data.
     pub fn shape(&self) -> String {
-        crate::language::shape(&self.text)
+        crate::language::shape(&self.prepared.text)
     }
 
     /// What it does, and what to.
     pub fn task(&self) -> Task<'_> {
-        let explained = match &self.statement {
+        let explained = match &self.prepared.statement {
             Statement::Explain { analyze: true, .. } => Some(Analyze::Yes),
             Statement::Explain { analyze: false, .. } => Some(Analyze::No),
             _ => None,
@@ -220,10 +248,15 @@ impl Query {
         let compute = self.compute(world);
         let plan = self.shown(plan(statement, world.views.data, &compute, world.options, page.take))?;
         let (counts, window) = self.carried_out(&plan, world, &compute, page, budget, sink)?;
-        let fingerprint = self.fingerprint(&plan);
-        let answered = Self::answered_before(page, fingerprint)? + window.answered;
         let next = window.last.filter(|_| window.has_more && window.may_go_on);
-        let next_cursor = next.map(|place| Cursor { fingerprint, answered, place }.to_text());
+        let next_cursor = match next {
+            Some(place) => {
+                let before = self.cursor(page, &plan)?.map_or(0, |cursor| cursor.answered);
+                let (fingerprint, answered) = (self.fingerprint(&plan), before + window.answered);
+                Some(Cursor { fingerprint, answered, place }.to_text())
+            }
+            None => None,
+        };
         Ok(Answer {
             returned: window.answered,
             matched: counts.matched,
@@ -337,11 +370,9 @@ impl Query {
         budget: &mut Budget<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(Counts, Window), Failure> {
-        let fingerprint = self.fingerprint(plan);
-        let answered = Self::answered_before(page, fingerprint)?;
-        let after = match page.cursor {
-            Some(text) => Some(Cursor::parse(text, fingerprint)?.place),
-            None => None,
+        let (answered, after) = match self.cursor(page, plan)? {
+            Some(cursor) => (cursor.answered, Some(cursor.place)),
+            None => (0, None),
         };
         let wanted = plan.limit.map_or(u64::MAX, |limit| limit.saturating_sub(answered));
         let left = page.take.map_or(wanted, |take| take.min(wanted));
@@ -369,8 +400,9 @@ impl Query {
         self.shown(select(plan, world.views, world.options, compute, budget, window, sink))
     }
 
-    fn answered_before(page: Page<'_>, fingerprint: u32) -> Result<u64, Failure> {
-        page.cursor.map_or(Ok(0), |text| Ok(Cursor::parse(text, fingerprint)?.answered))
+    /// Where an earlier answer ended, if it is one to this statement.
+    fn cursor(&self, page: Page<'_>, plan: &SelectPlan) -> Result<Option<Cursor>, Failure> {
+        page.cursor.map(|text| Cursor::parse(text, self.fingerprint(plan))).transpose()
     }
 
     /// What a cursor is good for: this statement, these parameters, rows that come in this order.
@@ -387,7 +419,7 @@ impl Query {
     /// An error with the line of the text that it is about.
     fn shown<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         outcome.map_err(|failure| match failure {
-            Failure::Refused(error) if error.excerpt.is_none() => Failure::Refused(error.shown_in(&self.text)),
+            Failure::Refused(error) if error.excerpt.is_none() => Failure::Refused(error.shown_in(&self.prepared.text)),
             failure => failure,
         })
     }

@@ -131,3 +131,43 @@ async fn a_read_with_a_token_is_never_older_than_that_write() {
     let ahead = node.post("/api/query?token=node-1%400000000000000007:999&timeout=10", r#"{"query":"SELECT 1"}"#).await;
     ahead.problem(503, "not-here-yet");
 }
+
+#[tokio::test]
+async fn documents_show_what_the_node_keeps_of_them_where_it_is_asked_for() {
+    let node = node_with(2).await;
+    let ask = async |text: &str| {
+        let body = json!({ "query": text }).to_string();
+        node.post("/api/query?includeReservedFields=true", body).await.expect(200)["Rows"].clone()
+    };
+    for text in ["SELECT * FROM things WHERE n = 1", "SELECT $ FROM things ORDER BY n DESC LIMIT 1"] {
+        let row = ask(text).await[0].clone();
+        let read = node.get("/api/documents/things/t000001?includeReservedFields=true").await.expect(200);
+        assert_eq!(row, read, "{text}");
+        assert!(row["_sys_version"].is_string());
+    }
+    assert_eq!(ask("SELECT n FROM things WHERE n = 1").await, json!([{"n": 1}]));
+    assert_eq!(ask("SELECT Collection FROM _collections").await, json!([{"Collection": "things"}]));
+    assert_eq!(ask("SELECT * FROM _collections").await[0]["_id"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_queries_do_is_counted() {
+    let node = node_with(30).await;
+    query(&node, "SELECT * FROM things").await.expect(200);
+    query(&node, "SELECT * FROM things WHERE n / 0 = 1").await.problem(422, "division-by-zero");
+    query(&node, "SELEC").await.problem(400, "unknown-command");
+    query(&node, "UPDATE things SET seen = true").await.expect(200);
+    let metrics = node.get("/metrics").await.text;
+    for line in [
+        "holdfast_queries_total{kind=\"select\",outcome=\"done\"} 1",
+        "holdfast_queries_total{kind=\"select\",outcome=\"division-by-zero\"} 1",
+        "holdfast_queries_total{kind=\"update\",outcome=\"done\"} 1",
+        "holdfast_queries_total{kind=\"unread\",outcome=\"other\"} 1",
+        "holdfast_query_duration_seconds_count{kind=\"select\"} 2",
+        "holdfast_query_examined_total 61",
+        "holdfast_query_rows_total 60",
+        "holdfast_queries_running 0",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line} is not among\n{metrics}");
+    }
+}

@@ -227,10 +227,12 @@ pub struct OrderKey {
 pub struct Options {
     /// Whether indexes, ids and short cuts are used. Without them everything takes longer and is the same.
     pub optimises: bool,
+    /// Whether documents that are shown as a whole show `_id`, `_sys_version` and the other fields that the node keeps.
+    pub shows_reserved_fields: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { optimises: true }
+        Self { optimises: true, shows_reserved_fields: false }
     }
 }

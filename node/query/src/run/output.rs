@@ -3,11 +3,14 @@
 //! **What stays true.** A row is one JSON object, and no name stands in it twice. Numbers keep the text that they were
 //! written with. A column whose value is missing is null; a field of an object whose value is missing is left out.
 
+use std::io::Write as _;
+
+use holdfast_storage::scan::ScannedDocument;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
-use crate::plan::ColumnPlan;
-use crate::run::row::{Readers, Row, Term, write_value};
+use crate::plan::{ColumnPlan, Options};
+use crate::run::row::{Body, Readers, Row, Term, write_value};
 use crate::value::Compute;
 
 /// How rows are written.
@@ -15,6 +18,8 @@ use crate::value::Compute;
 pub(crate) enum Output {
     /// The document of a source as it is.
     Document(Term),
+    /// The document of this source with the fields that the node keeps.
+    WithReserved(Term, usize),
     /// Names with their values, nothing else.
     Values(Vec<(Vec<u8>, Term)>),
     /// Anything, put together from values.
@@ -31,9 +36,15 @@ pub(crate) enum Part {
 }
 
 impl Output {
-    pub(crate) fn of(columns: &[ColumnPlan], source_names: &[String], readers: &mut Readers, optimises: bool) -> Self {
+    pub(crate) fn of(columns: &[ColumnPlan], source_names: &[String], readers: &mut Readers, options: Options) -> Self {
+        let optimises = options.optimises;
         if let [ColumnPlan::Everything(source)] = columns {
-            return Self::Document(Term::Whole(*source));
+            let whole = Term::Whole(*source);
+            return if options.shows_reserved_fields {
+                Self::WithReserved(whole, *source)
+            } else {
+                Self::Document(whole)
+            };
         }
         let parts: Vec<Part> = columns
             .iter()
@@ -78,6 +89,14 @@ impl Output {
                     out.extend_from_slice(b"{}");
                 }
             }
+            Self::WithReserved(term, source) => {
+                if !term.write(row, readers, compute, out)? {
+                    out.extend_from_slice(b"{}");
+                }
+                if let Some(Body::Stored(document)) = row.get(*source).and_then(Option::as_ref).map(|row| &row.body) {
+                    put_reserved_fields(document, out)?;
+                }
+            }
             Self::Values(values) => {
                 out.push(b'{');
                 for (place, (name, term)) in values.iter().enumerate() {
@@ -120,7 +139,7 @@ impl Output {
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         match self {
-            Self::Document(term) => term.encode(row, readers, compute, out),
+            Self::Document(term) | Self::WithReserved(term, _) => term.encode(row, readers, compute, out),
             Self::Values(values) => {
                 values.iter().try_for_each(|(_, term)| term.encode_shown(row, readers, compute, out))
             }
@@ -129,4 +148,23 @@ impl Output {
             }),
         }
     }
+}
+
+/// Adds the fields that the node keeps to a document that was written last.
+fn put_reserved_fields(document: &ScannedDocument, out: &mut Vec<u8>) -> Result<(), Failure> {
+    // A stored document is an object with at least its id, and none of these names.
+    if out.pop() != Some(b'}') {
+        return Ok(());
+    }
+    out.extend_from_slice(b",\"_id\":");
+    write_value(&Value::from(document.id()?), out);
+    // Writing into memory cannot fail.
+    let _ = write!(
+        out,
+        ",\"_sys_version\":\"{}\",\"_sys_deleted\":false,\"_sys_last_modified_utc\":\"{}\",\"_sys_conflicted\":{}}}",
+        document.version,
+        document.stamp.millis().to_utc_text(),
+        document.is_conflicted
+    );
+    Ok(())
 }

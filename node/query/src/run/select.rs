@@ -78,6 +78,8 @@ impl Machine {
 }
 
 /// Where rows end up.
+// There is one for each query.
+#[allow(clippy::large_enum_variant)]
 enum Stage<'sink> {
     Rows(Tail<'sink>),
     Groups(Groups),
@@ -153,7 +155,7 @@ fn tail_of<'sink>(
     sink: &'sink mut Sink<'_>,
 ) -> Tail<'sink> {
     let names: Vec<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
-    let output = Output::of(&plan.columns, &names, readers, options.optimises);
+    let output = Output::of(&plan.columns, &names, readers, options);
     let order = plan.order.iter().map(|key| SortTerm {
         term: Term::of(&key.expression, readers, options.optimises),
         descending: key.descending,

@@ -14,6 +14,7 @@ use crate::databases::{Databases, OpenDatabase, Unavailable};
 use crate::http::access::{Access, AccessControl};
 use crate::http::error::ApiError;
 use crate::http::query::places::Places;
+use crate::http::query::statements::Statements;
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -32,6 +33,7 @@ struct Shared {
     parts: Parts,
     scans: Arc<Semaphore>,
     queries: Places,
+    statements: Statements,
 }
 
 /// What an [`App`] is made of.
@@ -57,12 +59,22 @@ impl App {
     /// Puts the parts of a node together.
     pub fn new(parts: Parts) -> Self {
         let queries = Places::new(&parts.settings.query);
-        Self(Arc::new(Shared { parts, scans: Arc::new(Semaphore::new(SCANS_MAX)), queries }))
+        Self(Arc::new(Shared {
+            parts,
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            queries,
+            statements: Statements::default(),
+        }))
     }
 
     /// Where queries run.
     pub fn queries(&self) -> &Places {
         &self.0.queries
+    }
+
+    /// Statements that were read lately.
+    pub fn statements(&self) -> &Statements {
+        &self.0.statements
     }
 
     /// A database that is there; 404 when it is not.

@@ -20,6 +20,7 @@ pub mod defining;
 pub mod places;
 pub mod reading;
 pub mod refused;
+pub mod statements;
 pub mod streaming;
 pub mod writing;
 
@@ -62,6 +63,8 @@ pub fn routes() -> OpenApiRouter<App> {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct QueryParameters {
+    /// Whether rows that are documents show `_id`, `_sys_version` and the other fields that the node keeps.
+    include_reserved_fields: Option<bool>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
     #[serde(default, deserialize_with = "parameters::given")]
     token: Option<String>,
@@ -91,7 +94,9 @@ pub async fn query(
 ) -> Result<Response, ApiError> {
     let began = clock::monotonic();
     let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
-    let asked = Arc::new(read(body).await.inspect_err(|error| app.metrics.queries.count_unread(error.code()))?);
+    let mut asked = read(&app, body).await.inspect_err(|error| app.metrics.queries.count_unread(error.code()))?;
+    asked.shows_reserved_fields = parameters.include_reserved_fields.unwrap_or(false);
+    let asked = Arc::new(asked);
     require_roles(&caller, &asked.query.task())?;
     wanted.database(&app, &caller.database).await.map(drop).or_else(|error| absent_is_fine(&asked, error))?;
     let lease = app.queries().lease();
@@ -103,7 +108,7 @@ pub async fn query(
     match carry_out(&app, &caller, &asked, form, lease.watch()).await {
         Ok((outcome, rows)) => {
             account.done(&outcome);
-            Ok(outcome.respond(&asked.text, account.micros(), rows))
+            Ok(outcome.respond(asked.query.text(), account.micros(), rows))
         }
         Err(error) => {
             account.refused(&error);
@@ -112,11 +117,12 @@ pub async fn query(
     }
 }
 
-async fn read(body: String) -> Result<Asked, ApiError> {
+async fn read(app: &App, body: String) -> Result<Asked, ApiError> {
     if body.len() <= READ_APART_BYTES {
-        return Asked::read(&body);
+        return Asked::read(&body, app.statements());
     }
-    task::spawn_blocking(move || Asked::read(&body)).await.map_err(|_| ApiError::internal())?
+    let app = app.clone();
+    task::spawn_blocking(move || Asked::read(&body, app.statements())).await.map_err(|_| ApiError::internal())?
 }
 
 /// An INSERT may be what makes the database.

@@ -184,28 +184,31 @@ pub fn last_line(key: &str, value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// What stands before the rows of an answer and behind them, in the order of the summary.
+/// What stands before the rows of an answer and behind them: the fields of a [`Summary`], in their order.
 fn around_rows(summary: &Summary<'_>) -> (Vec<u8>, Vec<u8>) {
-    let mut before = Vec::new();
-    let mut after = Vec::new();
-    let fields = match serde_json::to_value(summary) {
-        Ok(Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let mut out = &mut before;
-    out.push(b'{');
-    for (name, value) in &fields {
-        if name == "Plan" {
-            out.extend_from_slice(b"\"Rows\":[");
-            out = &mut after;
-            out.extend_from_slice(b"],");
-        }
-        out.extend_from_slice(format!("\"{name}\":{value}").as_bytes());
-        out.push(b',');
-    }
-    out.pop();
-    out.push(b'}');
+    let mut before = Vec::with_capacity(256);
+    put(&mut before, b"{\"Query\":", &summary.query);
+    put(&mut before, b",\"RequestedTake\":", &summary.requested_take);
+    put(&mut before, b",\"MatchedCount\":", &summary.matched_count);
+    put(&mut before, b",\"AppliedCount\":", &summary.applied_count);
+    put(&mut before, b",\"ReturnedRows\":", &summary.returned_rows);
+    before.extend_from_slice(b",\"Rows\":[");
+    let mut after = Vec::with_capacity(256);
+    put(&mut after, b"],\"Plan\":", &summary.plan);
+    put(&mut after, b",\"ElapsedMs\":", &summary.elapsed_ms);
+    put(&mut after, b",\"Columns\":", &summary.columns);
+    put(&mut after, b",\"NextCursor\":", &summary.next_cursor);
+    put(&mut after, b",\"IsMatchedCountExact\":", &summary.is_matched_count_exact);
+    put(&mut after, b",\"Token\":", &summary.token);
+    put(&mut after, b",\"Explanation\":", &summary.explanation);
+    after.push(b'}');
     (before, after)
+}
+
+fn put(out: &mut Vec<u8>, name: &[u8], value: &impl Serialize) {
+    out.extend_from_slice(name);
+    // Writing into memory cannot fail.
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn body(pieces: [Vec<u8>; 3]) -> Body {
@@ -236,6 +239,10 @@ mod tests {
         let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         let first = ["Query", "RequestedTake", "MatchedCount", "AppliedCount", "ReturnedRows", "Rows", "Plan"];
         assert_eq!(names[..7], first);
+        // The last line of an answer in lines has the same fields, but for the rows.
+        let line: Value = serde_json::from_slice(&outcome.summary("SELECT 1", 7).to_line()).unwrap();
+        let in_line: Vec<&str> = line["$summary"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!([&names[..5], &names[6..]].concat(), in_line);
         assert_eq!(value["Rows"].as_array().unwrap().len(), 2);
         assert!(text.contains("\"ElapsedMs\":1234.005,"), "{text}");
     }

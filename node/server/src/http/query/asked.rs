@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::parse_body;
 use crate::http::query::refused::failed;
+use crate::http::query::statements::Statements;
 
 /// Rows of an answer when nobody says how many.
 const ROWS_DEFAULT: u64 = 200;
@@ -44,14 +45,14 @@ pub struct QueryRequest {
 /// What was asked.
 #[derive(Debug)]
 pub struct Asked {
-    /// The statement as it was sent, without the blanks around it.
-    pub text: String,
-    /// The statement as it was read.
+    /// The statement, without the blanks around it.
     pub query: Query,
     /// How many rows or documents, as it was said.
     take: Option<i64>,
     /// Where to go on.
     pub cursor: Option<String>,
+    /// Whether documents show the fields that the node keeps.
+    pub shows_reserved_fields: bool,
 }
 
 /// In which form the answer is wanted.
@@ -81,7 +82,7 @@ fn wants_lines(headers: &HeaderMap) -> bool {
 
 impl Asked {
     /// Reads a body. Takes time with its length.
-    pub fn read(body: &str) -> Result<Self, ApiError> {
+    pub fn read(body: &str, statements: &Statements) -> Result<Self, ApiError> {
         let fields: Map<String, Value> = parse_body(body)?;
         let (mut text, mut take, mut parameters, mut cursor) = (None, None, Map::new(), None);
         for (name, value) in fields {
@@ -103,9 +104,9 @@ impl Asked {
                 }
             }
         }
-        let text = text.as_deref().unwrap_or_default().trim().to_owned();
-        let query = Query::prepare(&text, parameters).map_err(failed)?;
-        Ok(Self { text, query, take, cursor })
+        let prepared = statements.prepare(text.as_deref().unwrap_or_default().trim());
+        let query = prepared.and_then(|prepared| Query::of(prepared, parameters)).map_err(failed)?;
+        Ok(Self { query, take, cursor, shows_reserved_fields: false })
     }
 
     /// Most rows to answer with; none for as many as there are. Who writes LIMIT has said how many.
@@ -172,6 +173,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn read(body: &str) -> Result<Asked, ApiError> {
+        Asked::read(body, &Statements::default())
+    }
+
     #[test]
     fn lines_are_what_asks_for_them() {
         let wants = |text: &str| wants_lines(&[(ACCEPT, text.parse().unwrap())].into_iter().collect());
@@ -181,8 +186,8 @@ mod tests {
 
     #[test]
     fn names_come_in_any_case_and_numbers_as_text() {
-        let asked = Asked::read(r#"{"Query":" SELECT * FROM c ","TAKE":"7","Parameters":null,"cursor":""}"#).unwrap();
-        assert_eq!((asked.text.as_str(), asked.rows(Form::Whole), asked.cursor), ("SELECT * FROM c", Some(7), None));
+        let asked = read(r#"{"Query":" SELECT * FROM c ","TAKE":"7","Parameters":null,"cursor":""}"#).unwrap();
+        assert_eq!((asked.query.text(), asked.rows(Form::Whole), asked.cursor), ("SELECT * FROM c", Some(7), None));
         for (body, code) in [
             (r#"{"query":"SELECT 1","take":1.5}"#, "invalid-body"),
             (r#"{"query":"SELECT 1","take":[]}"#, "invalid-body"),
@@ -192,15 +197,15 @@ mod tests {
             ("{}", "query-required"),
             (r#"{"query":"  "}"#, "query-required"),
         ] {
-            assert_eq!(Asked::read(body).unwrap_err().code(), code, "{body}");
+            assert_eq!(read(body).unwrap_err().code(), code, "{body}");
         }
     }
 
     #[test]
     fn how_many_rows_depends_on_the_form() {
-        let asked = |take: &str| Asked::read(&format!(r#"{{"query":"SELECT 1","take":{take}}}"#)).unwrap();
+        let asked = |take: &str| read(&format!(r#"{{"query":"SELECT 1","take":{take}}}"#)).unwrap();
         assert_eq!(asked("null").rows(Form::Whole), Some(200));
-        assert_eq!(Asked::read(r#"{"query":"SELECT TOP 500 * FROM c"}"#).unwrap().rows(Form::Whole), Some(10_000));
+        assert_eq!(read(r#"{"query":"SELECT TOP 500 * FROM c"}"#).unwrap().rows(Form::Whole), Some(10_000));
         assert_eq!((asked("0").rows(Form::Whole), asked("-5").rows(Form::Whole)), (Some(100), Some(100)));
         assert_eq!(asked("50000").rows(Form::Whole), Some(10_000));
         assert_eq!((asked("null").rows(Form::Lines), asked("50000").rows(Form::Lines)), (None, Some(50_000)));

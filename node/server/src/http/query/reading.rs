@@ -33,13 +33,13 @@ impl Look {
         Ok(Self { data: database.view()?, log })
     }
 
-    /// What statements are run in.
-    pub fn world<'look>(&'look self, random: &'look dyn Fn() -> u128) -> World<'look> {
+    /// What a statement is run in.
+    pub fn world<'look>(&'look self, asked: &Asked, random: &'look dyn Fn() -> u128) -> World<'look> {
         World {
             views: Views { data: &self.data, log: self.log.as_ref() },
             now: Millis(clock::now_millis()),
             random,
-            options: Options::default(),
+            options: Options { shows_reserved_fields: asked.shows_reserved_fields, ..Options::default() },
         }
     }
 }
@@ -73,7 +73,7 @@ fn select_within(
     let take = asked.rows(form);
     let page = Page { take, cursor: asked.cursor.as_deref() };
     let mut rows = Rows::new(form);
-    let answer = asked.query.rows(look.world(&entropy::random_u128), page, budget, &mut |row| {
+    let answer = asked.query.rows(look.world(asked, &entropy::random_u128), page, budget, &mut |row| {
         rows.push(row);
         Ok(())
     })?;
@@ -97,7 +97,7 @@ pub fn outcome_of(answer: Answer, take: Option<u64>) -> Outcome {
 /// Tells how a statement would be carried out, or was: a row for each line of the plan.
 pub fn explain(database: &OpenDatabase, asked: &Asked, form: Form, watch: &Watch) -> Result<(Outcome, Rows), Failure> {
     let look = Look::at(database, &asked.query)?;
-    let world = look.world(&entropy::random_u128);
+    let world = look.world(asked, &entropy::random_u128);
     let explanation = watch.spend(&mut || {}, |budget| asked.query.explain(world, budget, clock::monotonic_nanos))?;
     let text = explanation.to_text();
     let mut rows = Rows::new(form);

@@ -69,7 +69,11 @@ pub async fn stream(
                 match ended(end).await {
                     Ok(outcome) => {
                         account.done(&outcome);
-                        return Ok(outcome.respond(&answer.asked.text, account.micros(), Rows::new(Form::Lines)));
+                        return Ok(outcome.respond(
+                            answer.asked.query.text(),
+                            account.micros(),
+                            Rows::new(Form::Lines),
+                        ));
                     }
                     Err(error) => {
                         account.refused(&error);
@@ -143,7 +147,7 @@ impl Source {
         // Rows that have left take no room here.
         watch.limits.bytes_max = u64::MAX;
         let answer = watch.spend(&mut || self.send_what_is_old(), |budget| {
-            asked.query.rows(look.world(&entropy::random_u128), page, budget, &mut |row| {
+            asked.query.rows(look.world(asked, &entropy::random_u128), page, budget, &mut |row| {
                 let mut rows = self.rows.borrow_mut();
                 rows.push(row);
                 if rows.len() < PIECE_BYTES {
@@ -219,7 +223,7 @@ impl Answer {
         Some(Bytes::from(match end {
             Ok(outcome) => {
                 account.done(&outcome);
-                outcome.summary(&self.asked.text, account.micros()).to_line()
+                outcome.summary(self.asked.query.text(), account.micros()).to_line()
             }
             Err(error) => {
                 account.refused(&error);

@@ -46,7 +46,7 @@ pub async fn write(
                 None => said.query.inserts(Millis(clock::now_millis()), &entropy::random_u128, budget),
                 Some(database) => {
                     let look = Look::at(database, &said.query)?;
-                    said.query.writes(look.world(&entropy::random_u128), take, budget)
+                    said.query.writes(look.world(&said, &entropy::random_u128), take, budget)
                 }
             })
         });
