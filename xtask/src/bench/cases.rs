@@ -11,6 +11,7 @@
 //! | `idle` | memory of an idle node | 30 MB | below |
 //! | `size` | the stripped binary | 25 MB | below |
 //! | `open` | opening 1 M documents | 100 ms clean, 2 s after a kill | below |
+//! | `query` | queries and indexes over HTTP; see `query` | SQLite in process, GET by id, fixed numbers | as there |
 //! | `sync` | two nodes in sync; see `sync` | fixed numbers, and itself alone | as there |
 
 use super::load::{Amount, Numbers, Plan, Report, Server, drive, per_second};
@@ -58,6 +59,8 @@ pub(super) enum Case {
     Open,
     /// Catch-up, bootstrap, visibility and cost of sync between two nodes.
     Sync,
+    /// Queries and indexes, against SQLite on the same documents.
+    Query,
 }
 
 /// The chosen cases in their usual order; all of them if none is chosen.
@@ -105,6 +108,7 @@ impl Bench {
             Case::Idle => self.with_node(&name, |binary| idle(binary, &directory)),
             Case::Size => self.with_node(&name, size),
             Case::Open => self.with_node(&name, |binary| self.open(binary, &directory)),
+            Case::Query => self.with_node(&name, |binary| super::query::query(self, binary, &directory)),
             Case::Sync => self.with_node(&name, |binary| Ok(super::sync::sync(self, binary, &directory))),
         };
         // Gigabytes of one case must not slow the next; what cannot be removed goes at the end.

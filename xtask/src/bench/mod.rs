@@ -22,6 +22,7 @@ mod servers;
 mod table;
 mod cases;
 mod sync;
+mod query;
 
 use cases::{Bench, Case};
 use std::fs::{File, TryLockError};
