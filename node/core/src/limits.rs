@@ -40,6 +40,10 @@ pub const QUERY_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const QUERY_ROW_WORK_MAX: usize = 256 * 1024 * 1024;
 /// Most values that a row of a query shows.
 pub const QUERY_COLUMNS_MAX: usize = 1_000;
+/// Longest line of an answer that the command line reads: one row, or what is told after the last one.
+pub const QUERY_LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Longest text with statements that the command line reads from a file or a terminal.
+pub const QUERY_SCRIPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most keys that a query groups or orders by, and most fields that one statement assigns to by name.
 pub const QUERY_KEYS_MAX: usize = 256;
 /// Most collections that one query joins.

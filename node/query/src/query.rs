@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::language::error::QueryError;
 use crate::language::expression::{Expression, Kind};
 use crate::language::statement::{Name, Select, Statement};
-use crate::plan::select::{documents_of, plan};
+use crate::plan::select::{columns as columns_written, documents_of, plan};
 use crate::plan::{Access, Collection, ColumnPlan, Options, SelectPlan, System};
 use crate::run::cursor::{Cursor, Place};
 use crate::run::row::Loaded;
@@ -170,6 +170,17 @@ impl Query {
     /// Whether it says itself how many rows it wants at most.
     pub fn has_limit(&self) -> bool {
         matches!(self.statement(), Statement::Select(select) if select.limit.is_some())
+    }
+
+    /// The names of the columns of a `SELECT`, as far as its text tells them: not where it shows whole documents.
+    pub fn columns_of(text: &str) -> Option<Vec<String>> {
+        let Ok(Statement::Select(select)) = crate::language::parse(text) else { return None };
+        let columns = columns_written(&select);
+        let name = |column: ColumnPlan| match column {
+            ColumnPlan::Value { name, .. } => Some(name),
+            ColumnPlan::AllSources | ColumnPlan::Everything(_) | ColumnPlan::Fields(_) => None,
+        };
+        columns.into_iter().map(name).collect()
     }
 
     /// Whether looking at a row takes no more than moments: a `SELECT` of one collection that compares and shows fields.

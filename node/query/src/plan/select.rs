@@ -137,7 +137,7 @@ pub(crate) fn documents_of(name: &Name) -> Result<CollectionName, Failure> {
 }
 
 /// The columns as they are written; names that stand twice get a number.
-fn columns(select: &Select) -> Vec<ColumnPlan> {
+pub(crate) fn columns(select: &Select) -> Vec<ColumnPlan> {
     let mut names: Vec<String> = Vec::new();
     let mut unique = |name: String| {
         let mut free = name.clone();

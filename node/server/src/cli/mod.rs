@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod keys;
 mod peers;
+mod query;
 mod serve;
 mod settings;
 mod status;
@@ -51,6 +52,8 @@ enum Command {
     Import(Box<import::ImportArguments>),
     /// Write the documents of a collection into a CSV, JSON or NDJSON file.
     Export(Box<export::ExportArguments>),
+    /// Carry out statements on a running node: one, or a script.
+    Query(Box<query::QueryArguments>),
     /// Check a stopped node's databases, or with --peer what a running node and a peer hold.
     Verify(verify::VerifyArguments),
     /// Give unused room of a stopped node's files back.
@@ -78,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(arguments) => keys::run(arguments),
         Command::Import(arguments) => import::run(*arguments),
         Command::Export(arguments) => export::run(*arguments),
+        Command::Query(arguments) => query::run(*arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Compact(arguments) => compact::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(arguments),

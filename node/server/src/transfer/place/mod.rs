@@ -11,7 +11,7 @@ use super::document_id::Document;
 use super::read::BadRow;
 
 pub(crate) use directory::{DirectoryLoader, DirectoryPages, open_directory, recorded_or};
-pub(crate) use node::{NodeClient, NodeLoader, NodePages, encoded};
+pub(crate) use node::{NodeClient, NodeLoader, NodePages, encoded, told};
 pub(crate) use selection::{Place, PlaceArguments};
 
 /// What became of the documents that were handed over so far.

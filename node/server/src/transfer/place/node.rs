@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use holdfast_core::limits::{DOCUMENT_BYTES_MAX, PAGE_BYTES_TARGET};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,8 @@ const ANSWER_TIME_MAX: Duration = Duration::from_mins(2);
 /// Reading and comparing all documents of two nodes takes as long as it takes.
 const VERIFY_PATH: &str = "/api/replication/verify";
 const VERIFY_TIME_MAX: Duration = Duration::from_hours(4);
+/// What is read as it comes takes as long as its reader likes; the node has a limit of its own for its part.
+const STREAM_TIME_MAX: Duration = Duration::from_hours(24);
 /// The largest answer that is read: a page of documents, with room for what stands around them.
 const ANSWER_BYTES_MAX: usize = 2 * PAGE_BYTES_TARGET + DOCUMENT_BYTES_MAX;
 /// Requests that write at the same time.
@@ -121,6 +123,57 @@ impl NodeClient {
             .map_err(|error| PlaceError::new(format!("{} answered something else than a node does: {error}", self.url)))
     }
 
+    /// The same node, asked about another database.
+    pub(crate) fn with_database(&self, database: &str) -> Self {
+        Self { database: Some(database.to_owned()), ..self.clone() }
+    }
+
+    /// Sends JSON once, whatever comes of it, and leaves the answer to be read as it comes: for what must not be done
+    /// twice, and may take long.
+    pub(crate) async fn post_once(&self, path: &str, body: &Value, accepted: &str) -> Result<Response, PlaceError> {
+        let request = self.request(Method::POST, path).timeout(STREAM_TIME_MAX).header(ACCEPT, accepted);
+        let sent = request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await;
+        match sent {
+            Ok(response) if response.status().is_success() => Ok(response),
+            Ok(response) => {
+                let (status, body) = (response.status(), self.body_of(response).await.unwrap_or_default());
+                let (error, _) = self.refused(status, &body, KEY_FLAGS);
+                let is_known = status.is_client_error() && status != StatusCode::UNAUTHORIZED;
+                Err(if is_known {
+                    serde_json::from_slice(&body).ok().and_then(|body| told(&body)).unwrap_or(error)
+                } else {
+                    error
+                })
+            }
+            Err(error) if error.is_builder() => {
+                Err(PlaceError::new(format!("'{}' is no address of a node: {error}", self.url)))
+            }
+            Err(error) if error.is_connect() => Err(self.unreachable(&error)),
+            Err(error) => Err(self.broke_off(&error)),
+        }
+    }
+
+    /// The connection ended while the node was at work.
+    pub(crate) fn broke_off(&self, error: &reqwest::Error) -> PlaceError {
+        PlaceError::new(format!(
+            "the connection to {} broke off: {}. What a statement was to write may be written or not; look before it is \
+             sent again",
+            self.url,
+            root_cause(error)
+        ))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if !self.key.is_blank() {
+            request = request.header("ApiKey", self.key.expose());
+        }
+        match &self.database {
+            Some(database) => request.header("Database", database),
+            None => request,
+        }
+    }
+
     /// Sends a request and reads its answer, as often as it takes within reason.
     async fn send(
         &self,
@@ -133,13 +186,7 @@ impl NodeClient {
         let mut tries = 1;
         let started = clock::monotonic();
         loop {
-            let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
-            if !self.key.is_blank() {
-                request = request.header("ApiKey", self.key.expose());
-            }
-            if let Some(database) = &self.database {
-                request = request.header("Database", database);
-            }
+            let mut request = self.request(method.clone(), path);
             for (name, secret) in secrets.iter().filter(|(_, secret)| !secret.is_blank()) {
                 request = request.header(*name, secret.expose());
             }
@@ -197,7 +244,11 @@ impl NodeClient {
     /// What a refusal says, and whether trying again is of no use.
     async fn refusal(&self, status: StatusCode, response: Response, key: &str) -> (PlaceError, bool) {
         let body = self.body_of(response).await.unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        self.refused(status, &body, key)
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8], key: &str) -> (PlaceError, bool) {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = ["detail", "Error", "error", "title"].iter().find_map(|name| body.get(*name)?.as_str());
         let advice = match status {
             StatusCode::UNAUTHORIZED => format!(" Give it with {key}."),
@@ -220,6 +271,14 @@ impl NodeClient {
         }
         Ok(body)
     }
+}
+
+/// What a node says is wrong with a request, with a finger on the place; no address before it, for it is not the node's
+/// fault. None where it is not a node that speaks.
+pub(crate) fn told(problem: &Value) -> Option<PlaceError> {
+    let (detail, _) = (problem.get("detail")?.as_str()?, problem.get("code")?);
+    let excerpt = problem.get("excerpt").and_then(Value::as_str);
+    Some(PlaceError::new(excerpt.map_or_else(|| detail.to_owned(), |excerpt| format!("{detail}\n{excerpt}"))))
 }
 
 /// What is at the bottom of an error; what stands above it says little more than that there was one.

@@ -62,6 +62,11 @@ impl<W: Write> CsvWriter<W> {
         if self.is_chosen || is_enough { self.begin() } else { Ok(()) }
     }
 
+    /// Sends on what was written so far.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Writes what still waits.
     pub(super) fn finish(mut self) -> io::Result<(W, Losses)> {
         if !self.has_header {

@@ -64,6 +64,14 @@ impl<W: Write> DocumentWriter<W> {
         }
     }
 
+    /// Sends on what was written so far.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Csv(csv) => csv.flush(),
+            Self::Json { out, .. } | Self::Ndjson(out) => out.flush(),
+        }
+    }
+
     /// Writes what must stand at the end; answers with the output and what was lost.
     pub(crate) fn finish(self) -> io::Result<(W, Losses)> {
         match self {
