@@ -301,6 +301,7 @@ impl Query {
 
     /// The plan, and with `EXPLAIN ANALYZE` what carrying it out took. Of a write, its documents are looked for.
     pub fn explain(&self, world: World<'_>, budget: &mut Budget<'_>, clock: Clock) -> Result<Explanation, Failure> {
+        let world = World { options: Options { estimates: true, ..world.options }, ..world };
         let compute = self.compute(world);
         match self.statement() {
             Statement::Select(statement) => self.explain_select(statement, world, &compute, budget, clock),

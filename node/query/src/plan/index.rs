@@ -59,18 +59,23 @@ struct Said {
     is_of_items: bool,
 }
 
-/// The best way to a source's documents by an index, and how many it gives, if its conditions speak of one.
+/// The best way to a source's documents by an index, and how many it gives, if its conditions speak of one. Without a
+/// choice, and where nobody needs the number, nothing is counted.
 pub(crate) fn best(
     view: &ReadView,
     indexes: &[Arc<IndexState>],
     filter: &[Expression],
+    needs_number: bool,
 ) -> Result<Option<(IndexAccess, u64)>, Failure> {
+    let mut ways: Vec<IndexAccess> = indexes.iter().filter_map(|index| access(index, filter)).collect();
+    if ways.len() == 1 && !needs_number {
+        return Ok(ways.pop().map(|only| (only, u64::MAX)));
+    }
     let mut best: Option<(IndexAccess, u64)> = None;
-    for index in indexes {
-        let Some(access) = access(index, filter) else { continue };
+    for access in ways {
         let mut count = 0;
         for range in &access.ranges {
-            count += view.index_count(index, range, COUNT_MAX.saturating_sub(count))?;
+            count += view.index_count(&access.index, range, COUNT_MAX.saturating_sub(count))?;
             if count >= COUNT_MAX {
                 break;
             }

@@ -229,10 +229,12 @@ pub struct Options {
     pub optimises: bool,
     /// Whether documents that are shown as a whole show `_id`, `_sys_version` and the other fields that the node keeps.
     pub shows_reserved_fields: bool,
+    /// Whether rows are counted beforehand where nothing depends on it, so that a plan can tell what it expects.
+    pub estimates: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { optimises: true, shows_reserved_fields: false }
+        Self { optimises: true, shows_reserved_fields: false, estimates: false }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn plan(
     }
     if options.optimises {
         filter = pushed_down(filter, &mut sources);
-        choose_accesses(&mut sources, view)?;
+        choose_accesses(&mut sources, view, options)?;
         choose_joins(&mut sources, view)?;
     }
     let mut plan = SelectPlan {
@@ -190,7 +190,9 @@ fn pushed_down(filter: Vec<Expression>, sources: &mut [SourcePlan]) -> Vec<Expre
     left
 }
 
-fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView) -> Result<(), Failure> {
+fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView, options: Options) -> Result<(), Failure> {
+    // In which order sources are joined depends on how many rows each gives.
+    let needs_numbers = options.estimates || sources.len() > 1;
     for source in sources {
         let Collection::Documents(collection) = &source.collection else { continue };
         let of_id = source.filter.iter().filter_map(saying).filter(|saying| saying.path.is_document_id());
@@ -204,7 +206,7 @@ fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView) -> Result<(), Fa
             continue;
         }
         let indexes = indexes(view, collection)?;
-        if let Some((access, estimate)) = index::best(view, &indexes, &source.filter)? {
+        if let Some((access, estimate)) = index::best(view, &indexes, &source.filter, needs_numbers)? {
             source.estimated_rows = source.estimated_rows.min(estimate);
             source.access = Access::Index(Box::new(access));
         } else if let Some(access) = of_id {
