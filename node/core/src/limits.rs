@@ -44,6 +44,10 @@ pub const QUERY_COLUMNS_MAX: usize = 1_000;
 pub const QUERY_LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Longest text with statements that the command line reads from a file or a terminal.
 pub const QUERY_SCRIPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Statements that the command line remembers.
+pub const QUERY_HISTORY_ENTRIES_MAX: usize = 1_000;
+/// Longest text that it remembers, in bytes.
+pub const QUERY_HISTORY_ENTRY_BYTES_MAX: usize = 16 * 1024;
 /// Most keys that a query groups or orders by, and most fields that one statement assigns to by name.
 pub const QUERY_KEYS_MAX: usize = 256;
 /// Most collections that one query joins.

@@ -52,7 +52,7 @@ enum Command {
     Import(Box<import::ImportArguments>),
     /// Write the documents of a collection into a CSV, JSON or NDJSON file.
     Export(Box<export::ExportArguments>),
-    /// Carry out statements on a running node: one, or a script.
+    /// Carry out statements on a running node: one, a script, or what is typed in.
     Query(Box<query::QueryArguments>),
     /// Check a stopped node's databases, or with --peer what a running node and a peer hold.
     Verify(verify::VerifyArguments),

@@ -1,8 +1,8 @@
-//! `holdfast query`: statements to a running node, one by one from the command line or a file.
+//! `holdfast query`: statements to a running node, one by one from the command line or a file, or typed in.
 //!
 //! ```text
-//!   STATEMENT, -, a pipe ─► script: statements ─► carry ─► sheet: table, json, ndjson, csv ─► standard output
-//!                                                   └► answer: the node's lines
+//!   STATEMENT, -, a pipe ─► script: statements ─┬► carry ─► sheet: table, json, ndjson, csv ─► standard output
+//!   a terminal ─► prompt ─► session ────────────┘    └► answer: the node's lines
 //! ```
 //!
 //! **What stays true.** Standard output holds rows alone, but for the line under a table; everything else goes to
@@ -14,6 +14,11 @@ mod table;
 mod sheet;
 mod answer;
 mod carry;
+mod command;
+mod completion;
+mod fields;
+mod session;
+mod prompt;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
@@ -31,6 +36,7 @@ use self::answer::Ask;
 use self::carry::{Ended, carry, remark};
 use self::cell::screened;
 use self::script::statements;
+use self::session::{Interrupt, Session};
 use self::sheet::{Shown, Target};
 use super::import::parse_database;
 use super::status::rows_of;
@@ -67,6 +73,9 @@ pub(super) struct QueryArguments {
 }
 
 const AFTER_HELP: &str = "\
+Without a statement, at a terminal, statements are typed in, with history and completion; \\help there tells more. What was \
+typed is kept in the file that HOLDFAST_HISTORY names, or else in the user's state directory.
+
 Rows come as the node finds them and are all there, however many; --take stops earlier. Text that reads as a number is \
 given as --parameter code='\"17\"'.
 
@@ -76,6 +85,12 @@ Exit codes: 0 done, 1 could not be done, 2 the command line is wrong.";
 pub(super) fn run(arguments: QueryArguments) -> ExitCode {
     let text = match text_of(&arguments) {
         Ok(Some(text)) => text,
+        Ok(None) if io::stdout().is_terminal() => {
+            return match node(&arguments).and_then(|(runtime, client)| converse(&arguments, &runtime, client)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            };
+        }
         Ok(None) => {
             remark("say what to carry out: holdfast query \"SELECT * FROM products\"");
             return ExitCode::from(EXIT_USAGE);
@@ -97,7 +112,7 @@ fn failed(error: &PlaceError) -> ExitCode {
     ExitCode::from(EXIT_FAILED)
 }
 
-/// The statements that were given; none where there are none and nothing is piped in.
+/// The statements that were given; none where they are to be typed in.
 fn text_of(arguments: &QueryArguments) -> Result<Option<String>, PlaceError> {
     let is_dash = |path: &Path| path == Path::new("-");
     match (&arguments.statement, &arguments.file) {
@@ -151,6 +166,21 @@ fn node(arguments: &QueryArguments) -> Result<(Runtime, NodeClient), PlaceError>
         }
         several => Err(PlaceError::new(format!("say which database with --database: {}", several.join(", ")))),
     }
+}
+
+/// Carries out what is typed in.
+fn converse(arguments: &QueryArguments, runtime: &Runtime, client: NodeClient) -> Result<(), PlaceError> {
+    let interrupt: Interrupt = Box::new(|| {
+        Box::pin(async {
+            // Without a handler the key ends the program, which stops the statement too.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    let handle = runtime.handle().clone();
+    let session = Session::new(handle.clone(), client, arguments.format, interrupt);
+    prompt::converse(session.with(&arguments.parameter, arguments.take), handle)
 }
 
 /// Carries out one statement after the other, until one fails.

@@ -32,6 +32,16 @@ enum Inside {
 
 /// The statements of a text; what holds only blanks and comments is none.
 pub(super) fn statements(text: &str) -> Vec<Piece<'_>> {
+    scanned(text).0.finish()
+}
+
+/// What stands behind the last `;` of a text; none where the text ends in quotes or in a comment.
+pub(super) fn begun(text: &str) -> Option<&str> {
+    let (cutter, inside) = scanned(text);
+    (inside == Inside::Nothing).then(|| text.get(cutter.start..).unwrap_or_default())
+}
+
+fn scanned(text: &str) -> (Cutter<'_>, Inside) {
     let mut cutter = Cutter { text, pieces: Vec::new(), start: 0, start_line: 1, line: 1, has_words: false };
     let mut inside = Inside::Nothing;
     let mut is_escaped = false;
@@ -70,10 +80,9 @@ pub(super) fn statements(text: &str) -> Vec<Piece<'_>> {
         }
         before = character;
     }
-    cutter.finish()
+    (cutter, inside)
 }
 
-#[cfg(test)]
 /// Whether nothing more has to be typed: all that was begun has ended.
 pub(super) fn is_complete(text: &str) -> bool {
     statements(text).last().is_none_or(|last| last.is_ended)
@@ -108,7 +117,7 @@ impl<'text> Cutter<'text> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_complete, statements};
+    use super::{begun, is_complete, statements};
 
     fn texts(text: &str) -> Vec<(&str, usize, bool)> {
         statements(text).into_iter().map(|piece| (piece.text, piece.line, piece.is_ended)).collect()
@@ -128,6 +137,12 @@ mod tests {
         assert_eq!(texts(" ;; \n -- nothing; \n /* nothing */ ;"), []);
         assert_eq!(texts("\n\n SELECT 1"), [("SELECT 1", 3, false)]);
         assert_eq!(texts("a;\n-- about b\nb\n"), [("a", 1, true), ("-- about b\nb", 2, false)]);
+    }
+
+    #[test]
+    fn what_was_begun_is_known_unless_it_is_quoted() {
+        assert_eq!(begun("SELECT ';'; SELECT a"), Some(" SELECT a"));
+        assert_eq!([begun("SELECT 'a"), begun("SELECT 1 -- a"), begun("SELECT `a")], [None; 3]);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl NodeClient {
         &self.url
     }
 
+    /// The database that it is asked about.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// Whether anything answers at the address.
     pub(crate) async fn is_there(&self) -> bool {
         self.http.get(format!("{}/healthz", self.url)).timeout(CONNECT_TIME_MAX).send().await.is_ok()
