@@ -111,6 +111,8 @@ async fn rows(
     loop {
         if answer.is_waiting() {
             sheet.flush().map_err(Stopped::Written)?;
+            // However fast rows come, whoever waits for an interrupt has a look in between.
+            tokio::task::yield_now().await;
         }
         match answer.next().await.map_err(Stopped::Asked)? {
             Line::End(summary) => return Ok(summary),

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,9 +28,9 @@ use super::carry::remark;
 use super::command::command;
 use super::completion::{Names, complete, quoted};
 use super::fields::paths;
-use super::room;
 use super::script::is_complete;
 use super::session::{Next, Session};
+use super::{BUFFER_BYTES, room};
 use crate::transfer::place::{NodeClient, PlaceError};
 
 /// Names the file of the history; empty for none.
@@ -55,12 +55,9 @@ pub(super) fn converse(mut session: Session, handle: Handle) -> Result<(), Place
     let mut editor: Editor<Keyboard, FileHistory> = Editor::with_config(config).map_err(no_keyboard)?;
     editor.set_helper(Some(Keyboard { known: Rc::clone(&known) }));
     let mut history = History::open(&mut editor);
-    let mut out = io::stdout();
-    let mut greeting = format!("{}; \\help tells what can be typed", session.client().url());
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
+    let _ = writeln!(out, "{}; \\help tells what can be typed", session.client().url()).and_then(|()| out.flush());
     loop {
-        if !greeting.is_empty() {
-            let _ = writeln!(out, "{}", std::mem::take(&mut greeting));
-        }
         let prompt = format!("{}> ", session.client().database().unwrap_or_default());
         let text = match editor.readline(&prompt) {
             Ok(text) => text,

@@ -143,6 +143,7 @@ impl Session {
 
     /// Asks, and shows what comes. False where it failed or was stopped.
     fn ask(&mut self, asked: Ask, room: Option<usize>, out: &mut dyn Write) -> io::Result<bool> {
+        self.more = None;
         let Some(ended) = self.carried(&asked, room, out) else {
             writeln!(out, "\nstopped")?;
             return Ok(false);
