@@ -132,3 +132,19 @@ fn a_transfer_that_is_cut_goes_on_where_it_was_or_begins_again_elsewhere() {
     let seen = play(&Scenario { active: Millis(40_000), sweep: Millis(3_000), ..base }, 60);
     assert!(seen["transfers gone on with"] > 0 && seen["transfers begun again elsewhere"] > 0, "{seen:?}");
 }
+
+#[test]
+fn who_is_quiet_behind_others_keeps_its_lease() {
+    // A shop that is closed for longer than the lease: nobody has news, and all of them are there.
+    for topology in TOPOLOGIES {
+        let forgets = Some(Forgetting { tombstone_age: NEVER, prune_percent: 0, is_ruthless: false });
+        let lease = Some(Millis(30_000));
+        let quiet = Scenario { forgets, lease, surveys: true, sweep: Millis(2_000), ..Scenario::stage(4, topology) };
+        let mut world = World::new(quiet, Seed::new(11));
+        world.wait(A_WHILE);
+        world.write(0, request(put("the last of the day")));
+        world.wait(Millis(10 * 60 * 1_000));
+        let end = world.end().unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(end.seen.get("leases ran out"), None, "{topology:?}");
+    }
+}

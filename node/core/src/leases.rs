@@ -47,6 +47,27 @@ impl Leases {
         self.seen.insert(member.clone(), Seen { last: now, silent_for: Millis(0) });
     }
 
+    /// Notes that another node heard a member so long ago: who is quiet behind others is silent only here.
+    pub fn hear_of(&mut self, now: Millis, member: &Origin, ago: Millis) {
+        let last = now.before(ago);
+        match self.seen.get_mut(member) {
+            Some(seen) if last > seen.last => {
+                // It was not silent before that, whatever was counted here.
+                *seen = Seen { last, silent_for: seen.silent_for.min(ago) };
+            }
+            Some(_) => {}
+            None => {
+                let counted = self.restored.remove(member).unwrap_or_default();
+                self.seen.insert(member.clone(), Seen { last, silent_for: counted.min(ago) });
+            }
+        }
+    }
+
+    /// How long ago members were heard, as far as this node knows.
+    pub fn heard(&self, now: Millis) -> BTreeMap<Origin, Millis> {
+        self.seen.iter().map(|(member, seen)| (member.clone(), now.since(seen.last))).collect()
+    }
+
     /// Goes on from silence that was counted before, unless the member was heard since.
     pub fn restore(&mut self, member: &Origin, silent_for: Millis) {
         self.restored.insert(member.clone(), silent_for);
@@ -132,6 +153,25 @@ mod tests {
         assert!(count(&mut leases, 1_060, 500, &["a", "b", "c"]).is_empty(), "not silent for long enough");
         assert_eq!(count(&mut leases, 1_070, 101, &["a", "b", "c"]), [origin("c")]);
         assert!(count(&mut leases, 1_070, 500, &["a", "c"]).is_empty(), "one of two is no majority");
+    }
+
+    #[test]
+    fn who_is_heard_by_others_is_not_silent() {
+        let mut leases = Leases::default();
+        for now in [1_000, 1_090, 1_180, 1_270, 1_360] {
+            leases.hear(Millis(now), &origin("b"));
+            leases.hear_of(Millis(now), &origin("c"), Millis(50));
+            assert!(count(&mut leases, now, 90, &["a", "b", "c"]).is_empty());
+        }
+        assert_eq!(leases.heard(Millis(1_370)).get(&origin("c")), Some(&Millis(60)));
+        // What the others heard becomes older with every telling, and older word is no news.
+        leases.hear_of(Millis(1_400), &origin("c"), Millis(200));
+        assert_eq!(leases.silent_since(Millis(1_400), &origin("c")), Some(Millis(90)));
+        for now in [1_450, 1_540] {
+            leases.hear(Millis(now), &origin("b"));
+            leases.hear_of(Millis(now), &origin("c"), Millis(now - 1_310));
+            assert_eq!(count(&mut leases, now, 90, &["a", "b", "c"]).is_empty(), now == 1_450);
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Node {
         let running = self.running.as_ref()?;
         let view = running.database.view().expect("a healthy database");
         let surveyed = view.survey(confirmed, known).expect("a healthy database");
-        let memory = self.memory()?;
+        let memory = self.memory(now)?;
         let survey = Survey {
             standing,
             oldest: Position::START,
@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// What this node remembers of the cluster.
-    fn memory(&self) -> Option<Memory> {
+    fn memory(&self, now: Millis) -> Option<Memory> {
         let running = self.running.as_ref()?;
         let state = running.writer.state();
         let known = running.database.acknowledgements();
@@ -106,7 +106,8 @@ impl Node {
         acknowledged.insert(self.origin.clone(), state.acknowledged());
         let members = state.members.active().cloned().collect();
         let floor = running.writer.floor().clone();
-        Some(Memory { acknowledged, members, graves: state.graves.clone(), floor, chains: state.chains.clone() })
+        let heard = running.leases.heard(now);
+        Some(Memory { acknowledged, heard, members, graves: state.graves.clone(), floor, chains: state.chains.clone() })
     }
 
     /// Answers a survey.
@@ -176,6 +177,9 @@ impl Node {
     /// Notes what a peer has told of others.
     fn take_told(&mut self, now: Millis, memory: &Memory) {
         let Some(running) = &mut self.running else { return };
+        for (origin, ago) in memory.heard.iter().filter(|(origin, _)| **origin != self.origin) {
+            running.leases.hear_of(now, origin, *ago);
+        }
         let known = running.database.acknowledgements();
         for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| **origin != self.origin) {
             // A member that has come further is alive, whoever tells it.

@@ -79,6 +79,9 @@ pub struct SurveyRecord {
     /// What it knows other members to have: a vector by origin.
     #[serde(alias = "acknowledged", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How long ago it heard members, in milliseconds: by itself, or through others.
+    #[serde(alias = "heardMillisAgo", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heard_millis_ago: BTreeMap<String, u64>,
     /// The members of the database that it knows, as origins.
     #[serde(alias = "members", default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
@@ -160,6 +163,8 @@ pub struct Survey {
 pub struct Memory {
     /// What it knows other members to have.
     pub acknowledged: BTreeMap<Origin, Vector>,
+    /// How long ago it heard members, by itself or through others.
+    pub heard: BTreeMap<Origin, Millis>,
     /// The members that it knows.
     pub members: Vec<Origin>,
     /// Tombstones below this vector may have been removed.
@@ -195,6 +200,7 @@ impl SurveyRecord {
         };
         let memory = Memory {
             acknowledged: parse_acknowledged(&self.acknowledged)?,
+            heard: parse_heard(&self.heard_millis_ago)?,
             members: parse_members(&self.members)?,
             graves: parse_vector(&self.graves)?,
             floor: parse_vector(&self.floor)?,
@@ -222,6 +228,7 @@ impl From<&Survey> for SurveyRecord {
             changed: survey.side.changed.as_ref().map(part_records),
             lacking: survey.lacking,
             acknowledged: acknowledged.map(|(origin, vector)| (origin.to_string(), vector_record(vector))).collect(),
+            heard_millis_ago: memory.heard.iter().map(|(origin, ago)| (origin.to_string(), ago.0)).collect(),
             members: memory.members.iter().map(ToString::to_string).collect(),
             graves: vector_record(&memory.graves),
             floor: vector_record(&memory.floor),
@@ -312,6 +319,13 @@ fn parse_acknowledged(records: &BTreeMap<String, BTreeMap<String, u64>>) -> Resu
         return Err(refuse(format!("A survey acknowledges more than {SURVEY_ACKNOWLEDGED_MAX} sequences.")));
     }
     records.iter().map(|(origin, vector)| Ok((origin.parse()?, parse_vector(vector)?))).collect()
+}
+
+fn parse_heard(records: &BTreeMap<String, u64>) -> Result<BTreeMap<Origin, Millis>, Refusal> {
+    if records.len() > VECTOR_ORIGINS_MAX {
+        return Err(refuse(format!("A survey names more than {VECTOR_ORIGINS_MAX} members.")));
+    }
+    records.iter().map(|(origin, ago)| Ok((origin.parse()?, Millis(*ago)))).collect()
 }
 
 fn parse_members(records: &[String]) -> Result<Vec<Origin>, Refusal> {

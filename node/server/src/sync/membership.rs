@@ -13,6 +13,7 @@ use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::leases::{Leases, Terms};
 use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
+use holdfast_core::sync::survey::Memory;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Vector};
 use holdfast_storage::error::StorageError;
@@ -60,6 +61,17 @@ impl Contacts {
     pub fn heard(&self, database: &DatabaseName, origin: &Origin) {
         let now = self.now();
         self.lock().entry(database.clone()).or_default().hear(now, origin);
+    }
+
+    /// Notes that another node heard a member so long ago.
+    fn heard_of(&self, database: &DatabaseName, origin: &Origin, ago: Millis) {
+        let now = self.now();
+        self.lock().entry(database.clone()).or_default().hear_of(now, origin, ago);
+    }
+
+    /// How long ago members were heard, to tell others.
+    pub fn to_tell(&self, database: &DatabaseName) -> BTreeMap<Origin, Millis> {
+        self.lock().get(database).map(|leases| leases.heard(self.now())).unwrap_or_default()
     }
 
     /// How much silence counts against a member's lease.
@@ -163,9 +175,12 @@ pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting
 }
 
 /// Notes what a peer has told of itself and of others.
-pub fn told(sync: &Sync, database: &OpenDatabase, acknowledged: &BTreeMap<Origin, Vector>) {
+pub fn told(sync: &Sync, database: &OpenDatabase, memory: &Memory) {
+    for (origin, ago) in memory.heard.iter().filter(|(origin, _)| *origin != database.origin()) {
+        sync.contacts().heard_of(database.name(), origin, *ago);
+    }
     let Ok(known) = database.acknowledgements() else { return };
-    for (origin, vector) in acknowledged.iter().filter(|(origin, _)| *origin != database.origin()) {
+    for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| *origin != database.origin()) {
         // A member that has come further is alive, whoever tells it.
         if !known.newest_of(origin).covers_all(vector) {
             sync.contacts().heard(database.name(), origin);

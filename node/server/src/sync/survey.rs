@@ -300,8 +300,9 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     let session = sync.session(peer, database).ok_or(SurveyError::NoSession)?;
     let status = session.status();
     let open = sync.databases().get(database)?;
-    let account =
-        tokio::task::block_in_place(|| account(&open, status.pushed, &status.peer_vector).map_err(SurveyError::from))?;
+    let account = tokio::task::block_in_place(|| {
+        account(sync, &open, status.pushed, &status.peer_vector).map_err(SurveyError::from)
+    })?;
     let request = SurveyRequest {
         protocol: PROTOCOL,
         survey: SurveyRecord::from(&account.survey),
@@ -319,7 +320,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     }
     theirs.side.asked = asked;
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
-    membership::told(sync, &open, &theirs.memory.acknowledged);
+    membership::told(sync, &open, &theirs.memory);
     look_at_other_branch(sync, &session, &open, &theirs).await;
     session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
@@ -348,9 +349,9 @@ async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<O
 pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Result<SurveyResponse, AnswerError> {
     let confirmed = request.pulled(open.log_id()?)?;
     let theirs = request.survey.parse()?;
-    let account = account(open, confirmed, &theirs.side.vector)?;
+    let account = account(sync, open, confirmed, &theirs.side.vector)?;
     let asked = account.view.parts(theirs.side.changed.iter().flatten().map(|(key, _)| key))?;
-    membership::told(sync, open, &theirs.memory.acknowledged);
+    membership::told(sync, open, &theirs.memory);
     let ours = account.view.state()?;
     if let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) {
         membership::note_branch(sync, open, &theirs.standing.origin.node, &stranger.origin);
@@ -391,7 +392,7 @@ struct Account {
 }
 
 /// Looks at a database on behalf of a node that has confirmed our log up to a position and knows `known`.
-fn account(open: &OpenDatabase, confirmed: Position, known: &Vector) -> Result<Account, StorageError> {
+fn account(sync: &Sync, open: &OpenDatabase, confirmed: Position, known: &Vector) -> Result<Account, StorageError> {
     let now = Millis(clock::now_millis());
     let view = open.view()?;
     let surveyed = view.survey(confirmed, known)?;
@@ -406,7 +407,7 @@ fn account(open: &OpenDatabase, confirmed: Position, known: &Vector) -> Result<A
         // Whom it exchanges with is told with operations, for which it matters.
         neighbours: std::collections::BTreeSet::new(),
     };
-    let memory = memory_of(open, &view, &log)?;
+    let memory = memory_of(sync, open, &view, &log)?;
     let survey =
         Survey { standing, oldest: log.oldest()?, side: surveyed.side, counts: surveyed.counts, lacking, memory };
     Ok(Account { view, survey })
@@ -428,7 +429,7 @@ impl Account {
 }
 
 /// What this node remembers of the cluster in a database.
-fn memory_of(open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memory, StorageError> {
+fn memory_of(sync: &Sync, open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memory, StorageError> {
     let state = view.state()?;
     let mut acknowledged = membership::to_tell(open)?;
     // What a message cannot hold is told by whom it is about.
@@ -440,7 +441,8 @@ fn memory_of(open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memo
         fits
     });
     let members = state.members.active().take(VECTOR_ORIGINS_MAX).cloned().collect();
-    Ok(Memory { acknowledged, members, graves: state.graves, floor: log.floor()?, chains: state.chains })
+    let heard = sync.contacts().to_tell(open.name()).into_iter().take(VECTOR_ORIGINS_MAX).collect();
+    Ok(Memory { acknowledged, heard, members, graves: state.graves, floor: log.floor()?, chains: state.chains })
 }
 
 /// What a peer lacks, as it is told.

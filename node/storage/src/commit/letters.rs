@@ -284,7 +284,7 @@ impl Writer {
     ) -> Result<(), StorageError> {
         let mut touched = Touched::default();
         let origins = self.shared.origins.snapshot();
-        let known = self.state.acknowledged();
+        let known = self.state.seen();
         let document = touched.load(&batch.tables, &origins, collection, id)?;
         let mut context = if document.state.vector.is_empty() { known } else { document.state.vector.clone() };
         for letter in self.state.letters.about(collection, id) {

@@ -26,7 +26,7 @@ impl Writer {
     ) -> Result<Result<Vec<Written>, (usize, Refusal)>, StorageError> {
         let mut touched = Touched::default();
         // Short of what is parked: that was not seen. Of this node's own, what it wrote again may be parked.
-        let mut knows = self.state.acknowledged();
+        let mut knows = self.state.seen();
         let mut newest = self.state.vector.get(&self.origin);
         let is_short = knows.get(&self.origin) < newest;
         let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());

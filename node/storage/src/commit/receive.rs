@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use holdfast_core::document::DocumentState;
-use holdfast_core::id::NodeName;
+use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::time::Millis;
@@ -100,7 +100,8 @@ impl Writer {
 
     /// Operations that cannot be judged here, because what they stand beside was given up and their writers had not seen
     /// it: a delete that is forgotten, or increments that are added up. Members are not among them: nothing is given up
-    /// that one of them has not seen. Of a transaction, the first member stands for all.
+    /// that one of them has not seen; nor is what will be parked, for it is not judged now. Of a transaction, the first
+    /// member stands for all.
     fn unjudged(
         &self,
         batch: &Batch<'_>,
@@ -113,6 +114,7 @@ impl Writer {
         // Documents that operations before it in the stretch write: something is known of those.
         let mut arriving = BTreeSet::new();
         let origins = self.shared.origins.snapshot();
+        let held = self.held_groups(operations);
         let mut first = 0;
         for (index, (_, operation)) in operations.iter().enumerate() {
             if operation.group.is_none_or(|group| group.index == 0) {
@@ -121,7 +123,8 @@ impl Writer {
             let Some(id) = operation.document.as_ref().filter(|_| operation.kind.is_of_document() == Some(true)) else {
                 continue;
             };
-            if self.state.vector.covers(&operation.dot) {
+            let is_held = operation.group.is_some_and(|group| held.contains(&group.id));
+            if is_held || self.state.vector.covers(&operation.dot) {
                 continue;
             }
             let state = &touched.load(&batch.tables, &origins, &operation.collection, id)?.state;
@@ -139,6 +142,15 @@ impl Writer {
             }
         }
         Ok(unjudged)
+    }
+
+    /// Transactions that will be parked, because a member is.
+    fn held_groups(&self, operations: &[(Position, Operation)]) -> BTreeSet<OperationId> {
+        let is_held = |one: &Operation| {
+            matches!(one.kind, OperationKind::Unknown { .. }) || self.state.letters.before(one, |_| false).is_some()
+        };
+        let grouped = operations.iter().filter_map(|(_, one)| Some((one.group?.id, one)));
+        grouped.filter(|(_, one)| is_held(one)).map(|(id, _)| id).collect()
     }
 
     /// The first members of transactions of which any member has seen what neither is here nor comes before them in

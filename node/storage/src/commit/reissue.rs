@@ -205,7 +205,7 @@ impl Writer {
         // Nothing is known of it there: it never was, or it was deleted and every member has forgotten it. Either way
         // what this node shows of it is written as new, in the knowledge of everything but what is parked.
         let context = || run.context(operation, &key, &self.state.vector);
-        Ok(Some(if is_nothing { self.state.acknowledged() } else { context() }))
+        Ok(Some(if is_nothing { self.state.seen() } else { context() }))
     }
 
     /// An operation as it is written here, and what it has seen; `None` if it is not.

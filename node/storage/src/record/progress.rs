@@ -51,10 +51,17 @@ impl DataState {
         self.members.apply(operation);
     }
 
-    /// What this node can vouch for: what it knows, short of what is parked. Peers are told this as acknowledged, and
-    /// writes to documents without a record have seen this.
+    /// What this node can vouch for: what it knows, short of what is parked. Peers are told this as acknowledged.
     pub fn acknowledged(&self) -> Vector {
         self.letters.short_of(&self.vector)
+    }
+
+    /// What a write to a document without a record has seen: all that this node can vouch for, and all that was
+    /// forgotten here, whatever is parked. One that had not seen that could be judged nowhere.
+    pub(crate) fn seen(&self) -> Vector {
+        let mut seen = self.acknowledged();
+        seen.merge(&self.graves);
+        seen
     }
 
     /// Takes over what a peer knew, once all of its states are here.
