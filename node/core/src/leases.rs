@@ -27,6 +27,8 @@ pub struct Leases {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     last: Millis,
+    /// Whether it was, rather than being given the benefit of the doubt after a start.
+    is_known: bool,
     /// Silence that counts.
     silent_for: Millis,
 }
@@ -44,7 +46,7 @@ impl Leases {
     /// Notes that a member was heard, by whatever way.
     pub fn hear(&mut self, now: Millis, member: &Origin) {
         self.restored.remove(member);
-        self.seen.insert(member.clone(), Seen { last: now, silent_for: Millis(0) });
+        self.seen.insert(member.clone(), Seen { last: now, is_known: true, silent_for: Millis(0) });
     }
 
     /// Notes that another node heard a member so long ago: who is quiet behind others is silent only here.
@@ -53,19 +55,20 @@ impl Leases {
         match self.seen.get_mut(member) {
             Some(seen) if last > seen.last => {
                 // It was not silent before that, whatever was counted here.
-                *seen = Seen { last, silent_for: seen.silent_for.min(ago) };
+                *seen = Seen { last, is_known: true, silent_for: seen.silent_for.min(ago) };
             }
             Some(_) => {}
             None => {
                 let counted = self.restored.remove(member).unwrap_or_default();
-                self.seen.insert(member.clone(), Seen { last, silent_for: counted.min(ago) });
+                self.seen.insert(member.clone(), Seen { last, is_known: true, silent_for: counted.min(ago) });
             }
         }
     }
 
     /// How long ago members were heard, as far as this node knows.
     pub fn heard(&self, now: Millis) -> BTreeMap<Origin, Millis> {
-        self.seen.iter().map(|(member, seen)| (member.clone(), now.since(seen.last))).collect()
+        let known = self.seen.iter().filter(|(_, seen)| seen.is_known);
+        known.map(|(member, seen)| (member.clone(), now.since(seen.last))).collect()
     }
 
     /// Goes on from silence that was counted before, unless the member was heard since.
@@ -102,6 +105,7 @@ impl Leases {
         for member in others {
             let seen = self.seen.entry(member.clone()).or_insert_with(|| Seen {
                 last: now.before(terms.silent_after),
+                is_known: false,
                 silent_for: self.restored.remove(member).unwrap_or_default(),
             });
             if is_majority && is_silent(seen) {

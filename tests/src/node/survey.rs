@@ -40,6 +40,7 @@ pub struct Claim {
 #[derive(Debug)]
 pub(super) struct Look {
     number: u64,
+    asked_at: Millis,
     view: ReadView,
     side: Side,
     /// What the peer was known to know.
@@ -73,7 +74,7 @@ impl Node {
             pulled_log_id: pulled_log.map(|log_id| format!("{log_id:016x}")),
         };
         if let Some(link) = self.link(peer) {
-            link.look = Some(Look { number, view, side: survey.side, known });
+            link.look = Some(Look { number, asked_at: now, view, side: survey.side, known });
         }
         outbox.sends.push((peer, number, Body::Survey(Box::new(request))));
     }
@@ -130,7 +131,7 @@ impl Node {
         let response =
             SurveyResponse { protocol: PROTOCOL, survey: SurveyRecord::from(&survey), asked: part_records(&asked) };
         outbox.sends.push((from, exchange, Body::Surveyed(Box::new(response))));
-        self.take_told(now, &theirs.memory);
+        self.take_told(now, &theirs.memory, None);
         let (vector, log_id) = (theirs.side.vector.clone(), Some(theirs.standing.log_id));
         self.handle(now, from, Event::Heard { vector: vector.clone(), log_id }, outbox);
         // At one vector the question alone says it all.
@@ -168,17 +169,19 @@ impl Node {
             Outcome::Inconclusive(Inconclusive::Receded)
         };
         let (ours, vector) = (look.side.vector, theirs.side.vector.clone());
-        self.take_told(now, &theirs.memory);
+        self.take_told(now, &theirs.memory, Some(now.since(look.asked_at)));
         let log_id = Some(theirs.standing.log_id);
         self.handle(now, peer, Event::Heard { vector: vector.clone(), log_id }, outbox);
         self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector });
     }
 
-    /// Notes what a peer has told of others.
-    fn take_told(&mut self, now: Millis, memory: &Memory) {
+    /// Notes what a peer has told of others; whom it heard, in an answer alone.
+    fn take_told(&mut self, now: Millis, memory: &Memory, waited: Option<Millis>) {
         let Some(running) = &mut self.running else { return };
-        for (origin, ago) in memory.heard.iter().filter(|(origin, _)| **origin != self.origin) {
-            running.leases.hear_of(now, origin, *ago);
+        if let Some(waited) = waited {
+            for (origin, ago) in memory.heard.iter().filter(|(origin, _)| **origin != self.origin) {
+                running.leases.hear_of(now, origin, *ago + waited);
+            }
         }
         let known = running.database.acknowledgements();
         for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| **origin != self.origin) {

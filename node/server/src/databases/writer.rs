@@ -103,6 +103,15 @@ pub(super) struct WriterThread {
     pub(super) caretaker: RefCell<Caretaker>,
 }
 
+/// What comes after a group commit.
+enum After {
+    Nothing,
+    /// Somebody waits for the log to be pruned.
+    Prune(oneshot::Sender<Result<PruneReport, SubmitError>>),
+    /// The run of the writer ends.
+    End(End),
+}
+
 /// Why a run of the writer ended.
 enum End {
     Closed,
@@ -184,26 +193,24 @@ impl WriterThread {
                 }
                 Err(RecvTimeoutError::Disconnected) => Job::Close,
             };
-            let first = match first {
-                Job::Prune(reply) => match self.prune(writer, reply) {
-                    Some(end) => return end,
-                    None => continue,
-                },
-                job => job,
-            };
-            let (jobs, last) = self.drain(first);
+            let (jobs, after) = self.drain(first);
             if !jobs.is_empty()
                 && let Some(end) = self.commit(writer, jobs)
             {
                 return end;
             }
-            if let Some(last) = last {
+            if let After::End(last) = after {
                 // What cannot be settled now is replayed from the log when the database is opened next.
                 if let Err(error) = writer.settle() {
                     tracing::warn!(database = %self.handle.name, %error, "not settled before closing");
                 }
                 (self.mark)(writer.file_id(), writer.state().position);
                 return last;
+            }
+            if let After::Prune(reply) = after
+                && let Some(end) = self.prune(writer, reply)
+            {
+                return end;
             }
             if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {
                 return end;
@@ -249,8 +256,8 @@ impl WriterThread {
         end
     }
 
-    /// Takes what is waiting, up to the size of one group commit, and what ends this run of the writer after it.
-    fn drain(&self, first: Job) -> (Vec<(Request, Reply)>, Option<End>) {
+    /// Takes what is waiting, up to the size of one group commit, and what comes after it.
+    fn drain(&self, first: Job) -> (Vec<(Request, Reply)>, After) {
         let mut jobs = Vec::new();
         let (mut weight, mut bytes) = (0, 0);
         let mut next = Some(first);
@@ -267,10 +274,9 @@ impl WriterThread {
                     bytes += request.bytes();
                     jobs.push((request, reply));
                 }
-                // Asked for among many writes: soon done anyway.
-                Job::Prune(reply) => drop(reply.send(Err(SubmitError::Busy))),
-                Job::Exchange(exchange) => return (jobs, Some(End::Exchanged(exchange))),
-                Job::Close => return (jobs, Some(End::Closed)),
+                Job::Prune(reply) => return (jobs, After::Prune(reply)),
+                Job::Exchange(exchange) => return (jobs, After::End(End::Exchanged(exchange))),
+                Job::Close => return (jobs, After::End(End::Closed)),
             }
             next = if weight < COMMIT_OPERATIONS_MAX && bytes < COMMIT_BYTES_MAX {
                 self.queue.try_recv().ok()
@@ -278,7 +284,7 @@ impl WriterThread {
                 None
             };
         }
-        (jobs, None)
+        (jobs, After::Nothing)
     }
 
     fn commit(&self, writer: &mut Writer, jobs: Vec<(Request, Reply)>) -> Option<End> {

@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use crate::http::access::MayRead;
 use crate::http::app::App;
+use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::parameters::Parameters;
 use crate::http::place::CollectionPath;
@@ -26,6 +27,21 @@ pub fn routes() -> OpenApiRouter<App> {
 pub struct ListParameters {
     /// Whether to list the collections that the node keeps for itself too.
     include_system_collections: Option<bool>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
+}
+
+/// Parameters of [`count`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct CountParameters {
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
 }
 
 /// What a collection holds.
@@ -54,13 +70,15 @@ pub struct CollectionCount {
 
 /// Lists the collections of a database with what they hold.
 #[utoipa::path(get, path = "/api/collections", tag = "Collections", params(ListParameters),
-    responses((status = 200, body = Vec<CollectionSummary>)))]
+    responses((status = 200, body = Vec<CollectionSummary>), (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<ListParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let collections = app.scan(move || database.view()?.collections()).await?;
     let with_cache = parameters.include_system_collections.unwrap_or(false);
     let summaries: Vec<CollectionSummary> = collections
@@ -78,14 +96,18 @@ pub async fn list(
 
 /// Counts the documents of a collection, without reading them.
 #[utoipa::path(get, path = "/api/collections/{collection}/count", tag = "Collections", params(
-        ("collection" = String, Path, description = "The collection")),
-    responses((status = 200, body = CollectionCount)))]
+        ("collection" = String, Path, description = "The collection"),
+        CountParameters),
+    responses((status = 200, body = CollectionCount), (status = 503)))]
 pub async fn count(
     State(app): State<App>,
     caller: MayRead,
     CollectionPath(collection): CollectionPath,
+    Parameters(parameters): Parameters<CountParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let name = collection.to_string();
     let state = app.scan(move || database.view()?.collection(&collection)).await?;
     Ok(wire::json(&CollectionCount { collection: name, count: state.alive }))

@@ -174,10 +174,13 @@ pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting
     Ok(())
 }
 
-/// Notes what a peer has told of itself and of others.
-pub fn told(sync: &Sync, database: &OpenDatabase, memory: &Memory) {
-    for (origin, ago) in memory.heard.iter().filter(|(origin, _)| *origin != database.origin()) {
-        sync.contacts().heard_of(database.name(), origin, *ago);
+/// Notes what a peer has told of itself and of others. Whom it heard counts in an answer alone, `waited` after the
+/// question: of a message that comes by itself nobody knows how long it was on its way.
+pub fn told(sync: &Sync, database: &OpenDatabase, memory: &Memory, waited: Option<Duration>) {
+    if let Some(waited) = waited {
+        for (origin, ago) in memory.heard.iter().filter(|(origin, _)| *origin != database.origin()) {
+            sync.contacts().heard_of(database.name(), origin, *ago + millis(waited));
+        }
     }
     let Ok(known) = database.acknowledgements() else { return };
     for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| *origin != database.origin()) {

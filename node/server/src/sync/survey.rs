@@ -309,9 +309,11 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
         pulled_log_sequence: status.pulled.0,
         pulled_log_id: status.peer_log_id.map(|log_id| format!("{log_id:016x}")),
     };
+    let begun = clock::monotonic();
     let asked = sync.client.ask(session.base_url(), SURVEY_PATH, database, &request);
     let response: SurveyResponse =
         tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| SurveyError::TooSlow)??;
+    let waited = clock::monotonic().saturating_duration_since(begun);
     let nonsense = |refusal: holdfast_core::error::Refusal| SurveyError::Nonsense(refusal.to_string());
     let asked = parse_parts(response.asked).map_err(nonsense)?;
     let mut theirs = response.survey.parse().map_err(nonsense)?;
@@ -320,7 +322,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     }
     theirs.side.asked = asked;
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
-    membership::told(sync, &open, &theirs.memory);
+    membership::told(sync, &open, &theirs.memory, Some(waited));
     look_at_other_branch(sync, &session, &open, &theirs).await;
     session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
@@ -351,7 +353,7 @@ pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Resul
     let theirs = request.survey.parse()?;
     let account = account(sync, open, confirmed, &theirs.side.vector)?;
     let asked = account.view.parts(theirs.side.changed.iter().flatten().map(|(key, _)| key))?;
-    membership::told(sync, open, &theirs.memory);
+    membership::told(sync, open, &theirs.memory, None);
     let ours = account.view.state()?;
     if let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) {
         membership::note_branch(sync, open, &theirs.standing.origin.node, &stranger.origin);

@@ -115,27 +115,25 @@ impl Writer {
             }
             let here = if is_held {
                 let context = one.operation.context.clone();
-                Some((one.operation, context))
+                Some(Here { operation: one.operation, context, is_beside_delete: false })
             } else {
                 self.as_it_holds_here(batch, touched, run, one)?
             };
-            let Some((operation, context)) = here else { continue };
-            let written_now = written.len() as u64 + 1;
-            let sequence = Sequence(self.state.vector.get(&self.origin).0.saturating_add(written_now));
+            let Some(Here { operation, context, is_beside_delete }) = here else { continue };
             self.clock.observe(moment.now, operation.stamp);
-            let stand_in = Operation {
-                id: OperationId::new(moment.now.0, (moment.random)()),
-                dot: Dot { origin: self.origin.clone(), sequence },
-                context,
-                group: None,
-                chain: None,
-                replaces: Some(operation.identity()),
-                ..operation
-            };
+            if is_beside_delete {
+                let delete = Operation { kind: OperationKind::Delete, ..operation.clone() };
+                let delete = self.stand_in(moment, written.len(), delete, context.clone(), None);
+                apply(touched, &delete);
+                written.push(delete);
+            }
+            let replaced = Some(operation.identity());
+            let old = operation.dot.clone();
+            let stand_in = self.stand_in(moment, written.len(), operation, context, replaced);
+            apply(touched, &stand_in);
             if let Some(id) = &stand_in.document {
-                touched.apply(&stand_in, id);
                 let key = (stand_in.collection.clone(), id.clone());
-                run.renamed.entry(key).or_default().push((operation.dot, stand_in.dot.clone()));
+                run.renamed.entry(key).or_default().push((old, stand_in.dot.clone()));
             }
             written.push(stand_in);
         }
@@ -151,6 +149,27 @@ impl Writer {
             self.log(batch, touched, operation);
         }
         Ok(())
+    }
+
+    /// An operation as this node's own, `ahead` after its newest.
+    fn stand_in(
+        &self,
+        moment: &mut Moment<'_>,
+        ahead: usize,
+        operation: Operation,
+        context: Vector,
+        replaces: Option<OperationId>,
+    ) -> Operation {
+        let sequence = Sequence(self.state.vector.get(&self.origin).0.saturating_add(ahead as u64 + 1));
+        Operation {
+            id: OperationId::new(moment.now.0, (moment.random)()),
+            dot: Dot { origin: self.origin.clone(), sequence },
+            context,
+            group: None,
+            chain: None,
+            replaces,
+            ..operation
+        }
     }
 
     /// Parks operations that must wait behind another on their document, as they will be parked wherever they come to:
@@ -215,7 +234,7 @@ impl Writer {
         touched: &mut Touched,
         run: &mut Reissue,
         surplus: Surplus,
-    ) -> Result<Option<(Operation, Vector)>, StorageError> {
+    ) -> Result<Option<Here>, StorageError> {
         let Surplus { operation, shown } = surplus;
         let Some(context) = self.context_here(batch, touched, run, &operation)? else {
             // Who is a member is the peer's to say.
@@ -224,7 +243,7 @@ impl Writer {
                 Some(id) => run.context(&operation, &(operation.collection.clone(), id.clone()), &self.state.vector),
                 None => run.capped(&operation.context).meet(&self.state.vector),
             };
-            return Ok(is_parked.then_some((operation, context)));
+            return Ok(is_parked.then_some(Here { operation, context, is_beside_delete: false }));
         };
         let Some(id) = operation.document.clone() else { return Ok(None) };
         let key = (operation.collection.clone(), id);
@@ -234,9 +253,14 @@ impl Writer {
             return Ok(None);
         }
         if !is_nothing {
-            return Ok(Some((operation, context)));
+            return Ok(Some(Here { operation, context, is_beside_delete: false }));
         }
         let Some(shown) = shown else {
+            if matches!(operation.kind, OperationKind::Increment(_)) {
+                // It was counted beside a delete that the peer has forgotten: both are written again, so that somebody
+                // judges it.
+                return Ok(Some(Here { operation, context, is_beside_delete: true }));
+            }
             run.revived.insert(key);
             return Ok(None);
         };
@@ -250,7 +274,21 @@ impl Writer {
             }
         };
         let kind = OperationKind::Put { body, created: true };
-        Ok(Some((Operation { kind, ..operation }, context)))
+        Ok(Some(Here { operation: Operation { kind, ..operation }, context, is_beside_delete: false }))
+    }
+}
+
+/// An operation as it is written here.
+struct Here {
+    operation: Operation,
+    context: Vector,
+    /// A delete is written before it that it has not seen.
+    is_beside_delete: bool,
+}
+
+fn apply(touched: &mut Touched, operation: &Operation) {
+    if let Some(id) = &operation.document {
+        touched.apply(operation, id);
     }
 }
 

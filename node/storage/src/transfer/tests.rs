@@ -1,6 +1,7 @@
 //! Databases that are made anew from a peer's states.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use holdfast_core::conflict::is_counted_while_deleted;
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
@@ -434,4 +435,28 @@ fn what_a_peer_forgets_between_two_pages_is_not_taken_over() {
     assert!(refused.to_string().contains("forgot"), "{refused}");
     let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
     assert_equal(&a, &b);
+}
+
+#[test]
+fn an_increment_beside_a_delete_that_is_forgotten_stays_on_record() {
+    // A till counted while the shop deleted; when it was back the shop had forgotten the delete, and the count was gone.
+    let (mut a, mut b) = (open("a", 1), open("b", 2));
+    a.put("x", 1);
+    a.push_to(&mut b);
+    b.add("x", 5);
+    b.add("x", 6);
+    a.change("x", Action::Delete);
+    a.push_to(&mut b);
+    assert_eq!(b.shown("x"), None);
+    assert_eq!(a.give_up(), 1);
+    let (b, carried) = b.made_anew_from(&a, Kind::Rebase, Vec::new());
+    assert_eq!((carried.reissued, b.shown("x")), (3, None));
+    assert_eq!(b.push_to(&mut a).stranger, None);
+    assert_equal(&a, &b);
+    for node in [&a, &b] {
+        let state = node.opened.database.view().unwrap().state_of(&orders(), &DocumentId::parse("x").unwrap());
+        let (state, _) = state.unwrap().unwrap();
+        assert!(is_counted_while_deleted(&state), "{state:?}");
+        assert_eq!(state.increments.len(), 2);
+    }
 }
