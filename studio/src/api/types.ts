@@ -47,6 +47,7 @@ export interface DatabaseReplication {
   Tombstones: number;
   WaitingFor: string[];
   FencedMembers: string[];
+  RetiredIncarnations: number;
   DeadLetters: number;
   Peers: PeerReplication[];
 }
@@ -64,6 +65,7 @@ export interface PeerReplication {
   LastError: string | null;
   NextTryUtc: string | null;
   ClockSkewMilliseconds: number;
+  IsClockSuspect: boolean;
   RoundTripMilliseconds: number;
   CatchUpStatus: string;
   CatchUpReason: string;

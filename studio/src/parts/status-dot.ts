@@ -21,6 +21,8 @@ const TONES: Record<string, Tone> = {
   Retired: "off",
   Error: "bad",
   Inactive: "off",
+  Paused: "off",
+  Silent: "bad",
 };
 
 const WORDS: Record<string, string> = { CatchingUp: "Catching up", InSync: "In sync" };

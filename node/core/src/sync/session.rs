@@ -83,10 +83,20 @@ pub struct Selection {
     pub pull: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Refused {
-    push: bool,
-    pull: bool,
+/// Ways that the peer does not let operations go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refused {
+    /// From us to the peer.
+    pub push: bool,
+    /// From the peer to us.
+    pub pull: bool,
+}
+
+impl Refused {
+    /// Whether any way is refused.
+    pub fn is_any(self) -> bool {
+        self.push || self.pull
+    }
 }
 
 /// What the session is doing.
@@ -345,9 +355,9 @@ impl Session {
         self.failures == 0
     }
 
-    /// Whether the peer refuses a way that we would let operations go.
-    pub fn is_refused(&self) -> bool {
-        self.refused.push || self.refused.pull
+    /// Which ways that we would let operations go the peer refuses.
+    pub fn refused(&self) -> Refused {
+        self.refused
     }
 
     /// Whether the next push waits for more: until that time has come, word of more changes nothing.
@@ -783,7 +793,7 @@ mod tests {
         let both = Selection { push: true, pull: true };
         assert!(is_push(&session.handle(Millis(2), Event::Selected(both)), 3), "not from the start");
         session.handle(Millis(3), Event::NotSelectedByPeer);
-        assert!(session.is_refused() && session.failures() == 0);
+        assert!(session.refused().is_any() && session.failures() == 0);
         assert!(session.handle(Millis(4), committed(10)).is_empty(), "it is not asked again and again");
         let actions = session.handle(Millis(5), Event::Sweep);
         assert!(is_push(&actions, 3), "{actions:?}");

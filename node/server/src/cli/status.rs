@@ -123,7 +123,7 @@ pub(super) fn reasons(answer: &Result<Value, PlaceError>) -> String {
         for peer in rows_of(&Value::Object(database), "Peers") {
             let text = |field: &str| peer.get(field).map(|value| printable(value.as_str().unwrap_or_default()));
             if let (Some(node), Some(state), Some(reason)) = (text("PeerNodeId"), text("State"), text("StateReason"))
-                && state != "InSync"
+                && (state != "InSync" || peer.get("IsClockSuspect") == Some(&Value::Bool(true)))
             {
                 // Writing to a string cannot fail.
                 let _ = writeln!(out, "  {name} with {node}: {reason}");

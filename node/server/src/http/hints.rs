@@ -12,8 +12,9 @@ use axum::routing::get;
 use holdfast_core::limits::HINT_BYTES_MAX;
 
 use crate::clock;
-use crate::http::access::{AccessControl, MayReplicate};
+use crate::http::access::AccessControl;
 use crate::http::error::ApiError;
+use crate::http::from_peer::FromPeer;
 use crate::sync::Sync;
 use crate::sync::hints::Conversation;
 
@@ -33,7 +34,7 @@ where
 }
 
 async fn upgrade(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {

@@ -19,6 +19,7 @@ pub mod parameters;
 pub mod request_id;
 pub mod edge;
 pub mod refusal;
+mod from_peer;
 pub mod app;
 pub mod consistency;
 pub mod place;

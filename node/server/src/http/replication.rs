@@ -22,13 +22,15 @@ use holdfast_storage::request::{Answer, Misfit, Request as WriterRequest};
 
 use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
-use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_of};
+use crate::http::access::{AccessControl, MayOperate, database_of};
 use crate::http::error::ApiError;
 use crate::http::exchange_shapes::{PullAnswer, PullQuestion, PushAnswer, PushQuestion};
 use crate::http::extract::{JsonBody, RawBody};
+use crate::http::from_peer::{FromPeer, not_switched_off};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
 use crate::sync::membership::{self, Meeting};
+use crate::sync::namesakes::{self, Asked};
 use crate::sync::peer_client::{
     DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG, SAME_NODE_ID,
 };
@@ -60,7 +62,7 @@ const TOO_MANY_DEAD_LETTERS: &str =
 #[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = PushQuestion,
     responses((status = 200, description = "How far the stretch was taken", body = PushAnswer), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn push(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     PushBody(push): PushBody,
@@ -73,6 +75,7 @@ pub(crate) async fn push(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    not_switched_off(&sync, &source)?;
     let name = database_of(&headers)?;
     if sync.registry().get(&source).is_some_and(|peer| !peer.accepts(&name)) {
         return Err(not_selected(&source, &name, "taken from"));
@@ -85,7 +88,7 @@ pub(crate) async fn push(
         session.mailbox().heard(&vector, Some(received.source_log_id));
     }
     let origin = Origin { node: source, incarnation };
-    admitted(&sync, &database, &origin, &vector)?;
+    admitted(&sync, &database, &origin, &vector).await?;
     let (source_log_id, after) = (received.source_log_id, received.after);
     let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
@@ -121,7 +124,7 @@ pub(crate) async fn push(
 #[utoipa::path(post, path = "/api/replication/pull", tag = "Replication", request_body = PullQuestion,
     responses((status = 200, description = "A stretch of this node's log", body = PullAnswer), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn pull(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<PullRequest>,
@@ -131,6 +134,7 @@ pub(crate) async fn pull(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    not_switched_off(&sync, &source)?;
     let is_compact = speaks_compact(&headers);
     let asked = batch_size(request.batch_size)?;
     let batch = if is_compact { asked.max(EXCHANGE_COMPACT_OPERATIONS) } else { asked };
@@ -189,7 +193,7 @@ pub(crate) async fn pull(
 #[utoipa::path(get, path = "/api/replication/databases", tag = "Replication",
     responses((status = 200, description = "The databases and how far their logs reach", body = Object), (status = 401)))]
 pub(crate) async fn databases(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
 ) -> Result<Json<DatabasesResponse>, ApiError> {
     let held = sync.databases();
@@ -250,22 +254,26 @@ pub(crate) fn check_protocol(protocol: u32) -> Result<(), ApiError> {
 }
 
 /// Whether a node may give us operations as it stands.
-fn admitted(sync: &Sync, database: &OpenDatabase, origin: &Origin, vector: &Vector) -> Result<(), ApiError> {
-    match membership::admit(sync, database, origin, vector).map_err(|error| storage_failed(&error))? {
+async fn admitted(sync: &Sync, database: &OpenDatabase, origin: &Origin, vector: &Vector) -> Result<(), ApiError> {
+    let admit = || membership::admit(sync, database, origin, vector).map_err(|error| storage_failed(&error));
+    let (mut admission, mut asked) = (admit()?, Asked::Unknown);
+    if admission == Admission::NameTaken {
+        asked = namesakes::ask(sync, database, origin).await;
+        admission = admit()?;
+    }
+    match admission {
         Admission::Welcome | Admission::NeedsStates => Ok(()),
         Admission::MustRebase => Err(ApiError::conflict(
             REBASE_NEEDED,
             "This node was counted out, or has not seen deletes that were forgotten here since. It takes the states of \
              documents first, and then brings what only it holds.",
         )),
-        Admission::NameTaken => Err(ApiError::conflict(
-            NAME_TAKEN,
-            format!(
-                "Another node named '{}' is a member, and speaks. If this one is a copy, give it its own Node:NodeId; if it \
-                 takes the other's place, stop the other.",
-                origin.node
-            ),
-        )),
+        Admission::NameTaken => {
+            let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
+            // It can have fallen silent in this very moment: then the caller is let in when it comes again.
+            let rival = membership::rival(sync, database.name(), &state.members, origin).unwrap_or(origin);
+            Err(ApiError::conflict(NAME_TAKEN, namesakes::refusal(sync, database, origin, rival, &asked)))
+        }
     }
 }
 

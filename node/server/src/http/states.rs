@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use holdfast_core::id::NodeName;
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::vector::Position;
 
-use crate::http::access::{AccessControl, MayReplicate, database_of};
+use crate::http::access::{AccessControl, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::from_peer::{FromPeer, not_switched_off};
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::http::replication::check_protocol;
 use crate::sync::Sync;
@@ -34,12 +36,15 @@ where
 #[utoipa::path(post, path = "/api/replication/states", tag = "Replication", request_body = Object,
     responses((status = 200, description = "A head as JSON, its length before it as four bytes, and a binary page", content_type = "application/x-holdfast-states", body = Vec<u8>), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn states(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<StatesRequest>,
 ) -> Result<Response, ApiError> {
     check_protocol(request.protocol)?;
+    if let Ok(source) = NodeName::parse(&request.requesting_node_id) {
+        not_switched_off(&sync, &source)?;
+    }
     let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
@@ -54,7 +59,7 @@ pub(crate) async fn states(
 #[utoipa::path(post, path = "/api/replication/branch", tag = "Replication", request_body = Object,
     responses((status = 200, description = "Operation ids by sequence", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn branch(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<BranchRequest>,

@@ -10,9 +10,10 @@ use holdfast_core::id::NodeName;
 use holdfast_core::limits::SURVEY_BYTES_MAX;
 use holdfast_core::sync::survey::{SurveyRequest, SurveyResponse};
 
-use crate::http::access::{AccessControl, MayReplicate, database_of};
+use crate::http::access::{AccessControl, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::from_peer::{FromPeer, not_switched_off};
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::http::replication::{check_protocol, is_own_name, own_name};
 use crate::sync::Sync;
@@ -35,7 +36,7 @@ where
 #[utoipa::path(post, path = "/api/replication/survey", tag = "Replication", request_body = Object,
     responses((status = 200, description = "What this node holds, in digests", body = Object), (status = 400), (status = 401), (status = 404), (status = 409)))]
 pub(crate) async fn survey(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<SurveyRequest>,
@@ -45,6 +46,7 @@ pub(crate) async fn survey(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    not_switched_off(&sync, &source)?;
     sync.contacted(&source);
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let answered = tokio::task::block_in_place(|| answer(&sync, &database, request));

@@ -86,6 +86,9 @@ fn put_ages(page: &mut Page, sessions: &[Session], now: Millis) {
     put_known(page, metrics::SYNC_ROUND_TRIP, sessions, &|status| {
         status.last_success.map(|_| thousandths(status.round_trip_milliseconds))
     });
+    put_known(page, metrics::SYNC_CLOCK_SUSPECT, sessions, &|status| {
+        status.last_success.map(|_| u8::from(status.is_clock_suspect))
+    });
     put_known(page, metrics::SYNC_SKEW, sessions, &|status| {
         let sign = if status.clock_skew_milliseconds < 0 { "-" } else { "" };
         status.last_success.map(|_| format!("{sign}{}", thousandths(status.clock_skew_milliseconds.unsigned_abs())))

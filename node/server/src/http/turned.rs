@@ -12,9 +12,10 @@ use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::turned::TurnedAnswer;
 use serde::Deserialize;
 
-use crate::http::access::{AccessControl, MayReplicate, database_of};
+use crate::http::access::{AccessControl, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::RawBody;
+use crate::http::from_peer::{FromPeer, not_switched_off};
 use crate::http::parameters::Parameters;
 use crate::http::replication::{database_for_peer, is_own_name, not_selected, own_name};
 use crate::sync::Sync;
@@ -48,7 +49,7 @@ pub(crate) struct Caller {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, description = "The next question, or how it ended", body = Object), (status = 400), (status = 401), (status = 403), (status = 409)))]
 pub(crate) async fn turned(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     Parameters(caller): Parameters<Caller>,
@@ -58,6 +59,7 @@ pub(crate) async fn turned(
     if is_own_name(&source, &sync) {
         return Err(own_name(&source));
     }
+    not_switched_off(&sync, &source)?;
     let name = database_of(&headers)?;
     let conversation = match caller.conversation.as_deref().map(parse_hex).transpose()? {
         Some(conversation) => conversation,
@@ -68,8 +70,7 @@ pub(crate) async fn turned(
 
 async fn begin(sync: &Arc<Sync>, headers: &HeaderMap, source: &NodeName) -> Result<u64, ApiError> {
     let name = database_of(headers)?;
-    let peer = sync.registry().get(source).filter(|peer| peer.is_active);
-    if peer.is_some_and(|peer| !peer.accepts(&name)) {
+    if sync.registry().get(source).is_some_and(|peer| !peer.accepts(&name)) {
         return Err(not_selected(source, &name, "taken from"));
     }
     let database = database_for_peer(sync, headers).await?;

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::databases::OpenDatabase;
-use crate::http::access::{AccessControl, MayOperate, MayReplicate, database_named, database_of};
+use crate::http::access::{AccessControl, MayOperate, database_named, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::from_peer::FromPeer;
 use crate::http::refusal::{not_submitted, sentence, storage_failed, unavailable};
 use crate::http::replication::check_protocol;
 use crate::sync::Sync;
@@ -141,7 +142,7 @@ fn chosen(sync: &Sync, request: &VerifyRequest) -> Result<Vec<Key>, ApiError> {
 #[utoipa::path(post, path = "/api/replication/ranges", tag = "Replication", request_body = Object,
     responses((status = 200, description = "A digest for each stretch", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn ranges(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<RangesRequest>,
@@ -155,7 +156,7 @@ pub(crate) async fn ranges(
 #[utoipa::path(post, path = "/api/replication/rows", tag = "Replication", request_body = Object,
     responses((status = 200, description = "Documents with their digests", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn rows(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<RowsRequest>,
@@ -169,7 +170,7 @@ pub(crate) async fn rows(
 #[utoipa::path(post, path = "/api/replication/documents", tag = "Replication", request_body = Object,
     responses((status = 200, description = "The states of documents", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn documents(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<DocumentsRequest>,
@@ -183,7 +184,7 @@ pub(crate) async fn documents(
 #[utoipa::path(post, path = "/api/replication/mend", tag = "Replication", request_body = Object,
     responses((status = 200, description = "How many documents changed", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn mend(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<MendRequest>,
@@ -197,7 +198,7 @@ pub(crate) async fn mend(
 #[utoipa::path(post, path = "/api/replication/audit", tag = "Replication", request_body = Object,
     responses((status = 200, description = "What was found", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn audit(
-    _may: MayReplicate,
+    _from: FromPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<AuditRequest>,

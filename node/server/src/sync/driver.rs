@@ -10,7 +10,7 @@ use holdfast_core::sync::admission::{Admission, Cause, PUSHES_AWAITED};
 use holdfast_core::sync::compact::MEDIA_TYPE;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
-use holdfast_core::sync::session::{Action, Event, Phase, Selection, Session};
+use holdfast_core::sync::session::{Action, Event, Phase, Refused, Selection, Session};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
@@ -27,7 +27,7 @@ use crate::sync::giver::{self, Giver};
 use crate::sync::mailbox::Mailbox;
 use crate::sync::membership::{self, Meeting};
 use crate::sync::peer_client::{
-    DATABASE_NOT_FOUND, DATABASE_NOT_SELECTED, POSITION_BEYOND_LOG, PeerError, SAME_NODE_ID,
+    DATABASE_NOT_FOUND, DATABASE_NOT_SELECTED, PEER_INACTIVE, POSITION_BEYOND_LOG, PeerError, SAME_NODE_ID,
 };
 use crate::sync::registry::Peer;
 use crate::sync::states::{self, NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
@@ -53,8 +53,14 @@ pub struct SessionStatus {
     pub peer_vector: Vector,
     /// Whether the last exchange with the peer did not fail.
     pub is_in_touch: bool,
-    /// Whether the peer does not exchange this database with us, one way at least.
-    pub is_left_out: bool,
+    /// The ways that the peer does not let operations of this database go.
+    pub refused: Refused,
+    /// Whether the peer has switched off sync with this node.
+    pub is_paused: bool,
+    /// How long the peer is silent, if longer than it should be; status fills it in.
+    pub silence: Option<Duration>,
+    /// When an exchange last succeeded, by the clock that nobody sets.
+    pub exchanged: Option<std::time::Instant>,
     /// When an exchange last succeeded.
     pub last_success: Option<Millis>,
     /// When the last exchange failed, and why.
@@ -115,6 +121,11 @@ impl SessionHandle {
     /// Whether the last exchange with the peer did not fail.
     pub fn is_in_touch(&self) -> bool {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).is_in_touch
+    }
+
+    /// Whether the peer has switched off sync with this node.
+    pub fn is_paused(&self) -> bool {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).is_paused
     }
 
     /// What is known of it.
@@ -300,7 +311,7 @@ impl Driver {
         status.pushed = self.session.pushed();
         status.pulled = self.session.pulled();
         status.is_in_touch = self.session.is_in_touch();
-        status.is_left_out = self.session.is_refused();
+        status.refused = self.session.refused();
         let has_learned = status.peer_vector != *self.session.peer_vector();
         if has_learned {
             status.peer_vector.clone_from(self.session.peer_vector());
@@ -377,7 +388,7 @@ impl Driver {
             Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => {
                 return self.look_at_states(None, Cause::Asked).await;
             }
-            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
+            Err(PeerError::Refused { code, .. }) if is_choice(&code) => return Ok(self.left_out(&code)),
             Err(error) => return Err(self.why(error).await),
             Ok(response) => response,
         };
@@ -459,9 +470,12 @@ impl Driver {
             Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => {
                 return self.look_at_states(None, Cause::Asked).await;
             }
-            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_SELECTED => return Ok(self.left_out()),
+            Err(PeerError::Refused { code, .. }) if is_choice(&code) => return Ok(self.left_out(&code)),
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => {
-                self.note(|status| status.last_error = None);
+                self.note(|status| {
+                    status.last_error = None;
+                    status.is_paused = false;
+                });
                 return Ok(Event::Absent);
             }
             Err(error) => return Err(self.why(error).await),
@@ -523,10 +537,12 @@ impl Driver {
     }
 
     /// The peer is well, and does not exchange this database with us.
-    fn left_out(&self) -> Event {
+    fn left_out(&self, code: &str) -> Event {
         self.note(|status| {
             status.last_success = Some(Millis(clock::now_millis()));
+            status.exchanged = Some(clock::monotonic());
             status.last_error = None;
+            status.is_paused = code == PEER_INACTIVE;
         });
         Event::NotSelectedByPeer
     }
@@ -622,14 +638,18 @@ impl Driver {
         }
         let round_trip = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let now = clock::now_millis();
+        let skew = signed_difference(peer.now.0.saturating_add(round_trip / 2), now);
         self.note(|status| {
             status.peer_newest = peer.newest;
             status.last_success = Some(Millis(now));
+            status.exchanged = Some(clock::monotonic());
             status.last_error = None;
+            status.is_paused = false;
             status.exchanges += 1;
             status.round_trip_millis = round_trip;
-            status.skew_millis = signed_difference(peer.now.0.saturating_add(round_trip / 2), now);
+            status.skew_millis = skew;
         });
+        self.sync.skews().note(&self.peer.node, skew);
         Ok(peer)
     }
 
@@ -652,6 +672,11 @@ impl Driver {
 fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Position)> {
     let saved = database.log().ok()?.checkpoint(peer.node.as_str()).ok()??;
     Some((saved.peer_log_id, saved.pushed, saved.pulled))
+}
+
+/// Whether a refusal is what the peer's operator has chosen, and no failure.
+fn is_choice(code: &str) -> bool {
+    code == DATABASE_NOT_SELECTED || code == PEER_INACTIVE
 }
 
 fn parse_dot(text: &str) -> Option<Dot> {

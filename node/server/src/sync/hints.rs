@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::databases::OpenDatabase;
 use crate::sync::Sync;
+use crate::sync::peer_client::PEER_INACTIVE;
 
 /// Hints that may be on their way unacknowledged on one connection.
 const UNACKNOWLEDGED_MAX: usize = 8;
@@ -146,6 +147,9 @@ impl Conversation {
         if source == self.sync.origin().node {
             return Some(acknowledgement(Some("invalid-payload")));
         }
+        if self.sync.is_switched_off(&source) {
+            return Some(acknowledgement(Some(PEER_INACTIVE)));
+        }
         self.sync.contacted(&source);
         let accepted = match frame.kind.as_deref() {
             Some("health-check") => true,
@@ -168,8 +172,8 @@ impl Conversation {
     /// Hints about everything that is new since the last call, for a node that gets no pushes from us.
     pub fn news(&mut self) -> Vec<String> {
         let Some(remote) = &self.remote else { return Vec::new() };
-        let is_pushed_to = self.sync.registry().get(remote).is_some_and(|peer| peer.is_active);
-        if is_pushed_to || self.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
+        // Registered ones are pushed to, or switched off.
+        if self.sync.registry().get(remote).is_some() || self.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
             return Vec::new();
         }
         let mut hints = Vec::new();

@@ -17,12 +17,12 @@ use tokio_util::sync::DropGuard;
 
 use crate::sync::Sync;
 use crate::sync::hints::{Conversation, health_check};
-use crate::sync::peer_client::cause;
+use crate::sync::peer_client::{CALLER_HEADER, PEER_INACTIVE, PeerError, cause};
 use crate::sync::registry::Peer;
 use crate::{clock, entropy};
 
-/// How often a quiet connection is tried.
-const HEALTH_CHECK_EVERY: Duration = Duration::from_secs(30);
+/// A connection on which nothing was heard for so long is made anew.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long news of what others have sent us may wait for more of it.
 const TELL_WITHIN: Duration = Duration::from_millis(15);
 /// First and longest wait before a lost connection is made again.
@@ -34,6 +34,10 @@ const RECONNECT_MAX: Duration = Duration::from_secs(30);
 pub struct LinkStatus {
     /// Whether the WebSocket is open.
     pub is_connected: bool,
+    /// When anything last came over it.
+    pub heard: Option<std::time::Instant>,
+    /// When it was last lost, or left without an answer for too long.
+    pub doubted: Option<std::time::Instant>,
     /// When it was last opened or lost.
     pub changed: Option<Millis>,
     /// Why it was lost or could not be opened.
@@ -113,7 +117,11 @@ impl LinkTask {
     }
 
     async fn discover(&self) -> Result<(), String> {
-        let found = self.sync.client.databases(&self.peer.base_url).await.map_err(|error| error.to_string())?;
+        let found = match self.sync.client.databases(&self.peer.base_url).await {
+            // Its operator wants it so.
+            Err(PeerError::Refused { code, .. }) if code == PEER_INACTIVE => return Ok(()),
+            found => found.map_err(|error| error.to_string())?,
+        };
         for one in found.databases {
             let Ok(name) = DatabaseName::parse(&one.database_name) else { continue };
             let databases = self.sync.databases();
@@ -132,10 +140,17 @@ impl LinkTask {
             let connected = clock::monotonic();
             let error = self.converse().await.err().unwrap_or_else(|| "closed by the peer".to_owned());
             let had_worked = self.note(|status| {
+                if status.is_connected {
+                    status.doubted = Some(clock::monotonic());
+                }
                 status.changed = Some(Millis(clock::now_millis()));
                 status.last_error = Some(error);
                 std::mem::take(&mut status.is_connected)
             });
+            if had_worked {
+                // An exchange tells whether it was the connection alone.
+                self.sync.look_at(&self.peer.node);
+            }
             wait = if had_worked && connected.elapsed() > RECONNECT_MAX {
                 RECONNECT_MIN
             } else {
@@ -149,6 +164,7 @@ impl LinkTask {
     async fn converse(&self) -> Result<(), String> {
         let mut socket = self.connect().await?;
         self.note(|status| {
+            status.heard = Some(clock::monotonic());
             status.is_connected = true;
             status.changed = Some(Millis(clock::now_millis()));
             status.last_error = None;
@@ -161,11 +177,19 @@ impl LinkTask {
         let mut activity = self.sync.databases().activity();
         let mut tell_at: Option<Instant> = None;
         let mut heard = clock::monotonic();
-        let mut health = tokio::time::interval(HEALTH_CHECK_EVERY);
+        // Since when an answer is waited for, and whether it has not come in time.
+        let (mut asked, mut is_silent) = (Some(heard), false);
+        let mut health = tokio::time::interval(self.sync.tempo().patience().health_check_every());
+        health.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 frame = socket.next() => {
                     heard = clock::monotonic();
+                    asked = None;
+                    self.note(|status| status.heard = Some(heard));
+                    if std::mem::take(&mut is_silent) {
+                        self.sync.look_at(&self.peer.node);
+                    }
                     match frame {
                         None => return Ok(()),
                         Some(Err(error)) => return Err(cause(&error)),
@@ -187,14 +211,25 @@ impl LinkTask {
                         send(&mut socket, frame).await?;
                     }
                 }
+                () = sleep_until(self.answer_due(asked)), if asked.is_some() && !is_silent => {
+                    is_silent = true;
+                    self.note(|status| status.doubted = Some(clock::monotonic()));
+                    self.sync.look_at(&self.peer.node);
+                }
                 _ = health.tick() => {
-                    if heard.elapsed() > HEALTH_CHECK_EVERY * 2 + self.sync.tempo().acknowledge_within {
+                    if heard.elapsed() > SILENCE_MAX + self.sync.tempo().acknowledge_within {
                         return Err("silent for too long".to_owned());
                     }
+                    asked.get_or_insert_with(clock::monotonic);
                     send(&mut socket, health_check(local)).await?;
                 }
             }
         }
+    }
+
+    /// When an answer to what was asked then is late.
+    fn answer_due(&self, asked: Option<std::time::Instant>) -> Option<Instant> {
+        asked.map(|asked| Instant::from_std(asked + self.sync.tempo().acknowledge_within))
     }
 
     async fn connect(&self) -> Result<Socket, String> {
@@ -202,6 +237,7 @@ impl LinkTask {
         let mut request = url.into_client_request().map_err(|error| cause(&error))?;
         let secret = self.sync.client.secret();
         request.headers_mut().insert("ReplicationApiKey", HeaderValue::clone(secret));
+        request.headers_mut().insert(CALLER_HEADER, HeaderValue::clone(self.sync.client.caller()));
         let config =
             WebSocketConfig::default().max_message_size(Some(HINT_BYTES_MAX)).max_frame_size(Some(HINT_BYTES_MAX));
         let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);

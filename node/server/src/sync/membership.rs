@@ -126,11 +126,7 @@ pub fn admit(
     let ours = Side { origin: database.origin(), vector: &state.vector, graves: &state.graves, floor: &floor };
     let theirs = Side { origin, vector, graves: &nothing, floor: &nothing };
     let name = database.name();
-    let rival = namesake(&state.members, origin).filter(|rival| {
-        let silent = sync.contacts().silent_since(name, rival);
-        silent.is_some_and(|silent| silent <= sync.tempo().sweep * SILENT_SWEEPS)
-    });
-    if rival.is_some() && !state.members.is_active(origin) {
+    if rival(sync, name, &state.members, origin).is_some() {
         // Whoever answers at its address is the one; look there before letting anybody else in.
         if let Some(session) = sync.session(&origin.node, name) {
             session.call();
@@ -138,6 +134,20 @@ pub fn admit(
         return Ok(Admission::NameTaken);
     }
     Ok(admission::admit(&ours, &state.members, &theirs))
+}
+
+/// Whoever goes by the name of a node that is no member, and was heard of late.
+pub fn rival<'a>(sync: &Sync, database: &DatabaseName, members: &'a Members, origin: &Origin) -> Option<&'a Origin> {
+    let is_heard = |rival: &&Origin| {
+        let silent = sync.contacts().silent_since(database, rival);
+        silent.is_some_and(|silent| silent <= silent_after(sync))
+    };
+    namesake(members, origin).filter(is_heard).filter(|_| !members.is_active(origin))
+}
+
+/// After how long without a word a node counts as silent.
+pub fn silent_after(sync: &Sync) -> Duration {
+    sync.tempo().sweep * SILENT_SWEEPS
 }
 
 /// Counts a node in that exchanges operations with us, and out whoever had its name before.
@@ -152,10 +162,8 @@ pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting
     }
     let mut requests = Vec::new();
     for rival in members.active().filter(|rival| rival.node == origin.node && *rival != origin) {
-        let is_silent = sync
-            .contacts()
-            .silent_since(database.name(), rival)
-            .is_none_or(|silent| silent > sync.tempo().sweep * SILENT_SWEEPS);
+        let is_silent =
+            sync.contacts().silent_since(database.name(), rival).is_none_or(|silent| silent > silent_after(sync));
         if meeting == Meeting::Came && !is_silent {
             return Ok(());
         }

@@ -16,9 +16,12 @@ pub mod registry;
 pub mod mailbox;
 pub mod driver;
 pub mod hints;
+pub mod hearing;
 pub mod link;
 pub mod silence;
 pub mod membership;
+pub mod namesakes;
+pub mod skew;
 pub mod states;
 pub mod giver;
 pub mod survey;
@@ -41,12 +44,15 @@ use crate::databases::{Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::giver::Turned;
+use crate::sync::hearing::{Heard, Patience};
 use crate::sync::hints::Hub;
 use crate::sync::link::{Link, LinkStatus};
 use crate::sync::membership::Contacts;
+use crate::sync::namesakes::Namesakes;
 use crate::sync::peer_client::PeerClient;
 use crate::sync::registry::{Peer, Registry};
 use crate::sync::silence::SilenceFile;
+use crate::sync::skew::Skews;
 use crate::sync::survey::Surveys;
 use crate::{clock, entropy};
 
@@ -59,6 +65,13 @@ pub struct Tempo {
     pub batch_operations: usize,
     /// How long a peer may take to acknowledge a hint.
     pub acknowledge_within: Duration,
+}
+
+impl Tempo {
+    /// How long a peer may be silent before what is known of it is doubted.
+    pub fn patience(&self) -> Patience {
+        Patience { sweep: self.sweep, answer: self.acknowledge_within }
+    }
 }
 
 /// The sync of a node with all its peers.
@@ -74,6 +87,8 @@ pub struct Sync {
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
     contacts: Contacts,
+    namesakes: Namesakes,
+    skews: Skews,
     /// Names this process, so that it recognises itself.
     instance: String,
     surveys: Surveys,
@@ -95,7 +110,7 @@ impl Sync {
             batch_operations: settings.replication_batch_size,
             acknowledge_within: Duration::from_millis(settings.replication_signal_ack_timeout_milliseconds),
         };
-        let client = PeerClient::new(&settings.replication_api_key)?;
+        let client = PeerClient::new(&settings.replication_api_key, &databases.origin().node)?;
         let contacts = Contacts::restored(SilenceFile::of(databases.directory()).read());
         let sync = Arc::new(Self {
             databases,
@@ -107,6 +122,8 @@ impl Sync {
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts,
+            namesakes: Namesakes::default(),
+            skews: Skews::new(Duration::from_secs(settings.max_clock_skew_seconds)),
             instance: format!("{:032x}", entropy::random_u128()),
             surveys: Surveys::default(),
             turned: Turned::default(),
@@ -165,6 +182,16 @@ impl Sync {
         &self.contacts
     }
 
+    /// Callers that go by the name of another.
+    pub fn namesakes(&self) -> &Namesakes {
+        &self.namesakes
+    }
+
+    /// Peers whose clock is far from ours.
+    pub fn skews(&self) -> &Skews {
+        &self.skews
+    }
+
     /// Cancelled when the node stops.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
@@ -190,7 +217,8 @@ impl Sync {
     fn neighbours(&self, database: &DatabaseName) -> BTreeSet<NodeName> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let met = sessions.iter().filter(|((_, of), session)| of == database && session.is_in_touch());
-        met.map(|((peer, _), _)| peer.clone()).chain(self.hub.nodes()).collect()
+        let connected = self.hub.nodes().into_iter().filter(|node| !self.is_switched_off(node));
+        met.map(|((peer, _), _)| peer.clone()).chain(connected).collect()
     }
 
     /// What each peer is known to know of a database.
@@ -216,6 +244,27 @@ impl Sync {
         links.get(peer).map(Link::status)
     }
 
+    /// When a peer was heard about a database, and whether what is known of it is doubted.
+    pub fn heard(&self, peer: &NodeName, database: &DatabaseName) -> Heard {
+        let exchanged = self.session(peer, database).and_then(|session| session.status().exchanged);
+        let link = self.link_status(peer).unwrap_or_default();
+        let exchange = exchanged.max(self.surveys.found(peer, database).heard);
+        Heard { exchange, socket: link.heard, doubted: link.doubted }
+    }
+
+    /// Whether operations go to and come from a node at all: no node is switched off unless it is registered so.
+    pub fn is_switched_off(&self, peer: &NodeName) -> bool {
+        self.registry.get(peer).is_some_and(|peer| !peer.is_active)
+    }
+
+    /// Makes every session with a peer look at once.
+    pub fn look_at(&self, peer: &NodeName) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, session) in sessions.iter().filter(|((of, _), _)| of == peer) {
+            session.call();
+        }
+    }
+
     /// A peer has something new: its session looks at once. A database not known here is looked up.
     pub fn called(&self, peer: &NodeName, database: &DatabaseName) {
         match self.session(peer, database) {
@@ -235,6 +284,10 @@ impl Sync {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, session) in sessions.iter().filter(|((of, _), _)| of == peer) {
             session.mailbox().contacted(now);
+            // One that calls has switched us on again.
+            if session.is_paused() {
+                session.call();
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use holdfast_core::error::Refusal;
-use holdfast_core::id::DatabaseName;
+use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::json::malformed;
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::compact::MEDIA_TYPE;
@@ -39,6 +39,10 @@ pub const POSITION_BEYOND_LOG: &str = "position-beyond-log";
 pub const SAME_NODE_ID: &str = "same-node-id";
 /// The problem of an exchange that the other side's selection of databases leaves out.
 pub const DATABASE_NOT_SELECTED: &str = "database-not-selected";
+/// The problem of a caller with which sync is switched off.
+pub const PEER_INACTIVE: &str = "peer-inactive";
+/// Names the node that calls, on every request to a peer.
+pub const CALLER_HEADER: &str = "replication-node";
 /// The problem of a question about a database that the other side does not have.
 pub const DATABASE_NOT_FOUND: &str = "database-not-found";
 
@@ -95,16 +99,22 @@ pub struct DatabaseStanding {
 pub struct PeerClient {
     http: reqwest::Client,
     secret: HeaderValue,
+    caller: HeaderValue,
 }
 
 impl PeerClient {
-    /// A client that shows the cluster's secret.
-    pub fn new(secret: &Secret) -> Result<Self, RegistryError> {
+    /// A client that shows the cluster's secret and says who calls.
+    pub fn new(secret: &Secret, local: &NodeName) -> Result<Self, RegistryError> {
         let mut secret = HeaderValue::from_str(secret.expose().trim()).map_err(|_| {
             Refusal::invalid("invalid-key", "Node:ReplicationApiKey holds characters that no HTTP header can carry.")
         })?;
         secret.set_sensitive(true);
-        let headers: HeaderMap = [(HeaderName::from_static("replicationapikey"), secret.clone())].into_iter().collect();
+        let caller = HeaderValue::from_str(local.as_str()).map_err(|_| {
+            Refusal::invalid("invalid-node-id", "Node:NodeId holds characters that no HTTP header can carry.")
+        })?;
+        let shown = [("replicationapikey", secret.clone()), (CALLER_HEADER, caller.clone())];
+        let headers: HeaderMap =
+            shown.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect();
         let http = reqwest::Client::builder()
             .default_headers(headers)
             .connect_timeout(CONNECT_WITHIN)
@@ -114,12 +124,17 @@ impl PeerClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Self { http, secret })
+        Ok(Self { http, secret, caller })
     }
 
     /// The cluster's secret, marked as such.
     pub(crate) fn secret(&self) -> &HeaderValue {
         &self.secret
+    }
+
+    /// The name under which this node calls.
+    pub(crate) fn caller(&self) -> &HeaderValue {
+        &self.caller
     }
 
     /// Offers a stretch of our log, in the form that its media type names.

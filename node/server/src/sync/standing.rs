@@ -3,13 +3,17 @@
 //! | state        | means                                                                                     |
 //! |--------------|-------------------------------------------------------------------------------------------|
 //! | `Inactive`   | sync with it is switched off, or this database is not among those that are synced           |
+//! | `Paused`     | the peer's operator has switched off sync with this node                                  |
 //! | `Failing`    | the last exchange failed; it is tried again                                               |
 //! | `Diverged`   | the same operations were exchanged and the digests differ                                 |
+//! | `Silent`     | nothing is known to be missing, and the peer is not heard: see [`crate::sync::hearing`]   |
 //! | `CatchingUp` | operations are on their way                                                               |
 //! | `Ready`      | everything known was exchanged, and nothing proves yet that both hold the same            |
 //! | `InSync`     | everything was exchanged, and equal digests have proven it; neither has changed since     |
 //!
-//! Must stay true: `InSync` is claimed for nothing but a proof that still holds.
+//! Must stay true: `InSync` is claimed for nothing but a proof that still holds, of a peer that is heard.
+
+use std::time::Duration;
 
 use holdfast_core::sync::comparison::{Comparison, Outcome};
 use holdfast_core::time::Millis;
@@ -25,10 +29,14 @@ use crate::sync::survey::{Found, names};
 pub enum PeerState {
     /// Not synced with.
     Inactive,
+    /// The peer's operator has switched off sync with this node.
+    Paused,
     /// The last exchange failed.
     Failing,
     /// Both have the same operations and show something else.
     Diverged,
+    /// The peer is not heard, and may have changed or gone.
+    Silent,
     /// Operations are on their way.
     CatchingUp,
     /// Everything known was exchanged; not proven.
@@ -39,15 +47,25 @@ pub enum PeerState {
 
 impl PeerState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Inactive, Self::Failing, Self::Diverged, Self::CatchingUp, Self::Ready, Self::InSync];
+    pub const ALL: [Self; 8] = [
+        Self::Inactive,
+        Self::Paused,
+        Self::Failing,
+        Self::Diverged,
+        Self::Silent,
+        Self::CatchingUp,
+        Self::Ready,
+        Self::InSync,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inactive => "Inactive",
+            Self::Paused => "Paused",
             Self::Failing => "Failing",
             Self::Diverged => "Diverged",
+            Self::Silent => "Silent",
             Self::CatchingUp => "CatchingUp",
             Self::Ready => "Ready",
             Self::InSync => "InSync",
@@ -84,7 +102,10 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
     if !evidence.is_active {
         return (
             PeerState::Inactive,
-            format!("Sync with {peer} is switched off. 'holdfast peers add {peer} URL' switches it on."),
+            format!(
+                "Sync with {peer} is switched off, both ways. 'holdfast peers add {peer} URL' switches it on, and \
+                 everything that was written meanwhile follows."
+            ),
         );
     }
     if !evidence.is_selected {
@@ -96,22 +117,30 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
     let Some(session) = evidence.session else {
         return (PeerState::CatchingUp, "Sync with this peer is about to start.".to_owned());
     };
-    if let Some((since, error)) = &session.last_error {
-        return (PeerState::Failing, failing(*since, error, session));
-    }
-    if session.is_left_out {
+    if session.is_paused {
         return (
-            PeerState::Inactive,
+            PeerState::Paused,
             format!(
-                "{peer} leaves database {database} out of what it exchanges with this node: ask its operator if not so meant."
+                "{peer} has switched off sync with this node: ask its operator. Nothing is lost: operations wait in the \
+                 logs until it is switched on again."
             ),
         );
     }
-    let to_send = if evidence.is_sent { session.peer_vector.missing_from(ours) } else { 0 };
-    let to_receive = if evidence.is_taken { ours.missing_from(&session.peer_vector) } else { 0 };
+    if let Some((since, error)) = &session.last_error {
+        return (PeerState::Failing, failing(*since, error, session));
+    }
+    let (is_sent, is_taken) = (evidence.is_sent && !session.refused.push, evidence.is_taken && !session.refused.pull);
+    if !is_sent && !is_taken {
+        return (PeerState::Inactive, left_out(evidence, session));
+    }
+    let to_send = if is_sent { session.peer_vector.missing_from(ours) } else { 0 };
+    let to_receive = if is_taken { ours.missing_from(&session.peer_vector) } else { 0 };
     let last = found.conclusive.as_ref();
     if let Some(Comparison { outcome: Outcome::Different(collections), at, .. }) = last {
         return (PeerState::Diverged, diverged(evidence, &names(collections), *at));
+    }
+    if let Some(silence) = session.silence {
+        return (PeerState::Silent, silent(evidence, silence, to_send, to_receive));
     }
     if let Some(proof) = last.filter(|last| last.proves_equal(ours, &session.peer_vector)) {
         let at = proof.at.to_utc_text();
@@ -120,16 +149,46 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
     if to_send > 0 || to_receive > 0 {
         return (PeerState::CatchingUp, catching_up(to_send, to_receive, last));
     }
-    if !(evidence.is_sent && evidence.is_taken) {
-        let way = if evidence.is_sent { "goes out to" } else { "comes in from" };
+    if !(is_sent && is_taken) {
+        let way = if is_sent { "goes out to" } else { "comes in from" };
+        let (who, how) = if session.refused.is_any() { (*peer, "has chosen") } else { ("this node", "is told") };
         return (
             PeerState::Ready,
-            format!(
-                "Database {database} only {way} {peer}, as this node is told, and everything that way was exchanged."
-            ),
+            format!("Database {database} only {way} {peer}, as {who} {how}, and everything that way was exchanged."),
         );
     }
     (PeerState::Ready, ready(session, found))
+}
+
+/// Why nothing of a database goes either way although this node would let it.
+fn left_out(evidence: &Evidence<'_>, session: &SessionStatus) -> String {
+    let Evidence { peer, database, .. } = evidence;
+    match (session.refused.push, session.refused.pull) {
+        (true, true) => format!(
+            "{peer} leaves database {database} out of what it exchanges with this node: ask its operator if not so meant."
+        ),
+        (true, false) => format!(
+            "Database {database} only goes out to {peer}, as this node is told, and {peer} does not take it: change what \
+             either selects."
+        ),
+        (false, _) => format!(
+            "Database {database} only comes in from {peer}, as this node is told, and {peer} does not give it: change what \
+             either selects."
+        ),
+    }
+}
+
+fn silent(evidence: &Evidence<'_>, silence: Duration, to_send: u64, to_receive: u64) -> String {
+    let known = if to_send == 0 && to_receive == 0 {
+        "Everything known until then was exchanged; what was written there since is not known".to_owned()
+    } else {
+        format!("{to_send} operations are to be sent and {to_receive} to be received, as far as is known")
+    };
+    format!(
+        "{} was last heard {} s ago and does not answer. {known}. It is asked again by itself.",
+        evidence.peer,
+        silence.as_secs()
+    )
 }
 
 fn failing(since: Millis, error: &str, session: &SessionStatus) -> String {
@@ -184,6 +243,7 @@ fn ready(session: &SessionStatus, found: &Found) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use holdfast_core::id::{CollectionName, NodeName};
+    use holdfast_core::sync::session::Refused;
     use holdfast_core::vector::{Origin, Sequence};
 
     use super::*;
@@ -228,8 +288,26 @@ mod tests {
         assert_eq!(state(Some(&session(6)), &proven, 6).0, PeerState::Ready);
         assert_eq!(state(Some(&session(5)), &found(Outcome::Equal { left_out: 1 }, 5), 5).0, PeerState::Ready);
         assert_eq!(state(None, &proven, 5).0, PeerState::CatchingUp);
+        let silent = SessionStatus { silence: Some(Duration::from_secs(16)), ..session(5) };
+        let (word, reason) = state(Some(&silent), &proven, 5);
+        assert!(word == PeerState::Silent && reason.contains("last heard 16 s ago"), "{reason}");
+        let paused = SessionStatus { is_paused: true, ..session(5) };
+        assert_eq!(state(Some(&paused), &proven, 5).0, PeerState::Paused);
         let failing = SessionStatus { last_error: Some((Millis(2), "not reached".to_owned())), ..session(5) };
         assert_eq!(state(Some(&failing), &proven, 5).0, PeerState::Failing);
+    }
+
+    #[test]
+    fn a_peer_that_refuses_one_way_is_not_said_to_leave_the_database_out() {
+        let one_way = |push, pull| SessionStatus { refused: Refused { push, pull }, ..session(6) };
+        let (word, reason) = state(Some(&one_way(true, false)), &Found::default(), 7);
+        assert_eq!(word, PeerState::Ready);
+        assert!(reason.contains("only comes in from b, as b has chosen"), "{reason}");
+        let (word, reason) = state(Some(&one_way(false, true)), &Found::default(), 5);
+        assert!(word == PeerState::Ready && reason.contains("only goes out to b"), "{reason}");
+        assert_eq!(state(Some(&one_way(false, true)), &Found::default(), 7).0, PeerState::CatchingUp);
+        let (word, reason) = state(Some(&one_way(true, true)), &Found::default(), 6);
+        assert!(word == PeerState::Inactive && reason.contains("leaves database shop out"), "{reason}");
     }
 
     #[test]

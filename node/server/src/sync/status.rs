@@ -1,5 +1,6 @@
 //! How sync is doing, as `/api/replication/status` shows it.
 
+use holdfast_core::members::FenceReason;
 use holdfast_core::sync::comparison::{Comparison, Outcome};
 use holdfast_core::sync::message::vector_record;
 use holdfast_core::time::Millis;
@@ -71,8 +72,10 @@ pub struct DatabaseStatus {
     pub tombstones: u64,
     /// Members that have yet to acknowledge something, and are waited for before anything is given up.
     pub waiting_for: Vec<String>,
-    /// Members that are counted out, until they return.
+    /// Members that are counted out until they return: their lease ran out, or an operator said so.
     pub fenced_members: Vec<String>,
+    /// Earlier lives of nodes that go on under another incarnation. They never return, and nobody waits for them.
+    pub retired_incarnations: usize,
     /// Operations from peers that could not be taken in: see `/api/replication/dead-letters`.
     pub dead_letters: u64,
     /// Its peers.
@@ -90,7 +93,9 @@ pub struct PeerStatus {
     /// Whether it is synced with.
     pub is_active: bool,
     /// `InSync` when equal digests prove that both hold the same and neither has changed since; `Ready` when everything
-    /// known was exchanged and nothing proves it yet; `CatchingUp`, `Diverged`, `Failing` or `Inactive`.
+    /// known was exchanged and nothing proves it yet; `Silent` when the peer is not heard, so that it
+    /// may have changed; `CatchingUp`, `Diverged`, `Failing`, `Paused` when the peer has switched sync with this node
+    /// off, or `Inactive`.
     pub state: PeerState,
     /// Why, and what to do about it.
     pub state_reason: String,
@@ -120,7 +125,7 @@ pub struct PeerStatus {
     pub exchanges: u64,
     /// The oldest position of the peer's log, when it last said so.
     pub peer_oldest_log_sequence: Option<u64>,
-    /// Where the exchange stands: `Inactive`, `Ready`, `CatchingUp` or `Failing`. `State` says more.
+    /// Where the exchange stands: `Inactive`, `Paused`, `NotSelected`, `Silent`, `Ready`, `CatchingUp` or `Failing`. `State` says more.
     pub catch_up_status: &'static str,
     /// Why.
     pub catch_up_reason: String,
@@ -148,6 +153,8 @@ pub struct PeerStatus {
     pub next_try_utc: Option<String>,
     /// The peer's clock less ours.
     pub clock_skew_milliseconds: i64,
+    /// Whether that is more than `Node:MaxClockSkewSeconds`; `StateReason` says what to do then.
+    pub is_clock_suspect: bool,
     /// The last exchange's way there and back.
     pub round_trip_milliseconds: u64,
     /// Operations sent since the start.
@@ -212,6 +219,7 @@ pub fn of(sync: &Sync) -> ReplicationStatus {
             tombstones: 0,
             waiting_for: Vec::new(),
             fenced_members: Vec::new(),
+            retired_incarnations: 0,
             dead_letters: 0,
             peers: Vec::new(),
         })
@@ -247,8 +255,10 @@ fn healthy(
     let acknowledgements = database.acknowledgements()?;
     let waiting_for = acknowledgements.waiting_for(&state.members, database.origin(), &state.vector);
     let waiting_for = waiting_for.map(ToString::to_string).collect();
-    let fenced = state.members.iter().filter(|(_, membership)| membership.fenced.is_some());
-    let fenced_members = fenced.map(|(origin, _)| origin.to_string()).collect();
+    let fenced = state.members.iter().filter_map(|(origin, membership)| Some((origin, membership.fenced?)));
+    let (retired, fenced): (Vec<_>, Vec<_>) = fenced.partition(|(_, reason)| *reason == FenceReason::Retired);
+    let retired_incarnations = retired.len();
+    let fenced_members = fenced.into_iter().map(|(origin, _)| origin.to_string()).collect();
     let here = Here { oldest, newest: state.position, vector: state.vector, now };
     let peers: Vec<PeerStatus> = peers.iter().map(|peer| peer_status(sync, database, peer, &here)).collect();
     Ok(DatabaseStatus {
@@ -264,6 +274,7 @@ fn healthy(
         tombstones,
         waiting_for,
         fenced_members,
+        retired_incarnations,
         dead_letters: state.letters.len() as u64,
         peers,
     })
@@ -278,12 +289,16 @@ struct Here {
 }
 
 fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -> PeerStatus {
-    let session = sync.session(&peer.node, database.name()).map(|session| session.status());
+    let mut session = sync.session(&peer.node, database.name()).map(|session| session.status());
+    let heard = sync.heard(&peer.node, database.name());
+    if let Some(session) = &mut session {
+        session.silence = heard.silence(clock::monotonic(), sync.tempo().patience());
+    }
     let is_active = peer.is_active && peer.syncs(database.name());
     let known = session.clone().unwrap_or_default();
     let (catch_up_status, catch_up_reason) = catch_up(is_active, session.as_ref(), here);
     let found = sync.surveys().found(&peer.node, database.name());
-    let (state, state_reason) = standing::state_of(&Evidence {
+    let (state, mut state_reason) = standing::state_of(&Evidence {
         peer: peer.node.as_str(),
         database: database.name().as_str(),
         is_active: peer.is_active,
@@ -294,6 +309,10 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         found: &found,
         ours: &here.vector,
     });
+    let clock = sync.skews().reason(&peer.node).filter(|_| session.is_some());
+    if let Some(clock) = &clock {
+        state_reason = format!("{state_reason} But {clock}.");
+    }
     let to_send =
         if is_active && peer.sends(database.name()) { to_send(database, &known, here) } else { LagStatus::default() };
     let to_receive = if is_active && peer.accepts(database.name()) {
@@ -306,7 +325,7 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         state_reason,
         to_send,
         to_receive,
-        last_contact_utc: known.last_success.max(found.contact).map(Millis::to_utc_text),
+        last_contact_utc: heard.last().map(|then| Millis(here.now.0.saturating_sub(age(then).0)).to_utc_text()),
         comparison: found.conclusive.as_ref().map(comparison),
         last_equal_utc: found.proven.map(Millis::to_utc_text),
         last_equal: found.proven,
@@ -333,12 +352,19 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         failures: known.failures,
         next_try_utc: known.waiting_until.map(Millis::to_utc_text),
         clock_skew_milliseconds: known.skew_millis,
+        is_clock_suspect: clock.is_some(),
         round_trip_milliseconds: known.round_trip_millis,
         operations_sent: known.operations_sent,
         operations_received: known.operations_received,
         is_web_socket_open: sync.link_status(&peer.node).is_some_and(|link| link.is_connected),
         updated_utc: here.now.to_utc_text(),
     }
+}
+
+/// How long ago something was.
+fn age(then: std::time::Instant) -> Millis {
+    let age = clock::monotonic().saturating_duration_since(then);
+    Millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What the peer lacks of our log.
@@ -381,8 +407,19 @@ fn catch_up(is_active: bool, session: Option<&SessionStatus>, here: &Here) -> (&
     let Some(session) = session.filter(|_| is_active) else {
         return ("Inactive", "Peer is inactive.".to_owned());
     };
-    if session.is_left_out {
-        return ("NotSelected", "This database is not selected by the peer for exchange with this node.".to_owned());
+    if session.is_paused {
+        return ("Paused", "The peer has switched off sync with this node.".to_owned());
+    }
+    if session.refused.is_any() {
+        let way = match (session.refused.push, session.refused.pull) {
+            (true, false) => "to be taken from",
+            (false, true) => "to be given to",
+            _ => "for exchange with",
+        };
+        return ("NotSelected", format!("This database is not selected by the peer {way} this node."));
+    }
+    if let Some(silence) = session.silence.filter(|_| session.last_error.is_none()) {
+        return ("Silent", format!("The peer was last heard {} s ago and does not answer.", silence.as_secs()));
     }
     match &session.last_error {
         Some((_, error)) => ("Failing", format!("The last exchange failed: {error}")),

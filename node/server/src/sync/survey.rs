@@ -57,6 +57,8 @@ pub struct Found {
     pub proven: Option<Millis>,
     /// When the peer last asked us, or answered.
     pub contact: Option<Millis>,
+    /// The same by the clock that nobody sets.
+    pub heard: Option<std::time::Instant>,
     /// What the peer told of itself.
     pub told: Option<Told>,
     /// Surveys that were answered since the start.
@@ -223,7 +225,7 @@ async fn keep_comparing(sync: &Sync, key: &Key, mut newest: tokio::sync::watch::
             continue;
         }
         // Who does not answer exchanges does not answer surveys.
-        if look.session.last_error.is_some() {
+        if look.session.last_error.is_some() || look.session.is_paused {
             continue;
         }
         if !look.has_come_to_rest() && Instant::from_std(now) < next_try {
@@ -328,6 +330,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     let at = comparison.at;
     sync.surveys().note(key, |found| {
         found.contact = Some(at);
+        found.heard = Some(clock::monotonic());
         found.surveys += 1;
         found.told = Some(told(&theirs, at));
     });
@@ -364,6 +367,7 @@ pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Resul
         let at = Millis(clock::now_millis());
         sync.surveys().note(&key, |found| {
             found.contact = Some(at);
+            found.heard = Some(clock::monotonic());
             found.told = Some(told(&theirs, at));
         });
         // At one vector the question alone says it all; otherwise it takes a question of our own.

@@ -77,7 +77,7 @@ definitions! {
     /// Databases opened again.
     REOPENED = Counter "holdfast_database_reopened_total" "Times a database was opened again after a failed write.";
     /// Changes of identity.
-    IDENTITY_EVENTS = Gauge "holdfast_identity_events" "Copies, restored backups and incarnations given up that were noticed since the start, the newest hundred.";
+    IDENTITY_EVENTS = Gauge "holdfast_identity_events" "Copies, restored backups, second nodes of one name and incarnations given up that were noticed since the start, the newest hundred.";
     /// Whether a database is served.
     DATABASE_UP = Gauge "holdfast_database_up" "1 when the database is served, 0 when it is being opened again or is quarantined.";
     /// Documents.
@@ -97,7 +97,7 @@ definitions! {
     /// File sizes.
     FILE_BYTES = Gauge "holdfast_file_bytes" "Size of a database's files in bytes, by file.";
     /// How it stands with a peer.
-    SYNC_STATE = Gauge "holdfast_sync_state" "Always 1; the label says how it stands with a peer in a database: Inactive, Failing, Diverged, CatchingUp, Ready or InSync.";
+    SYNC_STATE = Gauge "holdfast_sync_state" "Always 1; the label says how it stands with a peer in a database: Inactive, Paused, Failing, Diverged, Silent, CatchingUp, Ready or InSync.";
     /// Sessions by state.
     SYNC_SESSIONS = Gauge "holdfast_sync_sessions" "Pairs of peer and database by state, those included that are too many to be shown one by one.";
     /// Operations on their way.
@@ -128,6 +128,8 @@ definitions! {
     SYNC_ROUND_TRIP = Gauge "holdfast_sync_round_trip_seconds" "The last exchange's way there and back, in seconds.";
     /// Clock skew.
     SYNC_SKEW = Gauge "holdfast_sync_clock_skew_seconds" "A peer's clock less this node's, in seconds.";
+    /// Whether a clock is suspect.
+    SYNC_CLOCK_SUSPECT = Gauge "holdfast_sync_clock_suspect" "1 when a peer's clock is further from this node's than Node:MaxClockSkewSeconds, else 0.";
 }
 
 /// Upper ends of the buckets of [`REQUEST_SECONDS`], in microseconds.
