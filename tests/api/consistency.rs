@@ -40,6 +40,23 @@ async fn every_kind_of_write_answers_with_its_token() {
 }
 
 #[tokio::test]
+async fn lists_of_indexes_and_conflicts_are_never_older_than_a_token_either() {
+    let node = Node::start().await;
+    let here = token(&node.put("/api/documents/orders/1", r#"{"n":1}"#).await);
+    node.post("/api/indexes", r#"{"Name":"by_n","Collection":"orders","Paths":["$.n"]}"#).await.expect(201);
+    let far = after(&here, 100);
+    for path in ["/api/indexes", "/api/indexes/by_n", "/api/conflicts"] {
+        node.get(&format!("{path}?token={here}")).await.expect(200);
+        node.get(&format!("{path}?timeout=50ms&token={far}")).await.problem(503, "not-here-yet");
+        let asked = node.ask("GET", &format!("{path}?timeout=50ms")).header("Consistency-Token", &far);
+        asked.send().await.problem(503, "not-here-yet");
+        node.get(&format!("{path}?token=none")).await.problem(400, "invalid-token");
+    }
+    let none = "/api/conflicts/00000000000000000000000000000000";
+    node.get(&format!("{none}?timeout=50ms&token={far}")).await.problem(503, "not-here-yet");
+}
+
+#[tokio::test]
 async fn a_read_with_a_token_waits_for_the_write_and_is_never_older() {
     let node = Node::start().await;
     let first = token(&node.put("/api/documents/orders/1", r#"{"n":1}"#).await);

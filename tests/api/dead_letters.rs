@@ -142,6 +142,24 @@ async fn what_holds_by_now_is_applied_when_it_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_letter_that_names_no_document_is_shown_as_it_came_and_settled_here_alone() {
+    let node = Node::start().await;
+    let nowhere = with(operation(1, "a"), "Collection", json!("../../etc"));
+    let nothing = with(operation(2, "b"), "EntityId", json!("e".repeat(2_000)));
+    push(&node, 0, vec![nowhere, nothing, with(operation(3, "c"), "Payload", json!("{bad"))]).await.expect(200);
+    let all = letters(&node).await;
+    assert_eq!((&all[0]["Collection"], &all[1]["Collection"]), (&json!("../../etc"), &json!("orders")));
+    let is_local: Vec<&Value> = all.iter().map(|letter| &letter["IsSettledHereOnly"]).collect();
+    assert_eq!(is_local, [&json!(true), &json!(true), &json!(false)]);
+    for (letter, here_only) in all.iter().zip([1, 1, 0]) {
+        let path = format!("/api/replication/dead-letters/{}/settle", letter["Dot"].as_str().unwrap());
+        let settled = node.post(&path, "").await.expect(200);
+        assert_eq!((&settled["Done"], &settled["DoneHereOnly"]), (&json!(1), &json!(here_only)), "{settled}");
+    }
+    assert!(letters(&node).await.is_empty());
+}
+
+#[tokio::test]
 async fn garbage_and_wrong_callers_are_refused() {
     let node = Node::start().await;
     node.put("/api/documents/orders/1", "{}").await.expect(200);

@@ -268,6 +268,8 @@ pub struct LetterOutcome {
     pub named: u64,
     /// How many are none any more, those that followed included.
     pub done: u64,
+    /// Of these, those that name no document: nothing was written that could settle them on other nodes.
+    pub local: u64,
     /// Why others stay, the first of them.
     pub failed: BTreeMap<Dot, String>,
 }

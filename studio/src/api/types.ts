@@ -156,7 +156,8 @@ export interface DeadLetter {
   Reason: string;
   ParkedUtc: string;
   SourceNodeId: string;
-  Collection: string;
+  Collection: string | null;
+  IsSettledHereOnly: boolean;
   EntityId: string | null;
   Raw: string;
 }
@@ -165,6 +166,7 @@ export interface DeadLetter {
 export interface DeadLetterResult {
   Named: number;
   Done: number;
+  DoneHereOnly: number;
   Failed: { Dot: string; Reason: string }[];
 }
 

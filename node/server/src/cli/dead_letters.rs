@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+use super::EXIT_FAILED;
 use super::running_node::{OfDatabase, tell};
 use super::status::{rows_of, table};
 use crate::transfer::place::{PlaceError, encoded};
@@ -74,8 +75,8 @@ struct RetryArguments {
 /// Lists, shows, retries or settles dead letters.
 pub(super) fn run(arguments: DeadLettersArguments) -> ExitCode {
     let told = match arguments.command {
-        DeadLetters::List(arguments) => list(&arguments),
-        DeadLetters::Show(arguments) => show(&arguments),
+        DeadLetters::List(arguments) => list(&arguments).map(|text| (text, false)),
+        DeadLetters::Show(arguments) => show(&arguments).map(|text| (text, false)),
         DeadLetters::Retry(arguments) => {
             let path =
                 arguments.letter.as_deref().map_or_else(|| "retry".to_owned(), |letter| of_one(letter, "/retry"));
@@ -83,7 +84,14 @@ pub(super) fn run(arguments: DeadLettersArguments) -> ExitCode {
         }
         DeadLetters::Settle(arguments) => change(&arguments.of, &of_one(&arguments.letter, "/settle")),
     };
-    tell(told)
+    match told {
+        // What was meant is still there.
+        Ok((text, has_failed)) if has_failed => {
+            tell(Ok(text));
+            ExitCode::from(EXIT_FAILED)
+        }
+        told => tell(told.map(|(text, _)| text)),
+    }
 }
 
 fn of_one(letter: &str, what: &str) -> String {
@@ -104,18 +112,33 @@ fn show(arguments: &OneArguments) -> Result<String, PlaceError> {
     Ok(format!("{letter:#}"))
 }
 
-fn change(of: &OfDatabase, path: &str) -> Result<String, PlaceError> {
+/// Tells what came of it, and whether any letter that was meant stays.
+fn change(of: &OfDatabase, path: &str) -> Result<(String, bool), PlaceError> {
     let (runtime, client) = of.node("dead-letters")?;
     let path = format!("/api/replication/dead-letters/{path}");
     let answer: Value = runtime.block_on(client.post(&path, &Value::Object(Map::new())))?;
     let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    if count("Named") == 0 {
+        return Ok(("there are no dead letters in this database".to_owned(), false));
+    }
     let mut out = format!("{} done", count("Done"));
-    for failure in rows_of(&answer, "Failed") {
+    if count("DoneHereOnly") > 0 {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            ", {} of them on this node alone: what names no document cannot be settled for other nodes. Settle it on \
+             each node that lists it",
+            count("DoneHereOnly")
+        );
+    }
+    let failed = rows_of(&answer, "Failed");
+    let has_failed = !failed.is_empty();
+    for failure in failed {
         let text = |name: &str| failure.get(name).and_then(Value::as_str).unwrap_or_default();
         // Writing to a string cannot fail.
         let _ = write!(out, "\n{} stays: {}", text("Dot"), text("Reason"));
     }
-    Ok(out)
+    Ok((out, has_failed))
 }
 
 fn as_text(answer: &Value) -> String {

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::http::access::MayRead;
 use crate::http::app::App;
-use crate::http::consistency::{Tokens, Wanted};
+use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::parameters::Parameters;
 use crate::http::place::CollectionPath;
@@ -27,17 +27,6 @@ pub fn routes() -> OpenApiRouter<App> {
 pub struct ListParameters {
     /// Whether to list the collections that the node keeps for itself too.
     include_system_collections: Option<bool>,
-    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
-    token: Option<String>,
-    /// How long to wait for it.
-    timeout: Option<String>,
-}
-
-/// Parameters of [`count`].
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
-#[into_params(parameter_in = Query)]
-pub struct CountParameters {
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
     token: Option<String>,
     /// How long to wait for it.
@@ -97,16 +86,16 @@ pub async fn list(
 /// Counts the documents of a collection, without reading them.
 #[utoipa::path(get, path = "/api/collections/{collection}/count", tag = "Collections", params(
         ("collection" = String, Path, description = "The collection"),
-        CountParameters),
+        TokenParameters),
     responses((status = 200, body = CollectionCount), (status = 503)))]
 pub async fn count(
     State(app): State<App>,
     caller: MayRead,
     CollectionPath(collection): CollectionPath,
-    Parameters(parameters): Parameters<CountParameters>,
+    Parameters(parameters): Parameters<TokenParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = parameters.wanted(&tokens)?;
     let database = wanted.database(&app, &caller.database).await?;
     let name = collection.to_string();
     let state = app.scan(move || database.view()?.collection(&collection)).await?;

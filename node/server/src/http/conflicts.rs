@@ -26,6 +26,7 @@ use crate::conflicts::policies::Policies;
 use crate::databases::OpenDatabase;
 use crate::http::access::MayRead;
 use crate::http::app::App;
+use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::extract::PathParts;
 use crate::http::parameters::{self, Parameters};
@@ -55,6 +56,10 @@ pub struct ListParameters {
     limit: Option<usize>,
     /// `Next` of the answer before.
     after: Option<String>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
 }
 
 /// Some conflicts, the newest first.
@@ -165,13 +170,15 @@ pub struct ConflictAncestor {
 
 /// Lists the conflicts of a database, the newest first.
 #[utoipa::path(get, path = "/api/conflicts", tag = "Conflicts", operation_id = "list_conflicts", params(ListParameters),
-    responses((status = 200, body = ConflictList), (status = 400), (status = 404)))]
+    responses((status = 200, body = ConflictList), (status = 400), (status = 404), (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<ListParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let after = parameters.after.as_deref().map(Cursor::from_str).transpose()?;
     let (is_settled, is_all) = match parameters.state.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("open") => (false, false),
@@ -206,14 +213,16 @@ pub async fn list(
 
 /// Shows one conflict with all its versions.
 #[utoipa::path(get, path = "/api/conflicts/{id}", tag = "Conflicts", operation_id = "show_conflict", params(
-        ("id" = String, Path, description = "The conflict's id")),
-    responses((status = 200, body = ConflictRecord), (status = 404)))]
+        ("id" = String, Path, description = "The conflict's id"), TokenParameters),
+    responses((status = 200, body = ConflictRecord), (status = 404), (status = 503)))]
 pub async fn show(
     State(app): State<App>,
     caller: MayRead,
     PathParts(id): PathParts<String>,
+    Parameters(parameters): Parameters<TokenParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let database = parameters.wanted(&tokens)?.database(&app, &caller.database).await?;
     let id = ConflictId::from_str(&id)?;
     let policies = Policies::from_settings(&app.settings.node);
     let found = app.scan(move || {

@@ -59,6 +59,24 @@ pub struct WaitParameters {
     timeout: Option<String>,
 }
 
+/// Parameters of a read that has no others.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct TokenParameters {
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
+}
+
+impl TokenParameters {
+    /// What the read must not be older than.
+    pub fn wanted(&self, tokens: &Tokens) -> Result<Wanted, ApiError> {
+        Wanted::of(tokens, self.token.as_deref(), self.timeout.as_deref())
+    }
+}
+
 /// Who has a write.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]

@@ -6,6 +6,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use holdfast_core::id::MEMBERS_COLLECTION;
 use holdfast_core::limits::{
     DEAD_LETTER_LISTED_BYTES_MAX, DEAD_LETTER_SHOWN_BYTES_MAX, PAGE_DOCUMENTS_DEFAULT, PAGE_DOCUMENTS_MAX,
 };
@@ -18,6 +19,7 @@ use holdfast_storage::record::letter::Letter;
 use holdfast_storage::record::operation::Entry;
 use holdfast_storage::request::{Answer, Request, Which};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,6 +31,9 @@ use crate::http::extract::PathParts;
 use crate::http::parameters::{self, Parameters};
 use crate::http::refusal::not_submitted;
 use crate::http::wire::{self, Timestamp};
+
+/// Most of a collection's name that is shown where it cannot be one.
+const COLLECTION_SHOWN_CHARS: usize = 128;
 
 /// The routes of this module.
 pub fn routes() -> OpenApiRouter<App> {
@@ -81,8 +86,10 @@ pub struct LetterRecord {
     parked_utc: Timestamp,
     /// The peer that sent it.
     source_node_id: String,
-    /// The collection that it names.
-    collection: String,
+    /// The collection that it names, also one that cannot be; null when it names none.
+    collection: Option<String>,
+    /// Whether settling it here leaves it on other nodes, because it names no document.
+    is_settled_here_only: bool,
     /// The document that it names, if it names one.
     entity_id: Option<String>,
     /// The transaction that it is part of.
@@ -103,6 +110,9 @@ pub struct LetterResult {
     named: u64,
     /// How many are none any more; those of their transactions and those that waited behind them count too.
     done: u64,
+    /// Of these, those that name no document and were given up on this node alone: nothing can be written that other
+    /// nodes would take over, so settle them there too.
+    done_here_only: u64,
     /// Why others stay, the first of them.
     failed: Vec<LetterFailure>,
 }
@@ -184,7 +194,8 @@ pub async fn retry(
 
 /// Gives a dead letter up: what is shown here is written again, so that every node ends with it.
 ///
-/// The rest of its transaction goes with it, and whatever waits on the same documents.
+/// The rest of its transaction goes with it, and whatever waits on the same documents. A letter that names no document,
+/// or none that there can be, is given up on this node alone (`DoneHereOnly`): other nodes that hold it settle it themselves.
 #[utoipa::path(post, path = "/api/replication/dead-letters/{letter}/settle", tag = "Replication",
     params(("letter" = String, Path, description = "Its `Dot` or its `Id`")),
     responses((status = 200, body = LetterResult), (status = 401), (status = 404), (status = 503)))]
@@ -204,7 +215,7 @@ async fn submit(app: &App, headers: &HeaderMap, request: Request) -> Result<Lett
         Answer::Letters(outcome) => {
             let failure = |(dot, reason): (Dot, String)| LetterFailure { dot: dot.to_string(), reason };
             let failed = outcome.failed.into_iter().map(failure).collect();
-            Ok(LetterResult { named: outcome.named, done: outcome.done, failed })
+            Ok(LetterResult { named: outcome.named, done: outcome.done, done_here_only: outcome.local, failed })
         }
         _ => Err(ApiError::internal()),
     }
@@ -223,6 +234,16 @@ fn which(text: &str) -> Result<Which, ApiError> {
 fn not_found(letter: &str) -> ApiError {
     let detail = format!("There is no dead letter {} in this database: it may be settled by now.", quoted(letter));
     ApiError::not_found("dead-letter-not-found", detail)
+}
+
+/// What a letter's record is to show of the collection: a name that cannot be one is not among those of the letter.
+fn collection_of(letter: &Letter, raw: &str) -> Option<String> {
+    if letter.collection.as_str() != MEMBERS_COLLECTION {
+        return Some(letter.collection.to_string());
+    }
+    let fields: Map<String, Value> = serde_json::from_str(raw).unwrap_or_default();
+    let named = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("Collection"))?.1.as_str()?;
+    Some(named.chars().take(COLLECTION_SHOWN_CHARS).collect())
 }
 
 /// A letter with what the log holds of it.
@@ -245,7 +266,8 @@ fn record(letter: &Letter, log: &LogView, bytes_max: usize) -> Result<LetterReco
         reason,
         parked_utc: Timestamp(Millis(since.0)),
         source_node_id: source,
-        collection: letter.collection.to_string(),
+        collection: collection_of(letter, &raw),
+        is_settled_here_only: !letter.is_covered_when_settled(),
         entity_id: letter.document.as_ref().map(ToString::to_string),
         transaction_id: letter.group.map(|group| group.to_string()),
         log_sequence: letter.position.0,

@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 use crate::databases::OpenDatabase;
 use crate::http::access::{MayManageIndexes, MayRead};
 use crate::http::app::App;
+use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::{JsonBody, PathParts};
 use crate::http::parameters::Parameters;
@@ -45,6 +46,10 @@ pub fn routes() -> OpenApiRouter<App> {
 pub struct ListParameters {
     /// Indexes of this collection only.
     collection: Option<String>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
 }
 
 /// An index to be made.
@@ -101,13 +106,15 @@ pub struct IndexRecord {
 
 /// Lists the indexes of a database, by name.
 #[utoipa::path(get, path = "/api/indexes", tag = "Indexes", operation_id = "list_indexes", params(ListParameters),
-    responses((status = 200, body = Vec<IndexRecord>), (status = 403), (status = 404)))]
+    responses((status = 200, body = Vec<IndexRecord>), (status = 403), (status = 404), (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<ListParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let collection = parameters.collection.as_deref().map(CollectionName::parse).transpose()?;
     let records = app.scan(move || {
         let view = database.view()?;
@@ -123,14 +130,16 @@ pub async fn list(
 
 /// Shows one index and how far it is built.
 #[utoipa::path(get, path = "/api/indexes/{name}", tag = "Indexes", operation_id = "show_index",
-    params(("name" = String, Path, description = "The index")),
-    responses((status = 200, body = IndexRecord), (status = 403), (status = 404)))]
+    params(("name" = String, Path, description = "The index"), TokenParameters),
+    responses((status = 200, body = IndexRecord), (status = 403), (status = 404), (status = 503)))]
 pub async fn show(
     State(app): State<App>,
     caller: MayRead,
     PathParts(name): PathParts<String>,
+    Parameters(parameters): Parameters<TokenParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let database = parameters.wanted(&tokens)?.database(&app, &caller.database).await?;
     Ok(wire::json(&record_of(&app, &database, name).await?))
 }
 

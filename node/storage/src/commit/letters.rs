@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
-use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::operation::{Group, Operation, OperationKind};
 use holdfast_core::sync::poison::{Cause, Parked, judge, park};
 use holdfast_core::time::Millis;
@@ -258,14 +257,12 @@ impl Writer {
             if self.state.letters.at(letter.position).is_none() {
                 continue;
             }
-            let is_writable = CollectionName::parse(letter.collection.as_str()).is_ok()
-                || letter.collection.is_cache()
-                || letter.collection.as_str() == INDEXES_COLLECTION;
             match &letter.document {
-                Some(id) if is_writable => self.cover(batch, moment, &letter.collection, id)?,
+                Some(id) if letter.is_covered_when_settled() => self.cover(batch, moment, &letter.collection, id)?,
                 // It names no document: nothing is shown that could be kept.
                 _ => {
                     self.state.letters.remove(letter.position);
+                    outcome.local += 1;
                     self.log_note(batch, &mut Touched::default(), None, &Note::Dismissed { letter: letter.position });
                 }
             }

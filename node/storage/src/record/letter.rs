@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
+use holdfast_core::index::INDEXES_COLLECTION;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::sync::poison::{Cause, Parked};
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
@@ -63,6 +64,15 @@ impl Letter {
     /// Whether it is about the same document.
     pub fn is_about(&self, collection: &CollectionName, document: &DocumentId) -> bool {
         self.document.as_ref() == Some(document) && self.collection == *collection
+    }
+
+    /// Whether settling it writes something that covers it on every node: not where it names no document, or one of a
+    /// collection that nobody can write to.
+    pub fn is_covered_when_settled(&self) -> bool {
+        let is_writable = CollectionName::parse(self.collection.as_str()).is_ok()
+            || self.collection.is_cache()
+            || self.collection.as_str() == INDEXES_COLLECTION;
+        self.document.is_some() && is_writable
     }
 
     /// Whether an operation on its document makes it void, parked or not.

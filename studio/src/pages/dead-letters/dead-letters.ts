@@ -36,17 +36,18 @@ export function deadLettersPage(database: string): Page {
   function entry(letter: DeadLetter): HTMLElement {
     const { Dot, Cause, Reason, ParkedUtc, SourceNodeId, Collection, EntityId, Raw } = letter;
     return make("details", {},
-      make("summary", {}, make("strong", {}, `${Collection}/${EntityId ?? ""}`), ` from ${SourceNodeId}, ${ago(ParkedUtc, Date.now())}: ${Cause}`),
+      make("summary", {}, make("strong", {}, `${Collection ?? "no collection"}/${EntityId ?? ""}`), ` from ${SourceNodeId}, ${ago(ParkedUtc, Date.now())}: ${Cause}`),
       make("p", {}, Reason), make("p", { class: "soft small" }, Dot), make("pre", { class: "code" }, readable(Raw)),
       make("div", { class: "row" },
         button("Try again", () => void act(retryDeadLetters(database, Dot))),
-        button("Keep what is shown here", () => void settle(Dot), { class: "danger" })));
+        button("Keep what is shown here", () => void settle(letter), { class: "danger" })));
   }
 
-  async function settle(dot: string): Promise<void> {
-    const isMeant = await confirmed("Keep what this node shows?",
-      "The document is written again as this node shows it, on every node. What the letter wanted is given up.", "Keep it");
-    if (isMeant) await act(settleDeadLetter(database, dot));
+  async function settle({ Dot, IsSettledHereOnly }: DeadLetter): Promise<void> {
+    const isMeant = await confirmed("Keep what this node shows?", IsSettledHereOnly
+      ? "It names no document that could be written again: it is given up on this node alone. Settle it on every node that holds it."
+      : "The document is written again as this node shows it, on every node. What the letter wanted is given up.", "Keep it");
+    if (isMeant) await act(settleDeadLetter(database, Dot));
   }
 
   async function act(doing: Promise<Result<DeadLetterResult>>): Promise<void> {
