@@ -30,5 +30,6 @@ mod returns;
 mod selection;
 mod silence;
 mod start_and_stop;
+mod tombstones;
 mod troubled_peers;
 mod two_nodes;

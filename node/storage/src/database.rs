@@ -22,6 +22,7 @@ use crate::record::progress::{
     Checkpoint, CollectionState, DataState, decode_checkpoint, decode_collection, decode_life, decode_meta,
     decode_origin, decode_state, encode_meta,
 };
+use crate::request::Kept;
 use crate::tables::{
     BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY, META, ORIGINS, STATE, STATE_KEY,
     UNSETTLED,
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) origins: Origins,
     /// What the other members have said that they know.
     pub(crate) acknowledgements: Mutex<Acknowledgements>,
+    /// Why tombstones stay, as of the last full look at them.
+    pub(crate) kept: Mutex<Kept>,
 }
 
 impl Shared {
@@ -144,8 +147,8 @@ impl Database {
         open_index_tables(&data, &origins.snapshot())?;
         let checkpoints = load_checkpoints(&log)?;
         let life = AtomicU64::new(origin.incarnation);
-        let acknowledgements = Mutex::default();
-        let shared = Arc::new(Shared { name: name.to_owned(), log, data, file_id, life, origins, acknowledgements });
+        let (acknowledgements, kept, name) = (Mutex::default(), Mutex::default(), name.to_owned());
+        let shared = Arc::new(Shared { name, log, data, file_id, life, origins, acknowledgements, kept });
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
@@ -173,6 +176,11 @@ impl Database {
     /// What the other members have said that they know.
     pub fn acknowledgements(&self) -> Acknowledgements {
         self.shared.lock_acknowledgements().clone()
+    }
+
+    /// Why tombstones stay, as of the last full look at them: one look takes a second for every thousand.
+    pub fn kept(&self) -> Kept {
+        *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A look at the documents.

@@ -279,6 +279,19 @@ impl LetterOutcome {
     pub const FAILED_MAX: usize = 100;
 }
 
+/// Tombstones that stay for now, by what each of them waits for first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Other versions or increments are beside the delete: an open conflict, with which it goes.
+    pub for_conflicts: u64,
+    /// The delete came after something of its author that is parked here, and is not acknowledged.
+    pub for_letters: u64,
+    /// Not every member has acknowledged the delete.
+    pub for_members: u64,
+    /// They are not old enough.
+    pub for_time: u64,
+}
+
 /// What every member knew, and was therefore given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GivenUp {

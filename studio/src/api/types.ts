@@ -45,11 +45,20 @@ export interface DatabaseReplication {
   Status: string;
   Error: string | null;
   Tombstones: number;
+  TombstonesKept: TombstonesKept;
   WaitingFor: string[];
   FencedMembers: string[];
   RetiredIncarnations: number;
   DeadLetters: number;
   Peers: PeerReplication[];
+}
+
+/** What markers of deleted documents wait for. */
+export interface TombstonesKept {
+  ForConflicts: number;
+  ForDeadLetters: number;
+  ForMembers: number;
+  ForRetention: number;
 }
 
 export interface PeerReplication {

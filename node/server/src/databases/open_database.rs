@@ -15,7 +15,7 @@ use holdfast_storage::commit::CommitError;
 use holdfast_storage::database::Database;
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::LogView;
-use holdfast_storage::request::{Answer, Request};
+use holdfast_storage::request::{Answer, Kept, Request};
 use holdfast_storage::view::ReadView;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
@@ -222,6 +222,11 @@ impl OpenDatabase {
     /// What the other members have said that they know.
     pub fn acknowledgements(&self) -> Result<Acknowledgements, StorageError> {
         Ok(self.database()?.acknowledgements())
+    }
+
+    /// Why tombstones stay, as of the last full look at them.
+    pub fn kept(&self) -> Result<Kept, StorageError> {
+        Ok(self.database()?.kept())
     }
 
     fn database(&self) -> Result<Arc<Database>, StorageError> {

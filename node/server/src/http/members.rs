@@ -21,6 +21,7 @@ use crate::http::error::{ApiError, quoted};
 use crate::http::extract::JsonBody;
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::Sync;
+use crate::sync::status::TombstonesKept;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
@@ -37,6 +38,8 @@ pub struct MembersResponse {
     pub origin: String,
     /// Markers of deleted documents that are kept until every member knows of them.
     pub tombstones: u64,
+    /// What these wait for.
+    pub tombstones_kept: TombstonesKept,
     /// Members, fenced ones included.
     pub members: Vec<MemberStatus>,
 }
@@ -134,6 +137,7 @@ pub(crate) async fn members(
             database_name: database.name().to_string(),
             origin: database.origin().to_string(),
             tombstones,
+            tombstones_kept: database.kept()?.into(),
             members: members_of(&sync, &database)?,
         })
     };

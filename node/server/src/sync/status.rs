@@ -5,6 +5,7 @@ use holdfast_core::sync::comparison::{Comparison, Outcome};
 use holdfast_core::sync::message::vector_record;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
+use holdfast_storage::request::Kept;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -70,6 +71,8 @@ pub struct DatabaseStatus {
     pub conflicted_documents: u64,
     /// Records of deleted documents that wait until every member knows of the deletes.
     pub tombstones: u64,
+    /// What they wait for.
+    pub tombstones_kept: TombstonesKept,
     /// Members that have yet to acknowledge something, and are waited for before anything is given up.
     pub waiting_for: Vec<String>,
     /// Members that are counted out until they return: their lease ran out, or an operator said so.
@@ -80,6 +83,28 @@ pub struct DatabaseStatus {
     pub dead_letters: u64,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
+}
+
+/// Why records of deleted documents are kept: each counts under what it waits for first. As of the last look at all of
+/// them, which comes every second, and takes one for every thousand.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct TombstonesKept {
+    /// Another version or an increment is beside the delete: they go once the conflict is settled, see `/api/conflicts`.
+    pub for_conflicts: u64,
+    /// They came after something that is parked here: see `/api/replication/dead-letters`.
+    pub for_dead_letters: u64,
+    /// A member has not acknowledged the delete: `WaitingFor` names them.
+    pub for_members: u64,
+    /// They are younger than `Node:TombstoneRetentionMinutes`.
+    pub for_retention: u64,
+}
+
+impl From<Kept> for TombstonesKept {
+    fn from(kept: Kept) -> Self {
+        let Kept { for_conflicts, for_letters, for_members, for_time } = kept;
+        Self { for_conflicts, for_dead_letters: for_letters, for_members, for_retention: for_time }
+    }
 }
 
 /// One peer of a database.
@@ -217,6 +242,7 @@ pub fn of(sync: &Sync) -> ReplicationStatus {
             digest: None,
             conflicted_documents: 0,
             tombstones: 0,
+            tombstones_kept: TombstonesKept::default(),
             waiting_for: Vec::new(),
             fenced_members: Vec::new(),
             retired_incarnations: 0,
@@ -272,6 +298,7 @@ fn healthy(
         digest: Some(view.digest()?.to_string()),
         conflicted_documents: state.conflicted,
         tombstones,
+        tombstones_kept: database.kept()?.into(),
         waiting_for,
         fenced_members,
         retired_incarnations,

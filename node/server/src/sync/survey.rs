@@ -141,10 +141,8 @@ impl Surveys {
         tasks.retain(|key, task| sessions.contains(key) && !task.running.is_finished());
         self.found.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| sessions.contains(key));
         for key in sessions {
-            if !tasks.contains_key(&key)
-                && let Ok(database) = sync.databases().get(&key.1)
-            {
-                tasks.insert(key.clone(), start(sync, key, &database));
+            if !tasks.contains_key(&key) {
+                tasks.insert(key.clone(), start(sync, key));
             }
         }
     }
@@ -194,32 +192,33 @@ pub fn names(collections: &[CollectionName]) -> String {
     names.join(", ")
 }
 
-fn start(sync: &Arc<Sync>, key: Key, database: &OpenDatabase) -> Task {
+fn start(sync: &Arc<Sync>, key: Key) -> Task {
     let stop = sync.stop().child_token();
-    let (stopped, newest) = (stop.clone(), database.newest());
+    let stopped = stop.clone();
     let surveyed = Arc::clone(sync);
     let running = sync.tasks.spawn(async move {
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = keep_comparing(&surveyed, &key, newest) => {}
+            () = keep_comparing(&surveyed, &key) => {}
         }
     });
     Task { running: running.abort_handle(), _stop: stop.drop_guard() }
 }
 
 /// Compares whenever something has changed and come to rest, and at every sweep.
-async fn keep_comparing(sync: &Sync, key: &Key, mut newest: tokio::sync::watch::Receiver<Position>) {
+async fn keep_comparing(sync: &Sync, key: &Key) {
     let pace = Pace { between_min: millis(BETWEEN_MIN), between_max: millis(sync.tempo().sweep.max(BETWEEN_MIN)) };
     let mut unproven = 0;
     let mut next_try = Instant::from_std(clock::monotonic());
     loop {
         tokio::time::sleep(BETWEEN_MIN).await;
-        let Some(look) = Look::at(sync, key) else { continue };
+        let Some(mut look) = Look::at(sync, key) else { continue };
         let now = clock::monotonic();
         if let Some(still) = look.proof_holds_for(sync.tempo().sweep) {
             unproven = 0;
             tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return },
+                // That a database is no more is no reason to stop: one made anew from states takes its place.
+                _ = look.newest.changed() => {}
                 () = tokio::time::sleep(still) => {}
             }
             continue;
@@ -263,6 +262,8 @@ async fn settle_by_itself(sync: &Sync, key: &Key, comparison: &Comparison) {
 
 /// What is known without asking.
 struct Look {
+    /// Says when the log grows beyond this look.
+    newest: tokio::sync::watch::Receiver<Position>,
     ours: Vector,
     session: SessionStatus,
     found: Found,
@@ -271,8 +272,10 @@ struct Look {
 impl Look {
     fn at(sync: &Sync, (peer, database): &Key) -> Option<Self> {
         let session = sync.session(peer, database)?.status();
-        let ours = sync.databases().get(database).ok()?.view().ok()?.state().ok()?.vector;
-        Some(Self { ours, session, found: sync.surveys().found(peer, database) })
+        let open = sync.databases().get(database).ok()?;
+        let newest = open.newest();
+        let ours = open.view().ok()?.state().ok()?.vector;
+        Some(Self { newest, ours, session, found: sync.surveys().found(peer, database) })
     }
 
     /// How long the last proof will do, if it still holds.

@@ -41,7 +41,7 @@ use crate::error::StorageError;
 use crate::indexes::build::Run;
 use crate::record::operation::{Logged, encode};
 use crate::record::progress::{Checkpoint, CollectionState, DataState, encode_collection, encode_state};
-use crate::request::{Answer, Request};
+use crate::request::{Answer, Kept, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
 pub(crate) use crate::commit::conflicts::{
@@ -106,6 +106,8 @@ pub struct Writer {
     unsaved_life_beside: Option<u64>,
     /// How far the documents that may have something to give up were looked at.
     unsettled_cursor: Position,
+    /// Why tombstones stay, as far as this look at them has come.
+    kept: Kept,
     /// Documents on their way into an index.
     index_run: Option<Box<Run>>,
     has_index_work: bool,
@@ -156,6 +158,7 @@ impl Writer {
             is_floor_unsaved: false,
             unsaved_life_beside: None,
             unsettled_cursor: Position::START,
+            kept: Kept::default(),
             index_run: None,
             has_index_work: true,
             now: Millis(0),

@@ -3,6 +3,8 @@
 //! Must stay true: nothing is given up that some member might not have seen. That is judged here, in the transaction
 //! that removes, and not by whoever asked for it.
 
+use std::sync::PoisonError;
+
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::time::Millis;
@@ -12,7 +14,7 @@ use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
 use crate::error::StorageError;
 use crate::record::note::{Adoption, Note, encode};
-use crate::request::GivenUp;
+use crate::request::{GivenUp, Kept};
 
 /// Increments beside a document from which on they are added up. Below, the note would cost more than it saves.
 const FOLD_INCREMENTS_MIN: usize = 16;
@@ -34,7 +36,10 @@ impl Writer {
         tombstones_before: Millis,
         documents_max: usize,
     ) -> Result<GivenUp, StorageError> {
-        let stable = self.stable();
+        let (stable, own) = (self.stable(), self.state.acknowledged());
+        if self.unsettled_cursor == Position::START {
+            self.kept = Kept::default();
+        }
         let origins = self.shared.origins.snapshot();
         let candidates = batch.tables.unsettled_after(self.unsettled_cursor, documents_max)?;
         let mut given_up = GivenUp { has_more: candidates.len() == documents_max, ..GivenUp::default() };
@@ -56,10 +61,14 @@ impl Writer {
                 let state = document.state.clone();
                 Note::State { collection: collection.clone(), document: id.clone(), state }
             } else {
+                self.kept.count(&document.state, &stable, &own);
                 continue;
             };
             self.log_note(batch, &mut touched, Some((&collection, &id)), &note);
             self.flush(batch, touched)?;
+        }
+        if !given_up.has_more {
+            *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) = self.kept;
         }
         if !self.state.graves.covers_all(&graves) {
             self.state.graves.merge(&graves);
@@ -120,6 +129,27 @@ impl Writer {
         let previous = of.map_or(Position::START, |(collection, id)| touched.moved_to(collection, id, position));
         self.state.position = position;
         batch.encoded.push(encode(note, previous, &self.shared.origins));
+    }
+}
+
+impl Kept {
+    /// Counts a document that stays, if it is a tombstone.
+    fn count(&mut self, state: &DocumentState, stable: &Vector, own: &Vector) {
+        let Some(first) = state.versions.first() else { return };
+        if first.body.is_some() {
+            return;
+        }
+        let is_alone = state.versions.len() == 1 && state.increments.is_empty() && state.tally.is_none();
+        let why = if !is_alone {
+            &mut self.for_conflicts
+        } else if !own.covers(&first.dot) {
+            &mut self.for_letters
+        } else if !stable.covers(&first.dot) {
+            &mut self.for_members
+        } else {
+            &mut self.for_time
+        };
+        *why += 1;
     }
 }
 

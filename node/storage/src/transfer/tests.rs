@@ -16,7 +16,7 @@ use crate::commit::{Moment, PruneLimit};
 use crate::database::{Database, Opened, Options};
 use crate::integrity::verify;
 use crate::log::ReadLimit;
-use crate::request::{Action, Answer, Change, Expect, Received, Request, Which};
+use crate::request::{Action, Answer, Change, Expect, Kept, Received, Request, Which};
 use crate::transfer::page::{StatePage, decode_page, encode_page, letters_of};
 use crate::transfer::{Carried, Ending, Source, Transfer, adoption_of};
 
@@ -435,6 +435,29 @@ fn what_a_peer_forgets_between_two_pages_is_not_taken_over() {
     assert!(refused.to_string().contains("forgot"), "{refused}");
     let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
     assert_equal(&a, &b);
+}
+
+#[test]
+fn every_tombstone_that_stays_is_counted_under_what_it_waits_for() {
+    let (mut a, mut b) = (open("a", 3), open("b", 2));
+    a.put("beside", 1);
+    a.put("unknown", 1);
+    a.push_to(&mut b);
+    b.put("beside", 2);
+    a.change("beside", Action::Delete);
+    a.change("unknown", Action::Delete);
+    a.push_to(&mut b);
+    assert_eq!((b.shown("beside"), b.shown("unknown")), (None, None));
+    assert_eq!(b.give_up(), 0);
+    let kept = |node: &Node| node.opened.database.kept();
+    assert_eq!(kept(&b), Kept { for_conflicts: 1, for_members: 1, ..Kept::default() }, "a has acknowledged nothing");
+    a.commit(Request::GiveUp { tombstones_before: Millis(0), documents_max: 1_000 });
+    assert_eq!(kept(&a), Kept { for_time: 2, ..Kept::default() });
+    assert_eq!(a.give_up(), 2);
+    assert_eq!(kept(&a), Kept::default());
+    b.put("beside", 3);
+    b.opened.database.acknowledge(&origin("a", 3), &b.opened.writer.state().vector);
+    assert_eq!((b.give_up(), kept(&b)), (1, Kept::default()));
 }
 
 #[test]

@@ -50,13 +50,15 @@ export function syncPage(database: string): Page {
 
 function ofDatabase(status: DatabaseReplication | undefined): HTMLElement {
   if (status === undefined) return make("p", { class: "soft" }, "This node does not have the database.");
-  const { DatabaseName, DeadLetters, Error: wrong, Peers, WaitingFor, Tombstones } = status;
+  const { DatabaseName, DeadLetters, Error: wrong, Peers, WaitingFor, TombstonesKept: kept } = status;
   return make("div", {},
     wrong !== null && make("p", { class: "notice bad" }, wrong),
     DeadLetters > 0 && make("p", { class: "notice busy" },
       link(counted(DeadLetters, "operation"), deadLettersPath(DatabaseName)), " could not be taken in."),
-    Tombstones > 0 && WaitingFor.length > 0 && make("p", { class: "soft small" },
-      `${counted(Tombstones, "marker")} of deleted documents are kept until ${WaitingFor.join(", ")} know of the deletes.`),
+    kept.ForMembers > 0 && make("p", { class: "soft small" },
+      `${counted(kept.ForMembers, "marker")} of deleted documents wait until ${WaitingFor.join(", ") || "all members"} know of the deletes.`),
+    kept.ForConflicts > 0 && make("p", { class: "soft small" },
+      `${counted(kept.ForConflicts, "marker")} of deleted documents wait until their conflicts are settled.`),
     Peers.length === 0 ? make("p", { class: "soft" }, "No peer has this database in common with this node.") : peerTable(Peers));
 }
 
