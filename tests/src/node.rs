@@ -215,6 +215,8 @@ struct Link {
     told: Vector,
     /// The survey that waits for its answer.
     look: Option<Look>,
+    /// What the peer's clock showed when it last answered one.
+    word: Option<Millis>,
     /// What surveys found.
     found: Found,
     /// What we knew when we said that the peer is in sync, if we say so.
@@ -317,7 +319,8 @@ impl Node {
         let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
         let session = Session::new(local, saved);
         let found = Found::default();
-        let link = Link { session, under_way: None, told: Vector::new(), look: None, found, said: None };
+        let (under_way, told, look, word, said) = (None, Vector::new(), None, None, None);
+        let link = Link { session, under_way, told, look, word, found, said };
         running.links.insert(peer, link);
         let (newest, vector) = (position(&running.writer), running.writer.state().vector.clone());
         self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);

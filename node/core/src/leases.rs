@@ -5,14 +5,21 @@
 //!                                                          counted in contact with a majority alone
 //! ```
 //!
+//! Members that do not talk to this node are heard of through those that do, who tell how long ago they heard them. Such an
+//! *age* grows with every hop, by the time that the answer took and by the time that it lay at each node on its way. So it
+//! is never less than the truth, and word of who has gone dies out everywhere at once, however often it is passed on. That
+//! is the one way in which members are heard of: what they have written says nothing of when they were there.
+//!
 //! Must stay true: of two halves of a cluster that cannot see each other at most one counts the other out. A node that is
 //! alone counts nothing.
 //!
 //! What it does not do: it counts nobody out. That is an operation in the log, which the caller writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::id::NodeName;
 use crate::members::Members;
+use crate::sync::echo::Echoes;
 use crate::time::Millis;
 use crate::vector::{Origin, Vector};
 
@@ -22,6 +29,8 @@ pub struct Leases {
     seen: BTreeMap<Origin, Seen>,
     /// Silence that was counted before the start, until the member is first looked at.
     restored: BTreeMap<Origin, Millis>,
+    /// How old questions may be that tell of members.
+    pub echoes: Echoes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,14 +45,26 @@ struct Seen {
 /// What is agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// Without a word for longer than this, a member counts as silent.
-    pub silent_after: Millis,
+    /// How often nodes look at their peers.
+    pub sweep: Millis,
     /// After so much silence that counts, its lease has run out.
     pub lease: Millis,
 }
 
+/// Sweeps without a word after which a node that talks to us itself counts as silent: one of them may be lost.
+pub const SILENT_SWEEPS: u32 = 2;
+
+impl Terms {
+    /// Without a word for longer than this, one of so many members counts as silent: word of it comes through all others
+    /// at worst, lies with each of them for up to a sweep, and may be lost once.
+    pub fn silent_after(self, members: usize) -> Millis {
+        let hops_and_a_loss = u64::try_from(members).unwrap_or(u64::MAX);
+        Millis(self.sweep.0.saturating_mul(hops_and_a_loss.max(u64::from(SILENT_SWEEPS))))
+    }
+}
+
 impl Leases {
-    /// Notes that a member was heard, by whatever way.
+    /// Notes that a member was heard, by itself.
     pub fn hear(&mut self, now: Millis, member: &Origin) {
         self.restored.remove(member);
         self.seen.insert(member.clone(), Seen { last: now, is_known: true, silent_for: Millis(0) });
@@ -97,14 +118,21 @@ impl Leases {
         terms: Terms,
     ) -> Vec<Origin> {
         let others: Vec<&Origin> = members.counted(vector, me).collect();
-        let is_silent = |seen: &Seen| now.since(seen.last) > terms.silent_after;
-        let heard = others.iter().filter(|member| self.seen.get(**member).is_some_and(|seen| !is_silent(seen)));
+        // A node may be there in two lives for a while, and counts once.
+        let names: BTreeSet<&NodeName> =
+            others.iter().map(|member| &member.node).filter(|name| **name != me.node).collect();
+        let silent_after = terms.silent_after(names.len() + 1);
+        let is_silent = |seen: &Seen| now.since(seen.last) > silent_after;
+        let is_heard =
+            |member: &&&Origin| self.seen.get(**member).is_some_and(|seen| seen.is_known && !is_silent(seen));
+        let heard = others.iter().filter(is_heard).map(|member| &member.node);
+        let heard: BTreeSet<&NodeName> = heard.filter(|name| **name != me.node).collect();
         // This node and those it hears, against all of them.
-        let is_majority = (heard.count() + 1) * 2 > others.len() + 1;
+        let is_majority = (heard.len() + 1) * 2 > names.len() + 1;
         let mut lapsed = Vec::new();
         for member in others {
             let seen = self.seen.entry(member.clone()).or_insert_with(|| Seen {
-                last: now.before(terms.silent_after),
+                last: now.before(silent_after),
                 is_known: false,
                 silent_for: self.restored.remove(member).unwrap_or_default(),
             });
@@ -128,7 +156,8 @@ mod tests {
     use crate::stamp::Stamp;
     use crate::vector::{Dot, Sequence};
 
-    const TERMS: Terms = Terms { silent_after: Millis(60), lease: Millis(100) };
+    /// Three members are silent after 60.
+    const TERMS: Terms = Terms { sweep: Millis(20), lease: Millis(100) };
 
     fn origin(name: &str) -> Origin {
         Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
@@ -176,6 +205,38 @@ mod tests {
             leases.hear_of(Millis(now), &origin("c"), Millis(now - 1_310));
             assert_eq!(count(&mut leases, now, 90, &["a", "b", "c"]).is_empty(), now == 1_450);
         }
+    }
+
+    #[test]
+    fn a_node_in_two_lives_is_heard_once() {
+        let mut leases = Leases::default();
+        let lives = [1, 2].map(|incarnation| Origin { incarnation, ..origin("b") });
+        let mut known = members(&["a", "c", "d"]);
+        for life in &lives {
+            let by = Dot { origin: origin("a"), sequence: Sequence(1) };
+            known.set(life, Membership { fenced: None, stamp: Stamp(1), by });
+        }
+        for now in [1_000, 1_090, 1_180, 1_270] {
+            for life in &lives {
+                leases.hear(Millis(now), life);
+            }
+            let lapsed = leases.count((Millis(now), Millis(90)), (&known, &Vector::new()), &origin("a"), TERMS);
+            assert!(lapsed.is_empty(), "a and b are two of four, and no majority");
+        }
+    }
+
+    #[test]
+    fn the_more_members_there_are_the_longer_word_may_be_under_way() {
+        let names = ["a", "b", "c", "d", "e"];
+        let mut leases = Leases::default();
+        for now in [1_000, 1_100, 1_200] {
+            leases.hear(Millis(now), &origin("b"));
+            for (hops, name) in names.iter().enumerate().skip(2) {
+                leases.hear_of(Millis(now), &origin(name), Millis(25 * hops as u64));
+            }
+            assert!(count(&mut leases, now, 101, &names).is_empty(), "four hops, and one word lost");
+        }
+        assert_eq!(leases.silent_for(&origin("e")), Millis(0));
     }
 
     #[test]

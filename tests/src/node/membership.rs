@@ -12,9 +12,6 @@ use holdfast_storage::request::Request;
 
 use crate::node::{Caller, Node, Outbox, Sabotage};
 
-/// Sweeps without a word after which a node counts as silent.
-const SILENT_SWEEPS: u64 = 2;
-
 impl Node {
     /// Notes that somebody was heard.
     pub(super) fn hear_of(&mut self, now: Millis, member: &Origin) {
@@ -42,7 +39,7 @@ impl Node {
     pub(super) fn keep_leases(&mut self, now: Millis, outbox: &mut Outbox) {
         let (Some(side), Some(lease)) = (self.side(), self.setup.lease) else { return };
         let sweep = self.setup.sweep;
-        let terms = Terms { silent_after: Millis(sweep.0 * SILENT_SWEEPS), lease };
+        let terms = Terms { sweep, lease };
         let Some(running) = &mut self.running else { return };
         let lapsed = if self.setup.sabotage == Sabotage::CountsAlone {
             let is_silent = |member: &&Origin| {

@@ -66,12 +66,14 @@ impl Node {
         let Some(link) = self.link(peer) else { return };
         let (confirmed, known) = (link.session.pushed(), link.session.peer_vector().clone());
         let (pulled, pulled_log) = (link.session.pulled(), link.session.peer_log_id());
+        let word = link.word;
         let Some((view, survey)) = self.account(now, confirmed, &known) else { return };
         let request = SurveyRequest {
             protocol: PROTOCOL,
             survey: SurveyRecord::from(&survey),
             pulled_log_sequence: pulled.0,
             pulled_log_id: pulled_log.map(|log_id| format!("{log_id:016x}")),
+            echo_millis: word.map(|word| word.0),
         };
         if let Some(link) = self.link(peer) {
             link.look = Some(Look { number, asked_at: now, view, side: survey.side, known });
@@ -84,6 +86,8 @@ impl Node {
         let standing = self.standing(now)?;
         let running = self.running.as_ref()?;
         let view = running.database.view().expect("a healthy database");
+        // What lies below the log's floor is confirmed by what is known, and by no position.
+        let confirmed = if known.covers_all(running.writer.floor()) { confirmed } else { Position::START };
         let surveyed = view.survey(confirmed, known).expect("a healthy database");
         let memory = self.memory(now)?;
         let survey = Survey {
@@ -121,6 +125,7 @@ impl Node {
         outbox: &mut Outbox,
     ) {
         let Some(log_id) = self.running.as_ref().map(|running| running.database.log_id()) else { return };
+        let word = request.echo_millis;
         let (Ok(confirmed), Ok(theirs)) = (request.pulled(log_id), request.survey.parse()) else {
             outbox.findings.push(Finding::refusal(format!("a survey of n{from} was refused")));
             return;
@@ -131,7 +136,12 @@ impl Node {
         let response =
             SurveyResponse { protocol: PROTOCOL, survey: SurveyRecord::from(&survey), asked: part_records(&asked) };
         outbox.sends.push((from, exchange, Body::Surveyed(Box::new(response))));
-        self.take_told(now, &theirs.memory, None);
+        if let Some(running) = &mut self.running {
+            let asker = &theirs.standing.origin.node;
+            let age = word.and_then(|word| running.leases.echoes.age(now, asker, Millis(word)));
+            running.leases.echoes.answer(now, asker, survey.standing.now);
+            self.take_told(now, &theirs, age);
+        }
         let (vector, log_id) = (theirs.side.vector.clone(), Some(theirs.standing.log_id));
         self.handle(now, from, Event::Heard { vector: vector.clone(), log_id }, outbox);
         // At one vector the question alone says it all.
@@ -169,26 +179,26 @@ impl Node {
             Outcome::Inconclusive(Inconclusive::Receded)
         };
         let (ours, vector) = (look.side.vector, theirs.side.vector.clone());
-        self.take_told(now, &theirs.memory, Some(now.since(look.asked_at)));
+        if let Some(link) = self.link(peer) {
+            link.word = Some(theirs.standing.now);
+        }
+        self.take_told(now, &theirs, Some(now.since(look.asked_at)));
         let log_id = Some(theirs.standing.log_id);
         self.handle(now, peer, Event::Heard { vector: vector.clone(), log_id }, outbox);
         self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector });
     }
 
-    /// Notes what a peer has told of others; whom it heard, in an answer alone.
-    fn take_told(&mut self, now: Millis, memory: &Memory, waited: Option<Millis>) {
+    /// Notes what a peer has told of others; whom it heard, if it is known how old the message is at most.
+    fn take_told(&mut self, now: Millis, theirs: &Survey, age: Option<Millis>) {
         let Some(running) = &mut self.running else { return };
-        if let Some(waited) = waited {
-            for (origin, ago) in memory.heard.iter().filter(|(origin, _)| **origin != self.origin) {
-                running.leases.hear_of(now, origin, *ago + waited);
+        if let Some(age) = age {
+            let itself = (&theirs.standing.origin, &Millis(0));
+            let heard = theirs.memory.heard.iter().chain([itself]).filter(|(origin, _)| **origin != self.origin);
+            for (origin, ago) in heard {
+                running.leases.hear_of(now, origin, *ago + age);
             }
         }
-        let known = running.database.acknowledgements();
-        for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| **origin != self.origin) {
-            // A member that has come further is alive, whoever tells it.
-            if !known.newest_of(origin).covers_all(vector) {
-                running.leases.hear(now, origin);
-            }
+        for (origin, vector) in theirs.memory.acknowledged.iter().filter(|(origin, _)| **origin != self.origin) {
             running.database.acknowledge(origin, vector);
         }
     }

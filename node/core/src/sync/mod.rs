@@ -29,4 +29,5 @@ pub mod states;
 pub mod turned;
 pub mod comparison;
 pub mod survey;
+pub mod echo;
 pub mod ranges;

@@ -37,6 +37,9 @@ pub struct SurveyRequest {
     /// … and the log that it counts, hexadecimal.
     #[serde(alias = "pulledLogId", default, skip_serializing_if = "Option::is_none")]
     pub pulled_log_id: Option<String>,
+    /// `NowMillis` of an answer that the asker had from the answerer before: the question was made after it.
+    #[serde(alias = "echoMillis", default, skip_serializing_if = "Option::is_none")]
+    pub echo_millis: Option<u64>,
 }
 
 /// The answer.
@@ -416,7 +419,8 @@ mod tests {
     fn a_position_of_another_log_counts_nothing() {
         let survey = serde_json::from_value(record()).unwrap();
         let mut request =
-            SurveyRequest { protocol: 1, survey, pulled_log_sequence: 7, pulled_log_id: Some("0".repeat(15) + "4") };
+            SurveyRequest { protocol: 1, survey, pulled_log_sequence: 7, pulled_log_id: None, echo_millis: None };
+        request.pulled_log_id = Some("0".repeat(15) + "4");
         assert_eq!(request.pulled(4), Ok(Position(7)));
         assert_eq!(request.pulled(5), Ok(Position::START));
         request.pulled_log_id = None;

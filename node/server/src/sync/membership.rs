@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdfast_core::id::{DatabaseName, NodeName};
-use holdfast_core::leases::{Leases, Terms};
+use holdfast_core::leases::{Leases, SILENT_SWEEPS, Terms};
 use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
 use holdfast_core::sync::survey::Memory;
@@ -23,9 +23,6 @@ use crate::clock;
 use crate::databases::OpenDatabase;
 use crate::sync::Sync;
 use crate::sync::silence::{SilenceFile, Silences};
-
-/// Sweeps without a word after which a node counts as silent.
-const SILENT_SWEEPS: u32 = 2;
 
 /// How much silence may be forgotten when the node is killed; when it is stopped, none is.
 const KEPT_EVERY: Duration = Duration::from_secs(60);
@@ -67,6 +64,17 @@ impl Contacts {
     fn heard_of(&self, database: &DatabaseName, origin: &Origin, ago: Millis) {
         let now = self.now();
         self.lock().entry(database.clone()).or_default().hear_of(now, origin, ago);
+    }
+
+    /// Notes that an asker is answered with a word.
+    pub fn answer(&self, database: &DatabaseName, asker: &NodeName, word: Millis) {
+        let now = self.now();
+        self.lock().entry(database.clone()).or_default().echoes.answer(now, asker, word);
+    }
+
+    /// How old a question may be at most that brings a word.
+    pub fn age_of_question(&self, database: &DatabaseName, asker: &NodeName, word: Option<u64>) -> Option<Millis> {
+        self.lock().get(database)?.echoes.age(self.now(), asker, Millis(word?))
     }
 
     /// How long ago members were heard, to tell others.
@@ -182,20 +190,17 @@ pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting
     Ok(())
 }
 
-/// Notes what a peer has told of itself and of others. Whom it heard counts in an answer alone, `waited` after the
-/// question: of a message that comes by itself nobody knows how long it was on its way.
-pub fn told(sync: &Sync, database: &OpenDatabase, memory: &Memory, waited: Option<Duration>) {
-    if let Some(waited) = waited {
-        for (origin, ago) in memory.heard.iter().filter(|(origin, _)| *origin != database.origin()) {
-            sync.contacts().heard_of(database.name(), origin, *ago + millis(waited));
+/// Notes what a peer has told of itself and of others. Whom it heard counts only where it is known how old the message
+/// may be at most.
+pub fn told(sync: &Sync, database: &OpenDatabase, teller: &Origin, memory: &Memory, age: Option<Millis>) {
+    if let Some(age) = age {
+        let itself = (teller, &Millis(0));
+        let heard = memory.heard.iter().chain([itself]).filter(|(origin, _)| *origin != database.origin());
+        for (origin, ago) in heard {
+            sync.contacts().heard_of(database.name(), origin, *ago + age);
         }
     }
-    let Ok(known) = database.acknowledgements() else { return };
     for (origin, vector) in memory.acknowledged.iter().filter(|(origin, _)| *origin != database.origin()) {
-        // A member that has come further is alive, whoever tells it.
-        if !known.newest_of(origin).covers_all(vector) {
-            sync.contacts().heard(database.name(), origin);
-        }
         database.acknowledge(origin, vector);
     }
 }
@@ -245,7 +250,7 @@ pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
         for listing in sync.databases().list() {
             let Ok(database) = sync.databases().get(&listing.name) else { continue };
             let Ok(state) = database.view().and_then(|view| view.state()) else { continue };
-            let terms = Terms { silent_after: millis(sweep * SILENT_SWEEPS), lease: millis(lease) };
+            let terms = Terms { sweep: millis(sweep), lease: millis(lease) };
             for lapsed in
                 sync.contacts().count(&listing.name, (&state.members, &state.vector), database.origin(), elapsed, terms)
             {

@@ -67,6 +67,8 @@ pub struct Found {
     pub differences: u64,
     /// Documents that were put right here or there since the start.
     pub settled: u64,
+    /// What the peer's clock showed when it last answered: the next question brings it back.
+    pub(super) word: Option<Millis>,
     /// What both knew when differences were last settled without being asked to.
     pub(super) settled_at: Option<Vector>,
 }
@@ -305,16 +307,18 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     let session = sync.session(peer, database).ok_or(SurveyError::NoSession)?;
     let status = session.status();
     let open = sync.databases().get(database)?;
+    let begun = clock::monotonic();
+    let echo_millis = sync.surveys().found(peer, database).word.map(|word| word.0);
     let account = tokio::task::block_in_place(|| {
         account(sync, &open, status.pushed, &status.peer_vector).map_err(SurveyError::from)
     })?;
     let request = SurveyRequest {
+        echo_millis,
         protocol: PROTOCOL,
         survey: SurveyRecord::from(&account.survey),
         pulled_log_sequence: status.pulled.0,
         pulled_log_id: status.peer_log_id.map(|log_id| format!("{log_id:016x}")),
     };
-    let begun = clock::monotonic();
     let asked = sync.client.ask(session.base_url(), SURVEY_PATH, database, &request);
     let response: SurveyResponse =
         tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| SurveyError::TooSlow)??;
@@ -327,7 +331,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     }
     theirs.side.asked = asked;
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
-    membership::told(sync, &open, &theirs.memory, Some(waited));
+    membership::told(sync, &open, &theirs.standing.origin, &theirs.memory, Some(millis(waited)));
     look_at_other_branch(sync, &session, &open, &theirs).await;
     session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
@@ -335,6 +339,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
         found.contact = Some(at);
         found.heard = Some(clock::monotonic());
         found.surveys += 1;
+        found.word = Some(theirs.standing.now);
         found.told = Some(told(&theirs, at));
     });
     sync.surveys().conclude(key, comparison.clone());
@@ -356,10 +361,14 @@ async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<O
 /// Answers a peer's survey.
 pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Result<SurveyResponse, AnswerError> {
     let confirmed = request.pulled(open.log_id()?)?;
+    let request_word = request.echo_millis;
     let theirs = request.survey.parse()?;
     let account = account(sync, open, confirmed, &theirs.side.vector)?;
     let asked = account.view.parts(theirs.side.changed.iter().flatten().map(|(key, _)| key))?;
-    membership::told(sync, open, &theirs.memory, None);
+    let asker = &theirs.standing.origin;
+    let age = sync.contacts().age_of_question(open.name(), &asker.node, request_word);
+    membership::told(sync, open, asker, &theirs.memory, age);
+    sync.contacts().answer(open.name(), &asker.node, account.survey.standing.now);
     let ours = account.view.state()?;
     if let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) {
         membership::note_branch(sync, open, &theirs.standing.origin.node, &stranger.origin);
@@ -404,8 +413,10 @@ struct Account {
 fn account(sync: &Sync, open: &OpenDatabase, confirmed: Position, known: &Vector) -> Result<Account, StorageError> {
     let now = Millis(clock::now_millis());
     let view = open.view()?;
-    let surveyed = view.survey(confirmed, known)?;
     let log = open.log()?;
+    // What lies below the log's floor is confirmed by what is known, and by no position.
+    let confirmed = if known.covers_all(&log.floor()?) { confirmed } else { Position::START };
+    let surveyed = view.survey(confirmed, known)?;
     let lacking = lacking(log.backlog(confirmed, known, &surveyed.side.vector)?, now);
     let standing = Standing {
         origin: open.origin().clone(),
