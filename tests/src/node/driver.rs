@@ -118,6 +118,11 @@ impl Node {
             // Read at the last moment: it may have said more since the push was decided.
             filter.learn(link.session.peer_vector());
         }
+        if self.has_forgotten_what_is_lacked(filter.known()) {
+            // What it holds below its floor is letters alone, which mean nothing without the rest.
+            outbox.sends.push((peer, 0, Body::TakeStates));
+            return self.fail(now, peer, exchange, outbox);
+        }
         let filter = self.setup.sabotage.filter(filter);
         let (after, batch) = self.setup.sabotage.range(after, self.setup.batch);
         let Some(ours) = self.standing(now) else { return };

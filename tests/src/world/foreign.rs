@@ -226,11 +226,23 @@ impl World {
             self.find(checker, what);
         }
         for nodes in [0..1, 1..self.nodes.len()] {
-            for node in nodes {
-                self.tell(node, Stimulus::Order(Request::SettleLetters(Which::All)));
-            }
+            let lives = self.order_to_settle(nodes.map(|node| (node, None)).collect());
+            self.rest()?;
+            // Whoever was not answered, because the disk failed under his order, gives it again.
+            let unanswered = lives.into_iter().filter(|(node, life)| self.nodes.get(*node).map(Node::life) != *life);
+            self.order_to_settle(unanswered.collect());
             self.rest()?;
         }
         Ok(())
+    }
+
+    /// Orders nodes to settle what is parked. Gives the life that each is in.
+    fn order_to_settle(&mut self, nodes: Vec<(usize, Option<u64>)>) -> Vec<(usize, Option<u64>)> {
+        let mut lives = Vec::new();
+        for (node, _) in nodes {
+            lives.push((node, self.nodes.get(node).map(Node::life)));
+            self.tell(node, Stimulus::Order(Request::SettleLetters(Which::All)));
+        }
+        lives
     }
 }

@@ -10,7 +10,8 @@
 //!    └──────────────────────────────┘
 //! ```
 //!
-//! A session asks before it offers: until the peer has answered once in this life, nothing is known of what it has.
+//! A session asks before it offers: until the peer has answered once in this life, nothing is known of what it has. It
+//! asks, too, once an offer has failed: what is believed of the peer may be what was wrong.
 //! What others may be sending to the peer at this moment waits a little, as [`crate::sync::forwarding`] says, and so
 //! does asking for what a peer was seen to have and we lack: most often it is on its way to us. While the peer takes
 //! our log by asking for it, nothing is offered. Under a full load offers wait for more, as [`crate::sync::gathering`]
@@ -59,6 +60,8 @@ pub struct Session {
     begun: Millis,
     round_trip: Millis,
     is_pull_wanted: bool,
+    /// The last offer failed: the next exchange is a question, if it may be.
+    asks_first: bool,
     /// When to ask for what the peer has and we lack, if it has not come by then.
     asks_at: Option<Millis>,
     /// The peer takes our log by asking; nothing is offered before this.
@@ -248,6 +251,7 @@ impl Session {
             begun: Millis(0),
             round_trip: Millis(0),
             is_pull_wanted: true,
+            asks_first: false,
             asks_at: None,
             offers_from: Millis(0),
             wakes_at: None,
@@ -299,6 +303,7 @@ impl Session {
                 self.pulled = Position::START;
                 self.is_pull_wanted = true;
                 self.lose_place(now);
+                self.asks_first = true;
             }
             Event::Absent => self.start_at_nothing(),
             Event::Selected(selection) => {
@@ -391,7 +396,9 @@ impl Session {
             self.pushed = self.newest;
             self.looked = self.newest;
         }
-        if may_push && self.has_offer() && has_met && now >= self.offers_from && self.gathers_until(now).is_none() {
+        let asks_first = self.asks_first && may_pull;
+        let may_offer = may_push && !asks_first && has_met && now >= self.offers_from;
+        if may_offer && self.has_offer() && self.gathers_until(now).is_none() {
             self.phase = Phase::Pushing;
             self.begun = now;
             if self.is_in_touch() {
@@ -403,6 +410,7 @@ impl Session {
             self.phase = Phase::Pulling;
             self.begun = now;
             self.is_pull_wanted = false;
+            self.asks_first = false;
             return Some(Action::Pull { after: self.pulled, log_id: self.peer_log_id });
         }
         None
@@ -632,6 +640,8 @@ impl Session {
         self.failures = self.failures.saturating_add(1);
         self.forwarding.withdraw_offer();
         self.is_pull_wanted = true;
+        // After a question an offer has its turn, whatever became of the question.
+        self.asks_first = self.phase == Phase::Pushing;
         self.phase = Phase::Waiting { until: now + wait };
     }
 }
@@ -749,6 +759,25 @@ mod tests {
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         session.handle(now, Event::Failed { random: 0 });
         assert!(is_pull(&session.handle(now, Event::Called)));
+    }
+
+    #[test]
+    fn an_offer_that_failed_is_followed_by_a_question_and_a_question_by_an_offer() {
+        let mut session = session(None);
+        session.handle(Millis(0), committed(1));
+        assert!(is_push(&session.handle(Millis(0), pulled(1)), 0));
+        for _ in 0..2 {
+            session.handle(Millis(0), Event::Failed { random: 0 });
+            assert!(is_pull(&session.handle(Millis(0), Event::Called)), "what was believed may be wrong");
+            session.handle(Millis(0), Event::Failed { random: 0 });
+            assert!(
+                is_push(&session.handle(Millis(0), Event::Called), 0),
+                "what they give may be what cannot be taken"
+            );
+        }
+        assert!(is_pull(&session.handle(Millis(0), Event::LostPlace)));
+        session.handle(Millis(0), Event::LostPlace);
+        assert!(is_pull(&session.handle(Millis(0), Event::Called)), "after a wait, too");
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Writer {
                 if !(waited || asked.contains(&letter.position)) || self.state.letters.at(letter.position).is_none() {
                     continue;
                 }
-                match self.revived(&log, letter)? {
+                match self.revived(batch, &log, letter)? {
                     Ok(revived) => {
                         outcome.done += revived.len() as u64;
                         has_moved = true;
@@ -184,6 +184,7 @@ impl Writer {
     #[allow(clippy::type_complexity)]
     fn revived(
         &self,
+        batch: &Batch<'_>,
         log: &LogView,
         letter: &Letter,
     ) -> Result<Result<Vec<(Position, Operation)>, String>, StorageError> {
@@ -203,6 +204,12 @@ impl Writer {
             };
             if self.is_ahead(&meant) {
                 return Ok(Err("It has seen operations that are not here.".to_owned()));
+            }
+            // Nothing that a letter stands beside is given up while its writer is counted with.
+            if self.is_unjudgeable(batch, &meant)? {
+                let reason = "What it stands beside was deleted or added up, and forgotten meanwhile. Settle it, and \
+                              write again what should be there.";
+                return Ok(Err(reason.to_owned()));
             }
             let is_later = |other: &Letter| other.position >= one.position || is_together(other);
             if let Some(before) = self.state.letters.before(&meant, is_later) {

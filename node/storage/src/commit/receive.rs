@@ -1,11 +1,12 @@
 //! What peers bring: operations that were minted elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
+use holdfast_core::sync::poison::{Cause, park};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 
@@ -114,7 +115,7 @@ impl Writer {
         // Documents that operations before it in the stretch write: something is known of those.
         let mut arriving = BTreeSet::new();
         let origins = self.shared.origins.snapshot();
-        let held = self.held_groups(operations);
+        let parked = self.parked_in_turn(operations);
         let mut first = 0;
         for (index, (_, operation)) in operations.iter().enumerate() {
             if operation.group.is_none_or(|group| group.index == 0) {
@@ -123,18 +124,12 @@ impl Writer {
             let Some(id) = operation.document.as_ref().filter(|_| operation.kind.is_of_document() == Some(true)) else {
                 continue;
             };
-            let is_held = operation.group.is_some_and(|group| held.contains(&group.id));
-            if is_held || self.state.vector.covers(&operation.dot) {
+            if parked.contains(&index) || self.state.vector.covers(&operation.dot) {
                 continue;
             }
             let state = &touched.load(&batch.tables, &origins, &operation.collection, id)?.state;
-            let is_nothing = || *state == DocumentState::default() && !arriving.contains(&(&operation.collection, id));
-            // A delete of nothing shows nothing, whatever it had seen.
-            let is_blind = has_forgotten
-                && is_nothing()
-                && !matches!(operation.kind, OperationKind::Delete)
-                && !operation.context.covers_all(&self.state.graves);
-            if is_blind || state.tally.as_ref().is_some_and(|tally| tally.is_cut_by(operation)) {
+            let is_written = arriving.contains(&(&operation.collection, id));
+            if self.is_blind(state, operation) && !is_written || is_cut(state, operation) {
                 unjudged.insert(first);
             }
             if has_forgotten {
@@ -144,13 +139,53 @@ impl Writer {
         Ok(unjudged)
     }
 
-    /// Transactions that will be parked, because a member is.
-    fn held_groups(&self, operations: &[(Position, Operation)]) -> BTreeSet<OperationId> {
-        let is_held = |one: &Operation| {
-            matches!(one.kind, OperationKind::Unknown { .. }) || self.state.letters.before(one, |_| false).is_some()
-        };
-        let grouped = operations.iter().filter_map(|(_, one)| Some((one.group?.id, one)));
-        grouped.filter(|(_, one)| is_held(one)).map(|(id, _)| id).collect()
+    /// Whether an operation is on a document of which nothing is known here, and its writer had not seen all that was
+    /// forgotten. Deletes too: a write that has seen that one and not the forgotten one would be shown here and hidden
+    /// elsewhere.
+    fn is_blind(&self, state: &DocumentState, operation: &Operation) -> bool {
+        let graves = &self.state.graves;
+        !graves.is_empty() && *state == DocumentState::default() && !operation.context.covers_all(graves)
+    }
+
+    /// Whether an operation cannot be judged here any more, because of what was forgotten or added up.
+    pub(super) fn is_unjudgeable(&self, batch: &Batch<'_>, operation: &Operation) -> Result<bool, StorageError> {
+        let is_of_document = operation.kind.is_of_document() == Some(true);
+        let Some(id) = operation.document.as_ref().filter(|_| is_of_document) else { return Ok(false) };
+        let (mut touched, origins) = (Touched::default(), self.shared.origins.snapshot());
+        let state = &touched.load(&batch.tables, &origins, &operation.collection, id)?.state;
+        Ok(self.is_blind(state, operation) || is_cut(state, operation))
+    }
+
+    /// Operations of a stretch that will be parked when their turn comes, by what is parked and what comes before them.
+    fn parked_in_turn(&self, operations: &[(Position, Operation)]) -> BTreeSet<usize> {
+        let mut parked = BTreeSet::new();
+        let is_poison = |one: &Operation| matches!(one.kind, OperationKind::Unknown { .. });
+        if self.state.letters.is_empty() && !operations.iter().any(|(_, one)| is_poison(one)) {
+            return parked;
+        }
+        let mut letters = self.state.letters.clone();
+        let mut groups: BTreeMap<OperationId, bool> = BTreeMap::new();
+        for (index, (position, operation)) in operations.iter().enumerate() {
+            if self.state.vector.covers(&operation.dot) {
+                continue;
+            }
+            let is_held = |one: &Operation| is_poison(one) || letters.before(one, |_| false).is_some();
+            let is_parked = match operation.group.map(|group| group.id) {
+                None => is_held(operation),
+                Some(id) => *groups.entry(id).or_insert_with(|| {
+                    let following = operations.iter().skip(index).map(|(_, one)| one);
+                    let is_member = |one: &&Operation| one.group.is_some_and(|group| group.id == id);
+                    following.take_while(is_member).any(is_held)
+                }),
+            };
+            if is_parked {
+                parked.insert(index);
+                letters.follow(&park(operation.clone(), *position, Cause::Behind, ""), *position);
+            } else {
+                letters.follow(operation, *position);
+            }
+        }
+        parked
     }
 
     /// The first members of transactions of which any member has seen what neither is here nor comes before them in
@@ -217,6 +252,11 @@ impl Writer {
             self.note_checkpoint(source.clone(), checkpoint);
         }
     }
+}
+
+/// Whether an operation takes the place of some of the increments that were added up, and not of all.
+fn is_cut(state: &DocumentState, operation: &Operation) -> bool {
+    state.tally.as_ref().is_some_and(|tally| tally.is_cut_by(operation))
 }
 
 /// How many of the operations can be taken without cutting a transaction at the end.

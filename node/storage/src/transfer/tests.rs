@@ -16,7 +16,7 @@ use crate::commit::{Moment, PruneLimit};
 use crate::database::{Database, Opened, Options};
 use crate::integrity::verify;
 use crate::log::ReadLimit;
-use crate::request::{Action, Answer, Change, Expect, Kept, Received, Request, Which};
+use crate::request::{Action, Answer, Change, Expect, Kept, Misfit, Received, Request, Which};
 use crate::transfer::page::{StatePage, decode_page, encode_page, letters_of};
 use crate::transfer::{Carried, Ending, Source, Transfer, adoption_of};
 
@@ -482,4 +482,45 @@ fn an_increment_beside_a_delete_that_is_forgotten_stays_on_record() {
         assert!(is_counted_while_deleted(&state), "{state:?}");
         assert_eq!(state.increments.len(), 2);
     }
+}
+
+#[test]
+fn a_delete_that_has_not_seen_a_forgotten_one_is_judged_nowhere_either() {
+    // Two nodes that knew the same showed different: where the first delete was forgotten, a write over the second was
+    // shown; where it was still known, it hid that write.
+    let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+    a.put("x", 1);
+    a.push_to(&mut b);
+    a.change("x", Action::Delete);
+    a.push_to(&mut c);
+    b.change("x", Action::Delete);
+    b.put("x", 2);
+    b.push_to(&mut c);
+    assert_eq!(a.give_up(), 1);
+    let receipt = c.push_to(&mut a);
+    let stranger = receipt.stranger.map(|stranger| (stranger.dot.to_string(), stranger.misfit));
+    assert_eq!(stranger, Some(("b@0000000000000002:1".to_owned(), Misfit::Writer)));
+    let (c, _) = c.made_anew_from(&a, Kind::Rebase, Vec::new());
+    assert_eq!(c.push_to(&mut a).stranger, None);
+    assert_equal(&a, &c);
+}
+
+#[test]
+fn what_waits_behind_a_letter_of_the_same_stretch_is_carried_over_with_it() {
+    // It was judged before its turn, on a document that the peer knew nothing of, and the transfer failed for ever.
+    let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+    c.put("x", 1);
+    c.put("x", 2);
+    let spoil = |record: &mut Value| match record["Sequence"].as_u64() {
+        Some(1) => record["Kind"] = json!("hologram"),
+        _ => record["Context"] = json!({}),
+    };
+    assert_eq!((send(&c, &mut b, spoil).accepted, letters(&b).len()), (2, 2));
+    a.put("gone", 1);
+    a.change("gone", Action::Delete);
+    assert_eq!(a.give_up(), 1);
+    let before = letters(&b);
+    let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
+    assert_eq!(letters(&b), before);
+    b.assert_sound();
 }

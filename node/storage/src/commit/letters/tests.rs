@@ -3,6 +3,7 @@
 
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::json::JsonText;
+use holdfast_core::members::FenceReason;
 use holdfast_core::sync::message::OperationRecord;
 use holdfast_core::sync::message::PushRequest;
 use redb::backends::InMemoryBackend;
@@ -198,4 +199,29 @@ fn the_log_keeps_what_is_parked_and_a_write_here_has_not_seen_it() {
     assert_eq!(b.state().letters.len(), 1, "a write that has not seen it does not make it void");
     let limit = crate::commit::PruneLimit { through: Position(9), older_than: None, entries_max: 100 };
     assert_eq!(b.prune(limit).entries, 0);
+}
+
+#[test]
+fn a_letter_is_not_taken_up_beside_what_was_forgotten_meanwhile() {
+    let (mut a, mut b, mut c) = (Node::new("a"), Node::new("b"), Node::new("c"));
+    c.write(put("first", 1)).unwrap();
+    receive(&mut a, stretch(&c, &Vector::new()));
+    a.write(put("x", 1)).unwrap();
+    let mut sent = stretch(&a, &c.state().vector);
+    sent.source_vector = [(a.origin(), a.state().vector.get(&a.origin()))].into_iter().collect();
+    receive(&mut b, sent);
+    assert_eq!(letters(&b)[0].1, Cause::ImpossibleContext);
+    // Its writer is counted out, and nobody waits for it any more.
+    b.write(put("gone", 1)).unwrap();
+    b.write(change("gone", Action::Delete)).unwrap();
+    b.commit(vec![Request::Member { member: a.origin(), fence: Some(FenceReason::Forced) }]);
+    b.commit(vec![Request::GiveUp { tombstones_before: Millis(u64::MAX), documents_max: 9 }]);
+    assert!(!b.state().graves.is_empty());
+    let mut first = stretch(&c, &Vector::new());
+    first.source_vector.merge(&b.state().vector);
+    first.operations[0].1.context = b.state().vector;
+    assert_eq!(receive(&mut b, first).accepted, 1);
+    let tried = outcome(&mut b, Request::RetryLetters(Which::All));
+    assert_eq!((tried.done, letters(&b).len()), (0, 1));
+    assert!(tried.failed.values().all(|reason| reason.contains("forgotten meanwhile")), "{tried:?}");
 }
