@@ -40,6 +40,16 @@ impl Amount {
         Self::parse_within(text, WHOLE_MAX)
     }
 
+    /// A number that can be counted exactly: at most nine decimals, and no larger than any 64 bit integer needs.
+    pub fn of_number(number: &Number) -> Option<Self> {
+        Self::parse_within(number.as_str(), COUNTED_WHOLE_MAX)
+    }
+
+    /// Whether it is within what [`Self::of_number`] takes.
+    pub fn is_countable(self) -> bool {
+        self.0.unsigned_abs() <= (COUNTED_WHOLE_MAX * UNITS_PER_ONE).unsigned_abs()
+    }
+
     fn parse_within(text: &str, whole_max: i128) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),

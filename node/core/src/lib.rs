@@ -27,4 +27,5 @@ pub mod leases;
 pub mod document;
 pub mod conflict;
 pub mod digest;
+pub mod cache;
 pub mod sync;

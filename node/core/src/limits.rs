@@ -138,6 +138,23 @@ pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 1_000;
 /// Documents with the same values that are named when a unique index is refused or violated.
 pub const DUPLICATES_LISTED_MAX: usize = 20;
 
+/// Longest key of a cache entry, in characters, and in bytes.
+pub const CACHE_KEY_CHARS_MAX: usize = 256;
+/// See [`CACHE_KEY_CHARS_MAX`].
+pub const CACHE_KEY_BYTES_MAX: usize = 1_024;
+/// Largest value of a cache entry, in bytes.
+pub const CACHE_VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest content type of a raw value, in bytes.
+pub const CACHE_MEDIA_BYTES_MAX: usize = 255;
+/// Longest that an entry lives: 30 days, in milliseconds.
+pub const CACHE_TTL_MILLIS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// How long an entry lives when nothing is said, in milliseconds.
+pub const CACHE_TTL_MILLIS_DEFAULT: u64 = 5 * 60 * 1_000;
+/// Most concurrent writes, resets and counts of one key, each, that are read from disk or from a peer.
+pub const CACHE_PARTS_MAX: usize = 4_096;
+/// Most entries that one request reads, writes or lists.
+pub const CACHE_ENTRIES_PER_REQUEST_MAX: usize = 1_000;
+
 /// Most documents in one page of a list.
 pub const PAGE_DOCUMENTS_MAX: usize = 10_000;
 /// Documents in a page when nothing is asked.

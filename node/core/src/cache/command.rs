@@ -1,0 +1,271 @@
+//! What clients do to an entry, whatever door they come through.
+
+use thiserror::Error;
+
+use crate::cache::state::{Content, Count, Folded, KeyState, Times, Write};
+use crate::counter::Amount;
+use crate::limits::CACHE_TTL_MILLIS_MAX;
+use crate::stamp::Stamp;
+use crate::time::Millis;
+use crate::vector::Dot;
+
+/// How long an entry is to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// So long from now.
+    For(Millis),
+    /// As long as the entry that is there; so long from now where there is none.
+    KeepOr(Millis),
+}
+
+/// What must hold of an entry before it is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum When {
+    /// Nothing.
+    #[default]
+    Always,
+    /// There is none (`nx`).
+    Absent,
+    /// There is one (`xx`).
+    Present,
+    /// It is at one of these versions (`If-Match`).
+    At(Vec<String>),
+}
+
+/// One change of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheCommand {
+    /// Write a value.
+    Set {
+        /// The value.
+        content: Content,
+        /// How long it lives.
+        lifetime: Lifetime,
+    },
+    /// Add to a number; an entry that is not there begins at zero. The entry's end stays as it is.
+    Add {
+        /// How much.
+        amount: Amount,
+        /// How long an entry lives that is not there yet.
+        lifetime: Millis,
+    },
+    /// Let it end at another time.
+    Touch {
+        /// How long from now it lives.
+        lifetime: Millis,
+    },
+    /// Delete it.
+    Delete,
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CacheRefusal {
+    /// It was to be absent.
+    #[error("there is an entry already")]
+    Present,
+    /// It was to be there.
+    #[error("there is no entry")]
+    Absent,
+    /// It is at another version.
+    #[error("the entry is at version '{current}'")]
+    OtherVersion {
+        /// The version; `<null>` where there is no entry.
+        current: String,
+    },
+    /// What is there is no number that can be added to exactly.
+    #[error("the entry is no number that can be added to")]
+    NotANumber,
+    /// The entries would take more room than they may.
+    #[error("the cache is full: it holds {bytes} bytes and may hold {limit}")]
+    Full {
+        /// Bytes of what is kept.
+        bytes: u64,
+        /// The setting.
+        limit: u64,
+    },
+}
+
+/// What a change came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOutcome {
+    /// The entry before it.
+    pub before: Option<Times>,
+    /// Its value, if it was asked for.
+    pub value_before: Option<Content>,
+    /// The entry after it.
+    pub after: Option<Times>,
+    /// The number after an addition.
+    pub sum: Option<Content>,
+    /// Whether anything was written: deleting what is not there writes nothing.
+    pub is_changed: bool,
+}
+
+/// The time and the names for what a change writes.
+#[derive(Debug, Clone)]
+pub struct Minted {
+    /// The wall clock.
+    pub now: Millis,
+    /// A fresh stamp of this node.
+    pub stamp: Stamp,
+    /// The next name of this node in the cache.
+    pub dot: Dot,
+}
+
+/// Carries a change out on what is known of its key. The value that was there before is given on request only.
+pub fn perform(
+    state: &mut KeyState,
+    command: CacheCommand,
+    when: &When,
+    wants_value: bool,
+    minted: Minted,
+) -> Result<CacheOutcome, CacheRefusal> {
+    let now = minted.now;
+    let shown = state.shown(now);
+    let before = shown.as_ref().map(|shown| shown.times);
+    check(when, before)?;
+    let is_needed = wants_value || matches!(command, CacheCommand::Add { .. } | CacheCommand::Touch { .. });
+    let value = shown.filter(|_| is_needed).map(|shown| shown.content.into_owned());
+    let mut is_changed = true;
+    let mut sum = None;
+    match command {
+        CacheCommand::Set { content, lifetime } => {
+            let expires = match (lifetime, before) {
+                (Lifetime::KeepOr(_), Some(before)) => before.expires,
+                (Lifetime::For(span) | Lifetime::KeepOr(span), _) => end_of(now, span),
+            };
+            let created = before.map_or(now, |before| before.created);
+            overwrite(state, minted, Over { created, expires, content: Some(content), is_same_number: false });
+        }
+        CacheCommand::Add { amount, lifetime } => {
+            add(state, value.as_ref(), amount, lifetime, minted)?;
+            sum = state.shown(now).map(|shown| shown.content.into_owned());
+        }
+        CacheCommand::Touch { lifetime } => {
+            let Some(before) = before else { return Err(CacheRefusal::Absent) };
+            let (created, expires) = (before.created, end_of(now, lifetime));
+            overwrite(state, minted, Over { created, expires, content: value.clone(), is_same_number: true });
+        }
+        CacheCommand::Delete if before.is_none() => is_changed = false,
+        CacheCommand::Delete => {
+            overwrite(state, minted, Over { created: now, expires: Millis(0), content: None, is_same_number: false });
+        }
+    }
+    let after = state.shown(now).map(|shown| shown.times);
+    Ok(CacheOutcome { before, value_before: value.filter(|_| wants_value), after, sum, is_changed })
+}
+
+fn check(when: &When, before: Option<Times>) -> Result<(), CacheRefusal> {
+    match (when, before) {
+        (When::Always, _) | (When::Absent, None) | (When::Present, Some(_)) => Ok(()),
+        (When::Absent, Some(_)) => Err(CacheRefusal::Present),
+        (When::Present, None) => Err(CacheRefusal::Absent),
+        (When::At(_), None) => Err(CacheRefusal::OtherVersion { current: "<null>".to_owned() }),
+        (When::At(versions), Some(before)) => {
+            let current = before.version_text();
+            if versions.contains(&current) { Ok(()) } else { Err(CacheRefusal::OtherVersion { current }) }
+        }
+    }
+}
+
+fn end_of(now: Millis, span: Millis) -> Millis {
+    now + span.min(Millis(CACHE_TTL_MILLIS_MAX))
+}
+
+/// What a write puts in the place of what is known.
+struct Over {
+    created: Millis,
+    expires: Millis,
+    content: Option<Content>,
+    /// Whether counts that it has not seen go on being added to it.
+    is_same_number: bool,
+}
+
+/// A stamp above all that is known of the key: a clock that ran ahead elsewhere wins no argument with a later write.
+fn stamp_above(state: &KeyState, stamp: Stamp) -> Stamp {
+    let known = state.writes.iter().map(|write| write.stamp).chain(state.counts.iter().map(|count| count.stamp));
+    known.max().map_or(stamp, |known| stamp.max(Stamp(known.0.saturating_add(1))))
+}
+
+/// Writes over all that is known.
+fn overwrite(state: &mut KeyState, minted: Minted, over: Over) {
+    let now = minted.now;
+    let stamp = stamp_above(state, minted.stamp);
+    let hides = state.writes.iter().map(|write| write.until).chain(state.counts.iter().map(|count| count.until));
+    let until = hides.chain([over.expires]).max().unwrap_or_default();
+    let (reset, folded) = if over.is_same_number {
+        let folded = state.counted(now).map(|count| Folded {
+            origin: count.dot.origin.clone(),
+            series: count.series,
+            total: count.total,
+        });
+        (reset_known(state, now), folded.collect())
+    } else {
+        (stamp, Vec::new())
+    };
+    let write = Write {
+        dot: minted.dot,
+        stamp,
+        reset,
+        created: over.created,
+        expires: over.expires,
+        until,
+        content_hash: over.content.as_ref().map_or(0, Content::hash),
+        content: over.content,
+        folded,
+    };
+    state.merge(KeyState { writes: vec![write], ..KeyState::default() });
+}
+
+/// The greatest stamp up to which counts are not added at a moment.
+fn reset_known(state: &KeyState, now: Millis) -> Stamp {
+    let of_writes = state.writes.iter().filter(|write| write.until > now).map(|write| write.reset);
+    let of_others = state.resets.iter().filter(|reset| reset.until > now).map(|reset| reset.stamp);
+    of_writes.chain(of_others).max().unwrap_or_default()
+}
+
+/// Adds to a number.
+///
+/// An entry that is not there becomes a zero beside which the amount is counted: two nodes that both begin it count
+/// together.
+fn add(
+    state: &mut KeyState,
+    before: Option<&Content>,
+    amount: Amount,
+    lifetime: Millis,
+    minted: Minted,
+) -> Result<(), CacheRefusal> {
+    let now = minted.now;
+    let zero = Content::json("0");
+    // What is there must be a number, and stay one, that can be added to exactly.
+    let is_exact = |number: &Content| number.amount().is_some_and(|base| (base + amount).is_countable());
+    if before.is_some_and(|number| !is_exact(number)) {
+        return Err(CacheRefusal::NotANumber);
+    }
+    let dot = minted.dot.clone();
+    let fresh = minted.stamp;
+    if before.is_none() {
+        let reset = reset_known(state, now);
+        let stamp = stamp_above(state, fresh);
+        let expires = end_of(now, lifetime);
+        let until = state.until().max(expires);
+        let write = Write {
+            dot: minted.dot,
+            stamp,
+            reset,
+            created: now,
+            expires,
+            until,
+            content_hash: zero.hash(),
+            content: Some(zero),
+            folded: Vec::new(),
+        };
+        state.merge(KeyState { writes: vec![write], ..KeyState::default() });
+    }
+    let until = state.writes.iter().find(|write| write.until > now).map_or(now, |write| write.until);
+    let stamp = stamp_above(state, fresh);
+    let known = state.counted(now).find(|count| count.dot.origin == dot.origin);
+    let (series, total) = known.map_or((dot.sequence, amount), |known| (known.series, known.total + amount));
+    state.take_count(Count { dot, series, stamp, until, total });
+    Ok(())
+}

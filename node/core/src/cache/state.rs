@@ -1,0 +1,360 @@
+//! What a node knows of one key, how two nodes' knowledge is put together, and what is shown of it.
+//!
+//! ```text
+//!   write     stamp ─────────────► expires ········► until
+//!                    it is shown             it hides what it overwrote
+//! ```
+//!
+//! A write that overwrites another hides it for as long as that one could have been shown, its *until*: so whoever
+//! lets go of a write whose until has passed can never be shown an older one by a late message. Of two writes that did
+//! not know of each other the one with the greater stamp is shown, and when it has ended, the other, if that lives on.
+//! A write gives way for good once another with a greater stamp hides at least as long.
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::cache::CacheKey;
+use crate::counter::Amount;
+use crate::digest::Digest;
+use crate::stamp::Stamp;
+use crate::time::Millis;
+use crate::vector::{Dot, Origin, Sequence, Vector};
+
+/// What the bytes of a value are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Media {
+    /// A JSON value, as compact text.
+    Json,
+    /// Anything else, with the content type that its writer named.
+    Raw(String),
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// What the bytes are.
+    pub media: Media,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Content {
+    /// A JSON value by its compact text.
+    pub fn json(text: impl Into<Vec<u8>>) -> Self {
+        Self { media: Media::Json, bytes: text.into() }
+    }
+
+    /// Tells values apart, after one was let go too.
+    pub fn hash(&self) -> u64 {
+        let mut hash = Xxh3Default::new();
+        if let Media::Raw(name) = &self.media {
+            hash.update(name.as_bytes());
+            hash.update(&[0]);
+        }
+        hash.update(&self.bytes);
+        hash.digest()
+    }
+}
+
+/// What one origin has counted, when a write took it into its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded {
+    /// Who counted.
+    pub origin: Origin,
+    /// Which of its series; see [`Count::series`].
+    pub series: Sequence,
+    /// How much of it is in the value.
+    pub total: Amount,
+}
+
+/// One write of a key: a value or a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Who wrote it and as which of its writes to the cache.
+    pub dot: Dot,
+    /// When, and its rank among concurrent ones.
+    pub stamp: Stamp,
+    /// Counts up to this stamp are not added to it.
+    pub reset: Stamp,
+    /// When the entry was made; a write over one that lives keeps it.
+    pub created: Millis,
+    /// It is shown before this; zero for a deletion.
+    pub expires: Millis,
+    /// It hides what it knew of before this.
+    pub until: Millis,
+    /// The value; `None` for a deletion, and once it has been let go after it had ended.
+    pub content: Option<Content>,
+    /// See [`Content::hash`]; zero for a deletion.
+    pub content_hash: u64,
+    /// Counts that are in the value already.
+    pub folded: Vec<Folded>,
+}
+
+/// Counts up to a stamp are not added, before a moment: all that is left of a write that gave way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reset {
+    /// The stamp.
+    pub stamp: Stamp,
+    /// The moment.
+    pub until: Millis,
+}
+
+/// All that one origin has added to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// Its newest addition: who, and as which of its writes to the cache.
+    pub dot: Dot,
+    /// Its first addition: a later series begins from zero.
+    pub series: Sequence,
+    /// The stamp of the newest.
+    pub stamp: Stamp,
+    /// It counts before this.
+    pub until: Millis,
+    /// All additions of the series.
+    pub total: Amount,
+}
+
+/// What is known of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyState {
+    /// Writes that none with a greater stamp hides for good: the greatest stamp first, each later one ends later.
+    pub writes: Vec<Write>,
+    /// Resets of writes that gave way, beyond those of `writes`.
+    pub resets: Vec<Reset>,
+    /// Counts, by origin.
+    pub counts: Vec<Count>,
+}
+
+/// An entry as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// The value, counts added.
+    pub content: Cow<'a, Content>,
+    /// When, until when, and at which version.
+    pub times: Times,
+}
+
+/// When an entry was made, changed and ends, and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When it was made.
+    pub created: Millis,
+    /// When it was last changed.
+    pub updated: Millis,
+    /// When it ends.
+    pub expires: Millis,
+    /// Changes whenever what is shown changes.
+    pub version: u128,
+}
+
+impl Times {
+    /// The version as clients see it: 32 hexadecimal digits.
+    pub fn version_text(&self) -> String {
+        format!("{:032x}", self.version)
+    }
+}
+
+impl Write {
+    fn rank(&self) -> (Stamp, &Dot) {
+        (self.stamp, &self.dot)
+    }
+
+    fn as_reset(&self) -> Reset {
+        Reset { stamp: self.reset, until: self.until }
+    }
+}
+
+impl KeyState {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.counts.is_empty()
+    }
+
+    /// Puts together what is known here and what another node knows.
+    pub fn merge(&mut self, other: Self) {
+        let mut writes = std::mem::take(&mut self.writes);
+        for write in other.writes {
+            if !writes.iter().any(|known| known.dot == write.dot) {
+                writes.push(write);
+            }
+        }
+        writes.sort_by(|left, right| right.rank().cmp(&left.rank()));
+        self.resets.extend(other.resets);
+        let mut latest_end = None;
+        for write in writes {
+            if latest_end.is_some_and(|end| write.until <= end) {
+                self.resets.push(write.as_reset());
+            } else {
+                latest_end = Some(write.until);
+                self.writes.push(write);
+            }
+        }
+        for count in other.counts {
+            self.take_count(count);
+        }
+        self.settle_resets();
+    }
+
+    /// Takes one addition's count in.
+    pub(super) fn take_count(&mut self, count: Count) {
+        match self.counts.binary_search_by(|known| known.dot.origin.cmp(&count.dot.origin)) {
+            Ok(place) => {
+                if let Some(known) = self.counts.get_mut(place)
+                    && known.dot.sequence < count.dot.sequence
+                {
+                    *known = count;
+                }
+            }
+            Err(place) => self.counts.insert(place, count),
+        }
+    }
+
+    /// Leaves out resets that others contain, and counts that can never be added again.
+    fn settle_resets(&mut self) {
+        let of_writes = |state: &Self| state.writes.iter().map(Write::as_reset).collect::<Vec<_>>();
+        let mut all = of_writes(self);
+        all.extend(std::mem::take(&mut self.resets));
+        self.counts.retain(|count| {
+            !all.iter().any(|reset| reset.stamp >= count.stamp && reset.until >= count.until)
+        });
+        let mut kept = of_writes(self);
+        all.sort_by(|left, right| (right.stamp, right.until).cmp(&(left.stamp, left.until)));
+        for reset in all {
+            let contains = |other: &Reset| other.stamp >= reset.stamp && other.until >= reset.until;
+            if reset.stamp > Stamp::default() && !kept.iter().any(contains) {
+                kept.push(reset);
+                self.resets.push(reset);
+            }
+        }
+    }
+
+    /// What is shown at a moment.
+    pub fn shown(&self, now: Millis) -> Option<Shown<'_>> {
+        let write = self.writes.iter().find(|write| write.until > now)?;
+        let content = write.content.as_ref().filter(|_| write.expires > now)?;
+        let mut version = Xxh3Default::new();
+        hash_dot(&mut version, &write.dot);
+        let mut updated = write.stamp;
+        let mut sum: Option<Amount> = None;
+        for count in self.counted(now) {
+            hash_dot(&mut version, &count.dot);
+            updated = updated.max(count.stamp);
+            sum = Some(sum.unwrap_or_default() + count.total + -write.folded_of(count));
+        }
+        let content = match sum.and_then(|sum| content.plus(sum)) {
+            Some(counted) => Cow::Owned(counted),
+            None => Cow::Borrowed(content),
+        };
+        let (created, expires) = (write.created, write.expires);
+        let times = Times { created, updated: updated.millis(), expires, version: version.digest128() };
+        Some(Shown { content, times })
+    }
+
+    /// Counts that are added at a moment.
+    pub(super) fn counted(&self, now: Millis) -> impl Iterator<Item = &Count> {
+        self.counts.iter().filter(move |count| {
+            let is_reset = |reset: Reset| reset.stamp >= count.stamp && reset.until > now;
+            count.until > now
+                && !self.writes.iter().any(|write| is_reset(write.as_reset()))
+                && !self.resets.iter().any(|reset| is_reset(*reset))
+        })
+    }
+
+    /// The latest moment before which something of it still matters.
+    pub fn until(&self) -> Millis {
+        let of_writes = self.writes.iter().map(|write| write.until);
+        of_writes.chain(self.counts.iter().map(|count| count.until)).max().unwrap_or_default()
+    }
+
+    /// When something of it can next be let go; `None` for nothing.
+    pub fn next_end(&self) -> Option<Millis> {
+        let values = self.writes.iter().filter(|write| write.content.is_some()).map(|write| write.expires);
+        let others = self.writes.iter().map(|write| write.until).chain(self.counts.iter().map(|count| count.until));
+        values.chain(others).min()
+    }
+
+    /// Lets go of what has ended. Changes nothing that is shown, at this moment or later.
+    pub fn let_go(&mut self, now: Millis) {
+        self.writes.retain(|write| write.until > now);
+        self.resets.retain(|reset| reset.until > now);
+        self.counts.retain(|count| count.until > now);
+        for write in self.writes.iter_mut().filter(|write| write.expires <= now) {
+            write.content = None;
+        }
+        if self.is_empty() {
+            self.resets.clear();
+        }
+    }
+
+    /// Whether whoever knows `vector` has merged all of it.
+    pub fn is_known_to(&self, vector: &Vector) -> bool {
+        self.dots().all(|dot| vector.covers(dot))
+    }
+
+    /// The writes and additions that are in it.
+    pub fn dots(&self) -> impl Iterator<Item = &Dot> {
+        self.writes.iter().map(|write| &write.dot).chain(self.counts.iter().map(|count| &count.dot))
+    }
+
+    /// The part of each thing in it of a digest, with the moment up to which two nodes that know the same both hold it.
+    pub fn digests(&self, key: &CacheKey) -> impl Iterator<Item = (Millis, Digest)> {
+        let writes = self.writes.iter().map(move |write| {
+            let mut hash = begin_digest(key, &write.dot);
+            for number in [write.stamp.0, write.expires.0, write.until.0, write.content_hash] {
+                hash.update(&number.to_le_bytes());
+            }
+            (write.until, Digest(hash.digest128()))
+        });
+        let counts = self.counts.iter().map(move |count| {
+            let mut hash = begin_digest(key, &count.dot);
+            hash.update(&count.total.billionths().to_le_bytes());
+            (count.until, Digest(hash.digest128()))
+        });
+        writes.chain(counts)
+    }
+
+    /// Bytes of the values that it holds.
+    pub fn content_bytes(&self) -> usize {
+        self.writes.iter().filter_map(|write| write.content.as_ref()).map(|content| content.bytes.len()).sum()
+    }
+}
+
+impl Write {
+    /// How much of a count is in the value already.
+    fn folded_of(&self, count: &Count) -> Amount {
+        let of_count = |folded: &&Folded| folded.origin == count.dot.origin && folded.series == count.series;
+        self.folded.iter().find(of_count).map_or_else(Amount::default, |folded| folded.total)
+    }
+}
+
+impl Content {
+    /// The number that it is, if it is one that can be added to exactly.
+    pub(super) fn amount(&self) -> Option<Amount> {
+        Amount::of_number(&self.number()?)
+    }
+
+    /// The number that it is, with more added; `None` when it is no number.
+    fn plus(&self, amount: Amount) -> Option<Self> {
+        let sum = amount.added_to(&serde_json::Value::Number(self.number()?))?;
+        Some(Self::json(sum.to_string()))
+    }
+
+    fn number(&self) -> Option<serde_json::Number> {
+        if self.media == Media::Json { serde_json::from_slice(&self.bytes).ok() } else { None }
+    }
+}
+
+fn hash_dot(hash: &mut Xxh3Default, dot: &Dot) {
+    hash.update(dot.origin.node.as_str().as_bytes());
+    hash.update(&dot.origin.incarnation.to_le_bytes());
+    hash.update(&dot.sequence.0.to_le_bytes());
+}
+
+fn begin_digest(key: &CacheKey, dot: &Dot) -> Xxh3Default {
+    let mut hash = Xxh3Default::new();
+    hash.update(&(key.as_str().len() as u64).to_le_bytes());
+    hash.update(key.as_str().as_bytes());
+    hash_dot(&mut hash, dot);
+    hash
+}
