@@ -8,9 +8,12 @@ use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
 use holdfast_core::members::Acknowledgements;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Vector};
+use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 
+use crate::cache::CacheState;
+use crate::cache::record::{decode_cache_block, decode_cache_state};
+use crate::cache::write::{CacheTables, create_cache_tables};
 use crate::commit::{Replay, Writer, create_conflict_tables};
 use crate::error::StorageError;
 use crate::indexes::maintain::open_tables as open_index_tables;
@@ -24,8 +27,8 @@ use crate::record::progress::{
 };
 use crate::request::Kept;
 use crate::tables::{
-    BLOCKS, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY, META, ORIGINS, STATE, STATE_KEY,
-    UNSETTLED,
+    BLOCKS, CACHE_BLOCKS, CACHE_FLOOR_KEY, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY,
+    META, ORIGINS, STATE, STATE_KEY, UNSETTLED,
 };
 use crate::upgrade::upgrade;
 use crate::view::ReadView;
@@ -43,6 +46,8 @@ pub struct Options {
     pub undurable_bytes_max: usize,
     /// Age of the oldest unsynced change after which the data file is synced.
     pub undurable_age_max: Millis,
+    /// Bytes that the cache may take; `None` for no bound.
+    pub cache_bytes_max: Option<u64>,
     /// How far a stamp may run ahead of our wall clock and still be followed.
     pub clock_skew_max: Millis,
     /// The database was stopped by an error of the disk: what a failed sync may have forgotten is written again
@@ -58,6 +63,7 @@ impl Default for Options {
             undurable_operations_max: 32_768,
             undurable_bytes_max: 16 * 1024 * 1024,
             undurable_age_max: Millis(2_000),
+            cache_bytes_max: None,
             clock_skew_max: Millis(60_000),
             is_after_failure: false,
         }
@@ -75,6 +81,8 @@ pub(crate) struct Shared {
     /// Which life of its database it is: the incarnation that writes to it.
     pub(crate) life: AtomicU64,
     pub(crate) origins: Origins,
+    /// The log has synced the cache up to this position.
+    pub(crate) cache_synced: AtomicU64,
     /// What the other members have said that they know.
     pub(crate) acknowledgements: Mutex<Acknowledgements>,
     /// Why tombstones stay, as of the last full look at them.
@@ -142,18 +150,23 @@ impl Database {
         let file_id = create_log_tables(&log, name, fresh_log_id)?;
         let origin = origin_of_database(&log, origin)?;
         create_data_tables(&data)?;
+        create_cache_tables(&data, &log)?;
         let origins = Origins::new(load_origins(&log)?);
         create_conflict_tables(&data, &origins)?;
         open_index_tables(&data, &origins.snapshot())?;
         let checkpoints = load_checkpoints(&log)?;
         let life = AtomicU64::new(origin.incarnation);
-        let (acknowledgements, kept, name) = (Mutex::default(), Mutex::default(), name.to_owned());
-        let shared = Arc::new(Shared { name, log, data, file_id, life, origins, acknowledgements, kept });
+        let (acknowledgements, kept, cache_synced) = (Mutex::default(), Mutex::default(), AtomicU64::default());
+        let name = name.to_owned();
+        let shared = Shared { name, log, data, file_id, life, origins, cache_synced, acknowledgements, kept };
+        let shared = Arc::new(shared);
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
+        let cache = database.replay_cache(&origin)?;
+        database.shared.cache_synced.store(cache.position.0, Ordering::Release);
         let floor = database.log()?.floor()?;
-        let writer = Writer::new(shared, origin, options, state, collections, checkpoints, floor);
+        let writer = Writer::new(shared, origin, options, state, collections, checkpoints, floor, cache);
         Ok(Opened { database, writer, replayed })
     }
 
@@ -247,10 +260,52 @@ impl Database {
         Ok(done)
     }
 
+    /// Brings the cache to the end of its part of the log.
+    fn replay_cache(&self, origin: &Origin) -> Result<CacheState, StorageError> {
+        let mut state = self.view()?.cache_state()?;
+        let log = self.shared.log.begin_read()?;
+        if let Some(floor) = log.open_table(META)?.get(CACHE_FLOOR_KEY)? {
+            // A data file made anew has lost the cache, and must not give out its names and positions a second time.
+            state.go_on_after(&decode_cache_state(floor.value(), &self.shared.origins.snapshot())?, origin);
+        }
+        let blocks = log.open_table(CACHE_BLOCKS)?;
+        let transaction = self.shared.data.begin_write()?;
+        let mut tables = CacheTables::open(&transaction)?;
+        let (before, origins) = (state.position, &self.shared.origins);
+        for row in blocks.iter()? {
+            let (first, block) = row?;
+            let changes = decode_cache_block(block.value(), &origins.snapshot())?;
+            for (position, change) in (first.value()..).zip(&changes) {
+                if Position(position) > state.position {
+                    tables.replay(change, Position(position), &mut state, origins)?;
+                }
+            }
+        }
+        if state.position == before {
+            drop(tables);
+            transaction.abort()?;
+        } else {
+            tables.finish(&state, origins)?;
+            transaction.commit()?;
+        }
+        Ok(state)
+    }
+
+    /// Whether the log has synced everything that a look at the cache shows.
+    pub fn is_cache_synced(&self, position: Position) -> bool {
+        self.shared.cache_synced.load(Ordering::Acquire) >= position.0
+    }
+
     /// The data file, for tests that damage it.
     #[cfg(test)]
     pub(crate) fn data(&self) -> &redb::Database {
         &self.shared.data
+    }
+
+    /// The log file, for tests that count its rows.
+    #[cfg(test)]
+    pub(crate) fn log_file(&self) -> &redb::Database {
+        &self.shared.log
     }
 
     pub(crate) fn origins(&self) -> &Origins {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_core::cache::{CacheOutcome, CacheRefusal};
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::counter::Increment;
@@ -17,6 +18,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
+use crate::cache::{CacheChange, CacheNews};
 use crate::ranges::SumError;
 use crate::record::letter::Letter;
 use crate::record::note::Adoption;
@@ -58,6 +60,10 @@ pub enum Request {
     DefineIndex(IndexDefinition),
     /// Drops an index.
     DropIndex(IndexName),
+    /// Changes of cache entries, each on its own.
+    Cache(Vec<CacheChange>),
+    /// Keys of the cache that changed at a peer.
+    TakeCacheNews(CacheNews),
     /// Tries parked operations again.
     RetryLetters(Which),
     /// Gives parked operations up, keeping what is shown here.
@@ -77,6 +83,8 @@ impl Request {
         match self {
             Self::Each(changes) | Self::Together(changes) => changes.len().max(1),
             Self::Receive(received) => received.operations.len().max(1),
+            Self::Cache(changes) => changes.len().max(1),
+            Self::TakeCacheNews(news) => news.states.len().max(1),
             Self::States(states) => states.len().max(1),
             Self::Mend(mending) => mending.states.len().max(1),
             Self::GiveUp { documents_max, .. } => (*documents_max).max(1),
@@ -96,7 +104,13 @@ impl Request {
     /// what was known of it, does not.
     pub fn outlives_its_log(&self) -> bool {
         match self {
-            Self::Each(_) | Self::Together(_) | Self::Register(_) | Self::DefineIndex(_) | Self::DropIndex(_) => true,
+            Self::Each(_)
+            | Self::Together(_)
+            | Self::Register(_)
+            | Self::Cache(_)
+            | Self::TakeCacheNews(_)
+            | Self::DefineIndex(_)
+            | Self::DropIndex(_) => true,
             Self::Receive(_)
             | Self::Member { .. }
             | Self::GiveUp { .. }
@@ -123,6 +137,8 @@ impl Request {
             }
             Self::States(states) => states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
             Self::Mend(mending) => mending.states.iter().map(|(_, _, state)| state.body_bytes()).sum(),
+            Self::Cache(changes) => changes.iter().map(CacheChange::content_bytes).sum(),
+            Self::TakeCacheNews(news) => news.states.iter().map(|(_, state)| state.content_bytes()).sum(),
             Self::Register(_)
             | Self::Checkpoint { .. }
             | Self::Member { .. }
@@ -235,6 +251,10 @@ pub enum Answer {
     Letters(LetterOutcome),
     /// What was written of an index, if anything had to be; or why it was refused.
     Index(Result<Option<Written>, Refusal>),
+    /// A result for each change of the cache, in their order.
+    Cache(Vec<Result<CacheOutcome, CacheRefusal>>),
+    /// How many keys were new or different here.
+    CacheNewsTaken(u64),
     /// The progress is noted.
     Noted,
 }

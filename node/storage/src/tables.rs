@@ -13,7 +13,13 @@
 //! | `{db}.db` | `index-entries` | index number, key, document id | length of the key, and marks |
 //! | `{db}.db` | `violations-open` | conflict id | index number and key that several documents have |
 //! | `{db}.db` | `state` | `"state"` | position, vector and clock that the data reflects; size of the closed conflicts |
+//! | `{db}.db` | `cache` | scope, key | what is known of a cache entry, and the position of its last change |
+//! | `{db}.db` | `cache-changes` | position of an entry's last change | the entry's row in `cache` |
+//! | `{db}.db` | `cache-ends` | when something of an entry ends, its row in `cache` | nothing |
+//! | `{db}.db` | `cache-digests` | minute | digest of what ends in it |
+//! | `{db}.db` | `cache-peers` | peer's node name | how far its changes are here |
 //! | `{db}.db.metadata` | `blocks` | first position | the operations of one group commit, or a part of them |
+//! | `{db}.db.metadata` | `cache-blocks` | first position | changes of the cache that the data file may not have synced |
 //! | `{db}.db.metadata` | `origins` | number | origin |
 //! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
 //! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log |
@@ -46,8 +52,21 @@ pub(crate) const INDEX_ENTRIES: TableDefinition<'static, &[u8], u16> = TableDefi
 /// Keys of unique indexes that several documents have, by the conflict that says so.
 pub(crate) const VIOLATIONS_OPEN: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("violations-open");
 
+/// What is known of cache entries, by scope and key.
+pub(crate) const CACHE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("cache");
+/// Rows of [`CACHE`] that peers may have, by the position of their last change.
+pub(crate) const CACHE_CHANGES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("cache-changes");
+/// Rows of [`CACHE`] by when something of them ends.
+pub(crate) const CACHE_ENDS: TableDefinition<'static, (u64, &[u8]), ()> = TableDefinition::new("cache-ends");
+/// Digests of what ends in a minute since the Unix epoch.
+pub(crate) const CACHE_DIGESTS: TableDefinition<'static, u64, u128> = TableDefinition::new("cache-digests");
+/// How far the changes of peers are here.
+pub(crate) const CACHE_PEERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("cache-peers");
+
 /// The log.
 pub(crate) const BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("blocks");
+/// The cache's part of the log.
+pub(crate) const CACHE_BLOCKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("cache-blocks");
 /// Origins by number.
 pub(crate) const ORIGINS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("origins");
 /// Progress of peers.
@@ -59,9 +78,13 @@ pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 pub(crate) const CONFLICT_BYTES_KEY: &str = "conflict-bytes";
 /// Key of [`STATE`]: what the data reflects.
 pub(crate) const STATE_KEY: &str = "state";
+/// Key of [`STATE`]: what the cache has come to.
+pub(crate) const CACHE_STATE_KEY: &str = "cache";
 /// Where [`META`] says what the file is.
 pub(crate) const DESCRIPTION_KEY: &str = "log";
 /// Where [`META`] has the incarnation of this database, if it differs from its node's.
 pub(crate) const LIFE_KEY: &str = "life";
 /// Where [`META`] has the floor of the log.
 pub(crate) const FLOOR_KEY: &str = "floor";
+/// Where [`META`] has what the cache had come to when its part of the log was last cut.
+pub(crate) const CACHE_FLOOR_KEY: &str = "cache-floor";

@@ -15,13 +15,14 @@ use crate::error::StorageError;
 use crate::indexes::read::IndexCache;
 use crate::record::document::{decode, decode_shown, key, parse_key};
 use crate::record::progress::{CollectionState, DataState, decode_collection, decode_state};
-use crate::tables::{COLLECTIONS, DOCUMENTS, STATE, STATE_KEY};
+use crate::tables::{CACHE, COLLECTIONS, DOCUMENTS, STATE, STATE_KEY};
 
 /// One consistent look at a database's documents.
 #[derive(Debug)]
 pub struct ReadView {
     transaction: ReadTransaction,
     documents: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    cache: ReadOnlyTable<&'static [u8], &'static [u8]>,
     origins: Arc<Vec<Origin>>,
     indexes: IndexCache,
 }
@@ -53,7 +54,8 @@ pub struct Page {
 impl ReadView {
     pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
         let documents = transaction.open_table(DOCUMENTS)?;
-        Ok(Self { transaction, documents, origins, indexes: IndexCache::default() })
+        let cache = transaction.open_table(CACHE)?;
+        Ok(Self { transaction, documents, cache, origins, indexes: IndexCache::default() })
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -62,6 +64,10 @@ impl ReadView {
 
     pub(crate) fn documents(&self) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
         &self.documents
+    }
+
+    pub(crate) fn cache(&self) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
+        &self.cache
     }
 
     pub(crate) fn index_cache(&self) -> &IndexCache {

@@ -215,9 +215,7 @@ impl KeyState {
         let of_writes = |state: &Self| state.writes.iter().map(Write::as_reset).collect::<Vec<_>>();
         let mut all = of_writes(self);
         all.extend(std::mem::take(&mut self.resets));
-        self.counts.retain(|count| {
-            !all.iter().any(|reset| reset.stamp >= count.stamp && reset.until >= count.until)
-        });
+        self.counts.retain(|count| !all.iter().any(|reset| reset.stamp >= count.stamp && reset.until >= count.until));
         let mut kept = of_writes(self);
         all.sort_by(|left, right| (right.stamp, right.until).cmp(&(left.stamp, left.until)));
         for reset in all {
@@ -251,6 +249,17 @@ impl KeyState {
         Some(Shown { content, times })
     }
 
+    /// What is shown at a moment, without copying the value.
+    pub fn into_shown(mut self, now: Millis) -> Option<Shown<'static>> {
+        let Shown { content, times } = self.shown(now)?;
+        let counted = if let Cow::Owned(content) = content { Some(content) } else { None };
+        let content = match counted {
+            Some(content) => content,
+            None => self.writes.iter_mut().find(|write| write.until > now)?.content.take()?,
+        };
+        Some(Shown { content: Cow::Owned(content), times })
+    }
+
     /// Counts that are added at a moment.
     pub(super) fn counted(&self, now: Millis) -> impl Iterator<Item = &Count> {
         self.counts.iter().filter(move |count| {
@@ -259,6 +268,12 @@ impl KeyState {
                 && !self.writes.iter().any(|write| is_reset(write.as_reset()))
                 && !self.resets.iter().any(|reset| is_reset(*reset))
         })
+    }
+
+    /// The latest stamp in it.
+    pub fn latest_stamp(&self) -> Stamp {
+        let of_writes = self.writes.iter().map(|write| write.stamp);
+        of_writes.chain(self.counts.iter().map(|count| count.stamp)).max().unwrap_or_default()
     }
 
     /// The latest moment before which something of it still matters.

@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_to_live_says_why() {
-        for text in ["", " ", "s", "ms", "NaNs", "1 000", "1e3", "5 minutes", "-", ".", "1.2.3", "∞", "5m3s", "0x10", "éms"] {
+        for text in
+            ["", " ", "s", "ms", "NaNs", "1 000", "1e3", "5 minutes", "-", ".", "1.2.3", "∞", "5m3s", "0x10", "éms"]
+        {
             assert_eq!(parse_ttl(text), Err(TtlError::Malformed), "{text}");
         }
         for text in ["0", "0ms", "-1s", "-99999999999999999999d", "0.0"] {

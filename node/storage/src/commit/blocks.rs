@@ -32,6 +32,7 @@ impl Writer {
                 blocks.insert(position, encode_block(operations).as_slice())?;
                 position += operations.len() as u64;
             }
+            self.cache.write_log(&transaction, &self.shared.origins)?;
             save_new_origins(&transaction, &self.shared.origins)?;
             if self.is_floor_unsaved {
                 let record = encode_vector(&self.floor, &self.shared.origins);
@@ -51,6 +52,8 @@ impl Writer {
             }
         }
         transaction.commit()?;
+        self.cache.logged();
+        self.tell_synced();
         self.unsaved_checkpoints.clear();
         self.is_floor_unsaved = false;
         self.unsaved_life_beside = None;

@@ -12,6 +12,7 @@ mod conflicts;
 mod indexes;
 mod touched;
 mod blocks;
+mod cache;
 mod letters;
 mod local;
 mod notes;
@@ -35,6 +36,8 @@ use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::Durability;
 use thiserror::Error;
 
+use crate::cache::CacheState;
+use crate::commit::cache::{CacheBatch, CacheWriter};
 use crate::commit::touched::{DataTables, Touched};
 use crate::database::{Options, Shared};
 use crate::error::StorageError;
@@ -44,6 +47,7 @@ use crate::record::progress::{Checkpoint, CollectionState, DataState, encode_col
 use crate::request::{Answer, Kept, Request};
 use crate::tables::{COLLECTIONS, STATE, STATE_KEY};
 
+pub use crate::commit::cache::Swept;
 pub(crate) use crate::commit::conflicts::{
     Noted, create_tables as create_conflict_tables, keep_settled as keep_settled_conflict,
 };
@@ -99,6 +103,7 @@ pub struct Writer {
     checkpoints: BTreeMap<NodeName, Checkpoint>,
     unsaved_checkpoints: Vec<NodeName>,
     undurable: Undurable,
+    cache: CacheWriter,
     /// The log holds every operation above this.
     floor: Vector,
     is_floor_unsaved: bool,
@@ -128,7 +133,10 @@ struct Undurable {
 
 /// Everything that one batch is about to write.
 struct Batch<'t> {
+    transaction: &'t redb::WriteTransaction,
     tables: DataTables<'t>,
+    /// Open once something of the cache is asked for.
+    cache: Option<CacheBatch<'t>>,
     encoded: Vec<Vec<u8>>,
     changed_collections: Vec<CollectionName>,
     noted: Noted,
@@ -143,9 +151,11 @@ impl Writer {
         collections: BTreeMap<CollectionName, CollectionState>,
         checkpoints: BTreeMap<NodeName, Checkpoint>,
         floor: Vector,
+        cache: CacheState,
     ) -> Self {
         Self {
-            clock: HybridClock::new(state.clock, options.clock_skew_max),
+            clock: HybridClock::new(state.clock.max(cache.clock), options.clock_skew_max),
+            cache: CacheWriter::new(cache),
             undurable: Undurable { log_needs_scan: true, ..Undurable::default() },
             shared,
             origin,
@@ -215,6 +225,7 @@ impl Writer {
     /// Whether [`Self::settle`] has something to do.
     pub fn is_unsettled(&self) -> bool {
         self.undurable.operations > 0
+            || self.cache.has_pending()
             || self.undurable.log_needs_scan
             || self.unsaved_life_beside.is_some()
             || !self.unsaved_checkpoints.is_empty()
@@ -226,8 +237,13 @@ impl Writer {
         if self.has_stopped {
             return Err(StorageError::Stopped);
         }
-        let result = self.shared.commit_data_durably();
+        // The data never runs ahead of what the log has synced.
+        let result = if self.cache.has_pending() { self.commit_log(&[], Position::START, false) } else { Ok(()) };
+        let result = result.and_then(|()| self.shared.commit_data_durably());
         self.has_stopped = result.is_err();
+        if result.is_ok() {
+            self.cache.synced_in_data = self.cache.state.position;
+        }
         self.undurable = Undurable { log_needs_scan: self.undurable.log_needs_scan, ..Undurable::default() };
         result
     }
@@ -263,14 +279,18 @@ impl Writer {
         let first = self.state.position.next();
         let shared = Arc::clone(&self.shared);
         let mut transaction = shared.data.begin_write().map_err(|error| CommitError::NotWritten(error.into()))?;
+        let cache_before = self.cache.state.position;
         let filled = self.fill(&transaction, moment, fill);
-        let (filled, encoded) = filled.map_err(CommitError::NotWritten)?;
-        if encoded.is_empty() {
+        let (filled, encoded, must_sync) = filled.map_err(CommitError::NotWritten)?;
+        let cache_changes = self.cache.state.position.0 - cache_before.0;
+        if encoded.is_empty() && cache_changes == 0 {
             // Nothing changed; progress notes wait for the next commit or a quiet moment.
             transaction.abort().map_err(|error| CommitError::NotWritten(error.into()))?;
             return Ok(filled);
         }
-        self.commit_log(&encoded, first, false).map_err(CommitError::Unknown)?;
+        if must_sync {
+            self.commit_log(&encoded, first, false).map_err(CommitError::Unknown)?;
+        }
         // From here on the batch is a success, whatever becomes of the data file: opening replays it.
         let committed = transaction
             .set_durability(Durability::None)
@@ -280,20 +300,22 @@ impl Writer {
             tracing::error!(database = %self.shared.name, %error, "the data file failed after its log was written; opening again replays it");
             self.has_stopped = true;
         }
-        self.undurable.operations += encoded.len();
+        self.undurable.operations += encoded.len() + usize::try_from(cache_changes).unwrap_or(usize::MAX);
         self.undurable.bytes += encoded.iter().map(Vec::len).sum::<usize>();
         self.undurable.since.get_or_insert(moment.now);
         Ok(filled)
     }
 
-    /// Fills the data transaction. Gives what `fill` gives, and the entries to log.
+    /// Fills the data transaction. Gives what `fill` gives, the entries to log, and whether somebody waits for the log.
     fn fill<T>(
         &mut self,
         transaction: &redb::WriteTransaction,
         moment: &mut Moment<'_>,
         fill: impl FnOnce(&mut Self, &mut Batch<'_>, &mut Moment<'_>) -> Result<T, StorageError>,
-    ) -> Result<(T, Vec<Vec<u8>>), StorageError> {
+    ) -> Result<(T, Vec<Vec<u8>>, bool), StorageError> {
         let mut batch = Batch {
+            transaction,
+            cache: None,
             tables: DataTables::open(transaction)?,
             encoded: Vec::new(),
             changed_collections: Vec::new(),
@@ -312,7 +334,11 @@ impl Writer {
             }
             self.save_indexes(&mut batch)?;
         }
-        Ok((filled, batch.encoded))
+        let must_sync = !batch.encoded.is_empty() || batch.must_sync_cache();
+        if let Some(cache) = batch.cache.take() {
+            self.finish_cache(cache)?;
+        }
+        Ok((filled, batch.encoded, must_sync))
     }
 
     fn perform(
@@ -347,6 +373,8 @@ impl Writer {
             Request::DropIndex(name) => Ok(Answer::Index(self.drop_index(batch, moment, &name)?)),
             Request::RetryLetters(which) => Ok(Answer::Letters(self.retry(batch, &which)?)),
             Request::SettleLetters(which) => Ok(Answer::Letters(self.settle_letters(batch, moment, &which)?)),
+            Request::Cache(changes) => Ok(Answer::Cache(self.change_cache(batch, moment.now, changes)?)),
+            Request::TakeCacheNews(news) => Ok(Answer::CacheNewsTaken(self.take_cache_news(batch, moment.now, news)?)),
             Request::Adopt(adoption) => {
                 self.adopt(batch, adoption);
                 Ok(Answer::Noted)

@@ -35,7 +35,7 @@ const FORMAT_OLDEST: u8 = 1;
 const HEADER_BYTES: usize = 5;
 
 /// Starts a record; [`seal`] fills in the checksum.
-fn begin(capacity: usize) -> Vec<u8> {
+pub(crate) fn begin(capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + capacity);
     bytes.push(FORMAT);
     bytes.extend_from_slice(&[0; 4]);
@@ -48,7 +48,7 @@ pub(crate) fn format_of(bytes: &[u8]) -> u8 {
 }
 
 /// Ends a record.
-fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let sum = bytes.get(HEADER_BYTES..).map(checksum).unwrap_or_default();
     if let Some(place) = bytes.get_mut(1..HEADER_BYTES) {
         place.copy_from_slice(&sum.to_le_bytes());
@@ -57,7 +57,7 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Checks a record's frame and gives its format and its body.
-fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u8, Reader<'a>), StorageError> {
+pub(crate) fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u8, Reader<'a>), StorageError> {
     let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
     let mut reader = Reader::new(bytes);
     let format = reader.u8().map_err(damaged)?;
@@ -72,12 +72,12 @@ fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u8, Reader<'
     Ok((format, Reader::new(body)))
 }
 
-fn put_dot(bytes: &mut Vec<u8>, dot: &Dot, origins: &Origins) {
+pub(crate) fn put_dot(bytes: &mut Vec<u8>, dot: &Dot, origins: &Origins) {
     bytes.put_varint(u64::from(origins.index_of(&dot.origin)));
     bytes.put_varint(dot.sequence.0);
 }
 
-fn read_dot(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Dot, DecodeError> {
+pub(crate) fn read_dot(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Dot, DecodeError> {
     let origin = origin_at(origins, reader.varint()?)?;
     Ok(Dot { origin, sequence: Sequence(reader.varint()?) })
 }

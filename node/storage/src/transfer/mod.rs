@@ -194,6 +194,7 @@ impl Transfer {
             }
         }
         let kept = self.carry_log(moment, &before, &theirs, is_merge, &branches, &mut reissue)?;
+        self.opened.writer.carry_cache(&before.view, moment.now).map_err(CommitError::Unknown)?;
         self.opened.writer.settle().map_err(CommitError::Unknown)?;
         Ok((self.opened, Carried { kept, reissued: reissue.written }))
     }
