@@ -152,6 +152,10 @@ pub const CACHE_TTL_MILLIS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
 pub const CACHE_TTL_MILLIS_DEFAULT: u64 = 5 * 60 * 1_000;
 /// Most concurrent writes, resets and counts of one key, each, that are read from disk or from a peer.
 pub const CACHE_PARTS_MAX: usize = 4_096;
+/// Most keys that one message between nodes brings, and how many of them are sent at once.
+pub const CACHE_KEYS_PER_MESSAGE_MAX: usize = 10_000;
+/// See [`CACHE_KEYS_PER_MESSAGE_MAX`].
+pub const CACHE_KEYS_PER_MESSAGE: usize = 2_000;
 /// Most entries that one request reads, writes or lists.
 pub const CACHE_ENTRIES_PER_REQUEST_MAX: usize = 1_000;
 

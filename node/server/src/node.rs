@@ -126,6 +126,10 @@ pub fn storage_options(settings: &Settings) -> Options {
         log_cache_bytes: log_cache_megabytes * MEGABYTE,
         undurable_bytes_max: usize::try_from(durable_data_megabytes).unwrap_or(usize::MAX).saturating_mul(MEGABYTE),
         undurable_age_max: Millis(durable_data_seconds * 1_000),
+        cache_bytes_max: match settings.node.cache_max_megabytes {
+            0 => None,
+            megabytes => Some(megabytes.saturating_mul(MEGABYTE as u64)),
+        },
         clock_skew_max: Millis(settings.node.max_clock_skew_seconds * 1_000),
         ..Options::default()
     }

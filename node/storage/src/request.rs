@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_core::cache::{CacheOutcome, CacheRefusal};
+use holdfast_core::cache::{CacheMessage, CacheOutcome, CacheRefusal};
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::settle::Settlement;
 use holdfast_core::counter::Increment;
@@ -18,7 +18,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
-use crate::cache::{CacheChange, CacheNews};
+use crate::cache::{CacheChange, CacheTaken};
 use crate::ranges::SumError;
 use crate::record::letter::Letter;
 use crate::record::note::Adoption;
@@ -62,8 +62,8 @@ pub enum Request {
     DropIndex(IndexName),
     /// Changes of cache entries, each on its own.
     Cache(Vec<CacheChange>),
-    /// Keys of the cache that changed at a peer.
-    TakeCacheNews(CacheNews),
+    /// Keys of the cache that changed at a peer; each of their states is plausible.
+    TakeCacheNews(CacheMessage),
     /// Tries parked operations again.
     RetryLetters(Which),
     /// Gives parked operations up, keeping what is shown here.
@@ -253,8 +253,8 @@ pub enum Answer {
     Index(Result<Option<Written>, Refusal>),
     /// A result for each change of the cache, in their order.
     Cache(Vec<Result<CacheOutcome, CacheRefusal>>),
-    /// How many keys were new or different here.
-    CacheNewsTaken(u64),
+    /// What a peer's changes came to.
+    CacheNewsTaken(CacheTaken),
     /// The progress is noted.
     Noted,
 }

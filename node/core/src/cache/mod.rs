@@ -16,6 +16,7 @@
 
 mod command;
 mod key;
+mod message;
 mod record;
 mod state;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod ttl;
 
 pub use command::{CacheCommand, CacheOutcome, CacheRefusal, Lifetime, Minted, When, perform};
 pub use key::{CacheKey, CacheScope};
+pub use message::CacheMessage;
 pub use record::{decode_state, encode_state, put_key, read_key};
 pub use state::{Content, Count, Folded, KeyState, Media, Reset, Shown, Times, Write};
 pub use ttl::{TtlError, parse_ttl};

@@ -71,6 +71,10 @@ pub(super) struct Handle {
     database: ArcSwapOption<Database>,
     /// What the newest commit shows. Readers share it: opening a look of their own costs more than a read.
     view: ArcSwapOption<ReadView>,
+    /// What it showed when the log had last synced everything: what may leave the node.
+    synced_view: ArcSwapOption<ReadView>,
+    /// The newest change of the cache that may leave the node.
+    newest_in_cache: watch::Sender<Position>,
     standing: ArcSwap<Standing>,
     newest: watch::Sender<Position>,
     /// Shared by all databases: one of them has grown.
@@ -85,6 +89,8 @@ impl Handle {
             life: 0,
             database: ArcSwapOption::empty(),
             view: ArcSwapOption::empty(),
+            synced_view: ArcSwapOption::empty(),
+            newest_in_cache: watch::Sender::new(Position::START),
             standing: ArcSwap::from_pointee(Standing::Open),
             newest: watch::Sender::new(Position::START),
             activity,
@@ -108,6 +114,7 @@ impl Handle {
 
     pub(super) fn set_database(&self, database: Option<Arc<Database>>) {
         self.view.store(None);
+        self.synced_view.store(None);
         self.database.store(database);
     }
 
@@ -116,6 +123,14 @@ impl Handle {
         let database = self.database.load();
         let view = database.as_ref().and_then(|database| database.view().ok());
         self.view.store(view.map(Arc::new));
+    }
+
+    /// What is shown now has been synced: it may leave the node.
+    pub(super) fn cache_is_synced(&self, newest: Position) {
+        if *self.newest_in_cache.borrow() != newest {
+            self.synced_view.store(self.view.load_full());
+            self.newest_in_cache.send_replace(newest);
+        }
     }
 
     pub(super) fn set_standing(&self, standing: Standing) {
@@ -158,6 +173,19 @@ impl OpenDatabase {
             Some(view) => Ok(view),
             None => self.database()?.view().map(Arc::new),
         }
+    }
+
+    /// A consistent look at the cache as it may leave the node: what is not synced yet is not in it.
+    pub fn synced_view(&self) -> Result<Arc<ReadView>, StorageError> {
+        match self.handle.synced_view.load_full() {
+            Some(view) => Ok(view),
+            None => self.view(),
+        }
+    }
+
+    /// The newest position of the cache that may leave the node; changes after every sync.
+    pub fn newest_in_cache(&self) -> watch::Receiver<Position> {
+        self.handle.newest_in_cache.subscribe()
     }
 
     /// A consistent look at the log.

@@ -16,6 +16,8 @@ use crate::{clock, entropy};
 
 /// How often the writer's thread looks whether there is something to do.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What a sweep of the cache that has used up its steps leaves to others.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 /// Documents that are looked at in one step.
 const GIVE_UP_DOCUMENTS: usize = 1_000;
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1_000;
@@ -39,6 +41,12 @@ pub struct Upkeep {
     pub lease: Millis,
     /// Tombstones that every member knows stay for so long.
     pub tombstone_age_min: Millis,
+    /// Time between two sweeps of the cache.
+    pub sweep_cache_every: Duration,
+    /// Entries that one step of a sweep lets go of.
+    pub sweep_cache_keys: usize,
+    /// Steps of one sweep.
+    pub sweep_cache_steps: usize,
 }
 
 impl Upkeep {
@@ -54,6 +62,9 @@ impl Upkeep {
             prune_operations: settings.operation_log_pruning_batch_size as u64,
             lease: Millis(settings.peer_lease_days.saturating_mul(DAY_MILLIS)),
             tombstone_age_min: Millis(settings.tombstone_retention_minutes.saturating_mul(60_000)),
+            sweep_cache_every: Duration::from_secs(settings.cache_cleanup_interval_seconds),
+            sweep_cache_keys: settings.cache_cleanup_batch_size,
+            sweep_cache_steps: settings.cache_cleanup_max_scan_pages,
         }
     }
 }
@@ -65,6 +76,9 @@ pub(super) struct Caretaker {
     look_at: Instant,
     prune_at: Instant,
     is_pruning: bool,
+    sweep_cache_at: Instant,
+    /// Steps that the present sweep of the cache may still take.
+    sweep_steps_left: usize,
     /// What was seen when nothing was left to give up.
     settled_at: Option<(Position, holdfast_core::vector::Vector)>,
 }
@@ -83,14 +97,22 @@ pub struct PruneReport {
 impl Caretaker {
     pub(super) fn new(upkeep: Upkeep) -> Self {
         let now = clock::monotonic();
-        Self { upkeep, look_at: now, prune_at: now + upkeep.prune_every, is_pruning: false, settled_at: None }
+        Self {
+            upkeep,
+            look_at: now,
+            prune_at: now + upkeep.prune_every,
+            is_pruning: false,
+            sweep_cache_at: now + upkeep.sweep_cache_every,
+            sweep_steps_left: 0,
+            settled_at: None,
+        }
     }
 
-    /// Does one step of what is due.
-    pub(super) fn look(&mut self, writer: &mut Writer) -> Result<(), StorageError> {
+    /// Does one step of what is due. Answers whether readers see less of the cache.
+    pub(super) fn look(&mut self, writer: &mut Writer) -> Result<bool, StorageError> {
         let now = clock::monotonic();
         if now < self.look_at {
-            return Ok(());
+            return Ok(false);
         }
         self.look_at = now + LOOK_EVERY;
         let has_more = self.give_up(writer)?;
@@ -101,11 +123,41 @@ impl Caretaker {
         if self.is_pruning {
             self.is_pruning = self.prune(writer, self.upkeep.prune_operations)?.pruned.has_more;
         }
-        if has_more || self.is_pruning {
+        let has_swept = self.sweep_cache(writer, now)?;
+        if has_more || self.is_pruning || self.sweep_steps_left > 0 {
             // The next step comes as soon as the writes that wait now are done.
             self.look_at = now;
+        } else if self.sweep_cache_at < self.look_at {
+            self.look_at = self.sweep_cache_at;
         }
-        Ok(())
+        Ok(has_swept)
+    }
+
+    /// Whether the next step waits for nothing but the writes that wait now.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.look_at <= clock::monotonic()
+    }
+
+    /// Does one step of a sweep of the cache. Answers whether something went.
+    ///
+    /// A sweep that has used up its steps goes on after a pause: what ends faster than the settings foresee is let go of
+    /// all the same.
+    fn sweep_cache(&mut self, writer: &mut Writer, now: Instant) -> Result<bool, StorageError> {
+        if self.sweep_steps_left == 0 && now >= self.sweep_cache_at {
+            self.sweep_steps_left = self.upkeep.sweep_cache_steps.max(1);
+            self.sweep_cache_at = now + self.upkeep.sweep_cache_every;
+        }
+        if self.sweep_steps_left == 0 {
+            return Ok(false);
+        }
+        let swept = writer.sweep_cache(Millis(clock::now_millis()), self.upkeep.sweep_cache_keys)?;
+        self.sweep_steps_left -= 1;
+        if !swept.has_more {
+            self.sweep_steps_left = 0;
+        } else if self.sweep_steps_left == 0 {
+            self.sweep_cache_at = now + SWEEP_PAUSE.min(self.upkeep.sweep_cache_every);
+        }
+        Ok(swept.keys > 0)
     }
 
     /// Does one step of what is to be done on indexes: tens of milliseconds at most. Answers whether readers see a change.

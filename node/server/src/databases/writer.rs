@@ -35,6 +35,8 @@ use crate::{clock, entropy};
 
 /// How long the queue must be quiet before the files are settled.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long the queue must be quiet before changes of the cache that nobody waits for are synced.
+const CACHE_SYNC_WITHIN: Duration = Duration::from_millis(100);
 /// First and longest wait before a failed database is opened again.
 const REOPEN_WAIT: Duration = Duration::from_millis(50);
 const REOPEN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -71,6 +73,8 @@ pub struct WriterCounts {
     pub commits: AtomicU64,
     /// Operations logged since the start.
     pub operations: AtomicU64,
+    /// Changes of the cache since the start.
+    pub cache_changes: AtomicU64,
     /// Requests waiting now.
     pub waiting: AtomicU64,
     /// Conflicts that were settled by a policy or a rule since the start.
@@ -169,14 +173,28 @@ impl WriterThread {
     /// Commits what arrives until the database is closed or fails.
     fn serve(&self, writer: &mut Writer) -> End {
         loop {
-            // An index that is being built does not wait for quiet; whoever writes comes in between its steps.
-            let is_building = writer.has_index_work() && !self.is_short_of_room.get();
-            let first = match self.queue.recv_timeout(if is_building { Duration::ZERO } else { QUIET }) {
+            // An index that is being built, or a sweep under way, does not wait for quiet; whoever writes comes in between
+            // its steps.
+            let has_work = writer.has_index_work() || self.caretaker.borrow().is_at_work();
+            let is_building = has_work && !self.is_short_of_room.get();
+            let patience = match (is_building, writer.has_unsynced_cache()) {
+                (true, _) => Duration::ZERO,
+                (false, true) => CACHE_SYNC_WITHIN,
+                (false, false) => QUIET,
+            };
+            let first = match self.queue.recv_timeout(patience) {
                 Ok(job) => job,
                 Err(RecvTimeoutError::Timeout) if is_building => {
                     if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {
                         return end;
                     }
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) if writer.has_unsynced_cache() => {
+                    if let Err(error) = writer.sync_cache() {
+                        return self.failed(&error);
+                    }
+                    self.cache_is_synced(writer);
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -219,10 +237,23 @@ impl WriterThread {
     }
 
     fn sync_if_due(&self, writer: &mut Writer) -> Option<End> {
-        if !writer.is_durable_commit_due(Millis(clock::now_millis())) {
+        let now = Millis(clock::now_millis());
+        let synced = if writer.is_durable_commit_due(now) {
+            writer.make_data_durable()
+        } else if writer.is_cache_sync_due(now) {
+            writer.sync_cache()
+        } else {
             return None;
+        };
+        self.cache_is_synced(writer);
+        synced.err().map(|error| self.failed(&error))
+    }
+
+    /// Tells whoever takes the cache elsewhere what is synced now.
+    fn cache_is_synced(&self, writer: &Writer) {
+        if !writer.has_unsynced_cache() {
+            self.handle.cache_is_synced(writer.cache_state().position);
         }
-        writer.make_data_durable().err().map(|error| self.failed(&error))
     }
 
     /// What is to be done between writes; nothing while the disk is nearly full.
@@ -234,7 +265,7 @@ impl WriterThread {
         }
         let before = writer.state().position;
         let looked = self.caretaker.borrow_mut().look(writer);
-        let looked = looked.and_then(|()| Caretaker::work_on_indexes(writer));
+        let looked = looked.and_then(|has_swept| Ok(Caretaker::work_on_indexes(writer)? || has_swept));
         if writer.state().position > before || matches!(looked, Ok(true)) {
             self.handle.refresh_view();
             self.handle.announce(writer.state().position);
@@ -300,17 +331,21 @@ impl WriterThread {
             return is_out_of_room.err().map(|error| self.failed(&error));
         }
         let before = writer.state().position;
+        let cache_before = writer.cache_state().position;
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
         match writer.commit(&mut moment, requests) {
             Ok(answers) => {
                 let after = writer.state().position;
-                if after > before {
+                let cache_after = writer.cache_state().position;
+                if after > before || cache_after > cache_before {
                     // Before the answers: who was answered reads its write, and finds it counted.
                     self.handle.refresh_view();
                     counts.commits.fetch_add(1, Ordering::Relaxed);
                     counts.operations.fetch_add(after.0 - before.0, Ordering::Relaxed);
+                    counts.cache_changes.fetch_add(cache_after.0 - cache_before.0, Ordering::Relaxed);
                 }
                 self.answer(replies, answers);
+                self.cache_is_synced(writer);
                 if after > before {
                     self.handle.announce(after);
                 }
@@ -417,10 +452,12 @@ impl Handle {
     /// Starts serving an opened database; gives its writer.
     pub(super) fn take_in(&self, opened: Opened) -> Writer {
         let position = opened.writer.state().position;
+        let cache = opened.writer.cache_state().position;
         self.set_database(Some(Arc::new(Database::clone(&opened.database))));
         self.refresh_view();
         self.set_standing(Standing::Open);
         self.announce(position);
+        self.cache_is_synced(cache);
         opened.writer
     }
 }

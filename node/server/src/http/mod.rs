@@ -28,6 +28,7 @@ pub mod wire;
 pub mod documents;
 pub mod writes;
 pub mod bulk;
+pub mod cache;
 pub mod transactions;
 pub mod history;
 pub mod changes;
@@ -71,6 +72,7 @@ pub fn routes(app: App) -> Router {
         .merge(writes::routes())
         .merge(bulk::routes())
         .merge(transactions::routes())
+        .merge(cache::routes())
         .merge(history::routes())
         .merge(changes::routes())
         .merge(conflicts::routes())

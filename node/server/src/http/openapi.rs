@@ -54,6 +54,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     modifiers(&Keys),
     security(("ApiKey" = []), ("Bearer" = [])),
     tags(
+        (name = "Cache", description = "Values under keys that end by themselves, in the database of the `Database` header"),
         (name = "Documents", description = "One document or many, in the database of the `Database` header"),
         (name = "Collections", description = "Collections as a whole"),
         (name = "Indexes", description = "What finds documents by their values"),

@@ -186,6 +186,18 @@ pub static KEYS: &[Key] = &[
     ),
     number("Node:CacheCleanupBatchSize", 500, (1, 100_000), "Most expired entries removed in one step of a sweep."),
     number("Node:CacheCleanupMaxScanPages", 20, (1, 100_000), "Most steps of one sweep in one database."),
+    choice(
+        "Node:CacheDurability",
+        "Fsync",
+        &["Fsync", "Relaxed"],
+        "Fsync: a write of the cache is answered once it is on disk. Relaxed: at once, and on disk within a second.",
+    ),
+    number(
+        "Node:CacheMaxMegabytes",
+        1_024,
+        (0, 10_000_000),
+        "Most that the cache of a database may take; beyond it new values are refused until others end. 0: no bound.",
+    ),
     switch("Node:OperationLogPruningEnabled", true, "Whether operations that everyone has are removed from the log."),
     number("Node:OperationLogRetentionDays", 7, (0, 3_650), "Operations younger than this stay in the log."),
     number(

@@ -69,6 +69,10 @@ pub struct NodeSettings {
     pub cache_cleanup_batch_size: usize,
     /// Sweep steps per sweep and database.
     pub cache_cleanup_max_scan_pages: usize,
+    /// When a write of the cache is answered if it does not say itself.
+    pub cache_durability: CacheDurability,
+    /// Most that the cache of a database may take, in megabytes; 0 for no bound.
+    pub cache_max_megabytes: u64,
     /// Whether old operations are removed from the log.
     pub operation_log_pruning_enabled: bool,
     /// Youngest age of a pruned operation, in days.
@@ -89,6 +93,15 @@ pub struct NodeSettings {
     pub operation_receipt_pruning_batch_size: usize,
     /// Peers known from the start.
     pub seed_peers: Vec<SeedPeer>,
+}
+
+/// When a write of the cache is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum CacheDurability {
+    /// Once it is on disk.
+    Fsync,
+    /// At once; it is on disk within a second.
+    Relaxed,
 }
 
 /// How concurrent writes to one document are settled.

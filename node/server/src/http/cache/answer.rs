@@ -1,0 +1,249 @@
+//! The shapes of answers about cache entries.
+
+use axum::http::header::{CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use holdfast_core::cache::{CacheKey, Content, Media, Shown, Times};
+use holdfast_core::time::Millis;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{Durability, Scope, ttl_text};
+use crate::http::wire::{self, Timestamp};
+
+/// When an entry ends, beside a body that is the value itself.
+const EXPIRES_AT: HeaderName = HeaderName::from_static("cache-expires-at");
+/// How long it still lives.
+const REMAINING_TTL: HeaderName = HeaderName::from_static("cache-remaining-ttl");
+
+/// A value inside of an answer: JSON as it is, anything else as base64.
+#[derive(Debug)]
+pub(super) struct Shape(Box<RawValue>);
+
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Shape {
+    /// The value, and the content type where it is not JSON.
+    pub(super) fn of(content: Content) -> (Self, Option<String>) {
+        let (text, media) = match content.media {
+            Media::Json => (String::from_utf8(content.bytes).unwrap_or_default(), None),
+            // Base64 needs no escapes.
+            Media::Raw(name) => (format!("\"{}\"", BASE64_STANDARD.encode(&content.bytes)), Some(name)),
+        };
+        let raw = RawValue::from_string(text).or_else(|_| RawValue::from_string("null".to_owned()));
+        (Self(raw.unwrap_or_default()), media)
+    }
+}
+
+/// An entry.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Entry {
+    /// Its key.
+    pub(super) key: String,
+    /// Its value; base64 where `ContentType` is not null; absent where only keys are listed.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) value: Option<Shape>,
+    /// What the value is; null for JSON.
+    pub(super) content_type: Option<String>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) created_utc: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) updated_utc: Timestamp,
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) expires_at_utc: Timestamp,
+    /// How long it still lives.
+    #[schema(example = "299123ms")]
+    pub(super) remaining_ttl: String,
+    /// Its version, which is also its ETag.
+    pub(super) version: String,
+}
+
+impl Entry {
+    pub(super) fn of(key: &CacheKey, shown: Shown<'_>, with_value: bool, now: Millis) -> Self {
+        let Times { created, updated, expires, .. } = shown.times;
+        let version = shown.times.version_text();
+        let content = shown.content.into_owned();
+        let (value, content_type) = if with_value {
+            let (value, content_type) = Shape::of(content);
+            (Some(value), content_type)
+        } else {
+            let Media::Raw(name) = content.media else {
+                return Self::without_value(key, shown.times, None, version, now);
+            };
+            return Self::without_value(key, shown.times, Some(name), version, now);
+        };
+        Self {
+            key: key.to_string(),
+            value,
+            content_type,
+            created_utc: Timestamp(created),
+            updated_utc: Timestamp(updated),
+            expires_at_utc: Timestamp(expires),
+            remaining_ttl: ttl_text(expires.since(now)),
+            version,
+        }
+    }
+
+    fn without_value(key: &CacheKey, times: Times, content_type: Option<String>, version: String, now: Millis) -> Self {
+        Self {
+            key: key.to_string(),
+            value: None,
+            content_type,
+            created_utc: Timestamp(times.created),
+            updated_utc: Timestamp(times.updated),
+            expires_at_utc: Timestamp(times.expires),
+            remaining_ttl: ttl_text(times.expires.since(now)),
+            version,
+        }
+    }
+}
+
+/// The answer to a read: JSON about a JSON value, or the bytes of any other.
+pub(super) fn read(key: &CacheKey, shown: Shown<'_>, as_it_is: bool, now: Millis) -> Response {
+    let times = shown.times;
+    let is_json = shown.content.media == Media::Json;
+    let mut response = if is_json && !as_it_is {
+        wire::json_text(entry_text(key, &shown, now))
+    } else {
+        let content = shown.content.into_owned();
+        let name = match &content.media {
+            Media::Json => HeaderValue::from_static("application/json"),
+            Media::Raw(name) => {
+                HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+            }
+        };
+        let mut response = (StatusCode::OK, content.bytes).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, name);
+        // What somebody stored is never run as a page of this node.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(
+            axum::http::header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("sandbox; default-src 'none'"),
+        );
+        headers.extend(HeaderValue::try_from(times.expires.to_utc_text()).map(|value| (EXPIRES_AT, value)));
+        headers.extend(HeaderValue::try_from(ttl_text(times.expires.since(now))).map(|value| (REMAINING_TTL, value)));
+        response
+    };
+    response.headers_mut().extend(wire::etag(&times.version_text()).map(|tag| (ETAG, tag)));
+    response
+}
+
+/// The text of [`Entry`] for a JSON value, written without taking the value apart.
+fn entry_text(key: &CacheKey, shown: &Shown<'_>, now: Millis) -> Vec<u8> {
+    let times = &shown.times;
+    let value = &shown.content.bytes;
+    let mut text = Vec::with_capacity(value.len() + key.as_str().len() + 320);
+    let mut part = |name: &str, value: &[u8]| {
+        text.push(if text.is_empty() { b'{' } else { b',' });
+        text.push(b'"');
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b"\":");
+        text.extend_from_slice(value);
+    };
+    let quoted = |text: &str| format!("\"{text}\"");
+    part("Key", &serde_json::to_vec(key.as_str()).unwrap_or_default());
+    part("Value", value);
+    part("ContentType", b"null");
+    part("CreatedUtc", quoted(&times.created.to_utc_text()).as_bytes());
+    part("UpdatedUtc", quoted(&times.updated.to_utc_text()).as_bytes());
+    part("ExpiresAtUtc", quoted(&times.expires.to_utc_text()).as_bytes());
+    part("RemainingTtl", quoted(&ttl_text(times.expires.since(now))).as_bytes());
+    part("Version", quoted(&times.version_text()).as_bytes());
+    text.push(b'}');
+    text
+}
+
+/// What became of a write.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Written {
+    /// The key.
+    pub(super) key: String,
+    /// The version now, which is also the ETag; null after a delete.
+    pub(super) version: Option<String>,
+    /// When this node wrote it.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) committed_utc: Timestamp,
+    /// When it ends; null after a delete.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) expires_at_utc: Option<Timestamp>,
+    /// How long it lives from now on; null after a delete.
+    #[schema(example = "300000ms")]
+    pub(super) ttl: Option<String>,
+    /// Whether there was no entry before.
+    pub(super) created: bool,
+    /// Whether there is none now.
+    pub(super) is_deleted: bool,
+    /// Whether it is on disk (`fsync`), or will be within a second (`relaxed`).
+    pub(super) durability: Durability,
+    /// Who has it.
+    pub(super) scope: Scope,
+    /// The number after an addition; absent for other writes.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) value: Option<Shape>,
+    /// The value before, where `get=true` asked for it: null where there was none, base64 where `PreviousContentType` is
+    /// there.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) previous: Option<Option<Shape>>,
+    /// What the value before was, where it was not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) previous_content_type: Option<String>,
+}
+
+/// How a write was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) scope: Scope,
+    pub(super) durability: Durability,
+    pub(super) wants_value: bool,
+    pub(super) now: Millis,
+}
+
+impl Written {
+    pub(super) fn of(key: &CacheKey, outcome: holdfast_core::cache::CacheOutcome, asked: Asked) -> Self {
+        let (previous, previous_content_type) = match outcome.value_before {
+            Some(content) => {
+                let (shape, name) = Shape::of(content);
+                (Some(Some(shape)), name)
+            }
+            None => (asked.wants_value.then_some(None), None),
+        };
+        Self {
+            key: key.to_string(),
+            version: outcome.after.map(|after| after.version_text()),
+            committed_utc: Timestamp(asked.now),
+            expires_at_utc: outcome.after.map(|after| Timestamp(after.expires)),
+            ttl: outcome.after.map(|after| ttl_text(after.expires.since(asked.now))),
+            created: outcome.before.is_none() && outcome.after.is_some(),
+            is_deleted: outcome.after.is_none(),
+            durability: asked.durability,
+            scope: asked.scope,
+            value: outcome.sum.map(|sum| Shape::of(sum).0),
+            previous,
+            previous_content_type,
+        }
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let response = wire::json(&self);
+        match &self.version {
+            Some(version) => wire::with_etag(response, version),
+            None => response,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One entry: set, get, delete, add to, touch.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use holdfast_core::access::role::Role;
+use holdfast_core::cache::{CacheCommand, CacheKey, CacheRefusal, Lifetime, When};
+use holdfast_core::counter::Amount;
+use holdfast_core::limits::CACHE_TTL_MILLIS_DEFAULT;
+use holdfast_core::time::Millis;
+use holdfast_storage::cache::CacheChange;
+use holdfast_storage::request::Expect;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{self, Asked, Entry, Written};
+use super::value::Value;
+use super::{Durability, KeyPath, Scope, not_found, precondition, refused, submit_one, ttl_of};
+use crate::clock;
+use crate::http::access::{MayDelete, MayRead, MayUpdate, MayWrite};
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::parameters::Parameters;
+use crate::http::preconditions::{Conditions, Guard, expected, has_version};
+use crate::http::refusal::storage_failed;
+
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(get, put, delete)).routes(routes!(increment)).routes(routes!(touch))
+}
+
+/// Parameters of [`get`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct GetParameters {
+    /// Which of the two entries of the key: every node's (`shared`, the default) or this node's (`local`).
+    scope: Option<Scope>,
+    /// Whether a JSON value is to be the whole answer, without what is known about it.
+    raw: Option<bool>,
+}
+
+/// Parameters of [`put`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct PutParameters {
+    /// How long it lives: `500ms`, `30s`, `5m`, `2h`, `1d`, or seconds; 5 minutes if absent, at most 30 days.
+    ttl: Option<String>,
+    /// Whether an entry that is there keeps its end; `ttl` then counts for one that is not.
+    keep_ttl: Option<bool>,
+    /// Only if there is no entry; 409 if there is.
+    nx: Option<bool>,
+    /// Only if there is an entry; 404 if there is none.
+    xx: Option<bool>,
+    /// Whether to give the value that was there before, in `Previous`.
+    get: Option<bool>,
+    /// Every node's entry (`shared`, the default), or one of this node alone (`local`).
+    scope: Option<Scope>,
+    /// `fsync`: answered once it is on disk. `relaxed`: at once, on disk within a second.
+    durability: Option<Durability>,
+}
+
+/// Parameters of [`delete`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct DeleteParameters {
+    /// Whether to give the value that was there, in `Previous`.
+    get: Option<bool>,
+    /// Which of the two entries of the key.
+    scope: Option<Scope>,
+    /// `fsync` or `relaxed`; see PUT.
+    durability: Option<Durability>,
+}
+
+/// Parameters of [`increment`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct IncrementParameters {
+    /// How much to add: a number with at most nine decimals; 1 if absent.
+    by: Option<String>,
+    /// How long an entry lives that is not there yet; one that is there keeps its end.
+    ttl: Option<String>,
+    /// Which of the two entries of the key.
+    scope: Option<Scope>,
+    /// `fsync` or `relaxed`; see PUT.
+    durability: Option<Durability>,
+}
+
+/// Parameters of [`touch`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct TouchParameters {
+    /// How long it lives from now on; 5 minutes if absent.
+    ttl: Option<String>,
+    /// Which of the two entries of the key.
+    scope: Option<Scope>,
+    /// `fsync` or `relaxed`; see PUT.
+    durability: Option<Durability>,
+}
+
+/// Reads an entry.
+///
+/// A JSON value comes inside of an object that says when it was made and ends; any other value comes as it was sent,
+/// with its content type, and the headers `Cache-Expires-At` and `Cache-Remaining-Ttl`.
+#[utoipa::path(get, path = "/api/cache/{key}", tag = "Cache", params(
+        ("key" = String, Path, description = "The key, percent-encoded: 1 to 256 characters"), GetParameters),
+    responses((status = 200, body = Entry), (status = 304), (status = 404, description = "There is none, or it has ended")))]
+pub async fn get(
+    State(app): State<App>,
+    caller: MayRead,
+    KeyPath(key): KeyPath,
+    Parameters(parameters): Parameters<GetParameters>,
+    Conditions(headers): Conditions,
+) -> Result<Response, ApiError> {
+    let now = Millis(clock::now_millis());
+    let view = app.existing(&caller.database)?.view().map_err(|error| storage_failed(&error))?;
+    let found = view.cache_entry(parameters.scope.unwrap_or_default().into(), &key, now);
+    let Some(shown) = found.map_err(|error| storage_failed(&error))? else { return Err(not_found(&key)) };
+    if has_version(&headers, &shown.times.version_text())? {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
+    }
+    Ok(answer::read(&key, shown, parameters.raw.unwrap_or(false), now))
+}
+
+/// Sets an entry.
+///
+/// The body is any JSON value, or anything else with its content type.
+#[utoipa::path(put, path = "/api/cache/{key}", tag = "Cache", request_body = Object, params(
+        ("key" = String, Path, description = "The key, percent-encoded: 1 to 256 characters"), PutParameters,
+        ("If-Match" = Option<String>, Header, description = "Versions, one of which must be current; 412 if not"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: there must be no entry; 412 if there is")),
+    responses((status = 200, body = Written), (status = 400), (status = 404), (status = 409), (status = 412),
+        (status = 413), (status = 507, description = "The cache is full")))]
+pub async fn put(
+    State(app): State<App>,
+    caller: MayWrite,
+    KeyPath(key): KeyPath,
+    Parameters(parameters): Parameters<PutParameters>,
+    Conditions(headers): Conditions,
+    Value(content): Value,
+) -> Result<Response, ApiError> {
+    let ttl = ttl_of(parameters.ttl.as_deref())?;
+    let lifetime = if parameters.keep_ttl.unwrap_or(false) { Lifetime::KeepOr(ttl) } else { Lifetime::For(ttl) };
+    let expect = match (parameters.nx.unwrap_or(false), parameters.xx.unwrap_or(false), expected(&headers, None)?) {
+        (false, false, expect) => expect,
+        (true, false, Expect::Any) => Expect::Absent,
+        (false, true, Expect::Any) => Expect::Exists,
+        _ => {
+            return Err(ApiError::bad_request(
+                "contradictory-preconditions",
+                "Send one of 'nx', 'xx', If-Match and If-None-Match, not several.",
+            ));
+        }
+    };
+    let is_asked_by_word = parameters.nx.unwrap_or(false) || parameters.xx.unwrap_or(false);
+    let guard = Guard::for_put(&caller, expect)?;
+    let database = app.for_write(&caller).await?;
+    let asked = Asked {
+        scope: parameters.scope.unwrap_or_default(),
+        durability: Durability::of(parameters.durability, &app),
+        wants_value: parameters.get.unwrap_or(false),
+        now: Millis(clock::now_millis()),
+    };
+    if asked.wants_value {
+        caller.require(Role::ReadDocument)?;
+    }
+    let change = change(&key, CacheCommand::Set { content, lifetime }, when(&guard.expect), asked);
+    match submit_one(&database, change).await? {
+        Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
+        Err(refusal) if is_asked_by_word => Err(refused(&key, &refusal)),
+        Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
+    }
+}
+
+/// Deletes an entry. One that is not there is no mistake.
+#[utoipa::path(delete, path = "/api/cache/{key}", tag = "Cache", params(
+        ("key" = String, Path, description = "The key, percent-encoded"), DeleteParameters,
+        ("If-Match" = Option<String>, Header, description = "Versions, one of which must be current; 412 if not")),
+    responses((status = 200, body = Written), (status = 412)))]
+pub async fn delete(
+    State(app): State<App>,
+    caller: MayDelete,
+    KeyPath(key): KeyPath,
+    Parameters(parameters): Parameters<DeleteParameters>,
+    Conditions(headers): Conditions,
+) -> Result<Response, ApiError> {
+    let guard = Guard::plain(expected(&headers, None)?);
+    let asked = Asked {
+        scope: parameters.scope.unwrap_or_default(),
+        durability: Durability::of(parameters.durability, &app),
+        wants_value: parameters.get.unwrap_or(false),
+        now: Millis(clock::now_millis()),
+    };
+    if asked.wants_value {
+        caller.require(Role::ReadDocument)?;
+    }
+    let database = app.existing(&caller.database)?;
+    let change = change(&key, CacheCommand::Delete, when(&guard.expect), asked);
+    match submit_one(&database, change).await? {
+        Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
+        Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
+    }
+}
+
+/// Adds to a number.
+///
+/// An entry that is not there begins at zero. What several nodes add at the same time adds up.
+#[utoipa::path(post, path = "/api/cache/{key}/increment", tag = "Cache", params(
+        ("key" = String, Path, description = "The key, percent-encoded"), IncrementParameters),
+    responses((status = 200, body = Written), (status = 400), (status = 409, description = "It is no number")))]
+pub async fn increment(
+    State(app): State<App>,
+    caller: MayWrite,
+    KeyPath(key): KeyPath,
+    Parameters(parameters): Parameters<IncrementParameters>,
+) -> Result<Response, ApiError> {
+    let by = parameters.by.as_deref().unwrap_or("1");
+    // A plus sign of an address stands for a space.
+    let amount = Amount::parse(by.trim()).ok_or_else(|| {
+        ApiError::bad_request(
+            "invalid-increment",
+            "'by' must be a number within ±10^18 with at most nine decimals, as in by=1 or by=-0.5.",
+        )
+    })?;
+    let lifetime = ttl_of(parameters.ttl.as_deref())?;
+    let guard = Guard::for_put(&caller, Expect::Any)?;
+    let database = app.for_write(&caller).await?;
+    let asked = Asked {
+        scope: parameters.scope.unwrap_or_default(),
+        durability: Durability::of(parameters.durability, &app),
+        wants_value: false,
+        now: Millis(clock::now_millis()),
+    };
+    let change = change(&key, CacheCommand::Add { amount, lifetime }, when(&guard.expect), asked);
+    match submit_one(&database, change).await? {
+        Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
+        Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
+    }
+}
+
+/// Lets an entry end at another time.
+#[utoipa::path(post, path = "/api/cache/{key}/touch", tag = "Cache", params(
+        ("key" = String, Path, description = "The key, percent-encoded"), TouchParameters),
+    responses((status = 200, body = Written), (status = 400), (status = 404)))]
+pub async fn touch(
+    State(app): State<App>,
+    caller: MayUpdate,
+    KeyPath(key): KeyPath,
+    Parameters(parameters): Parameters<TouchParameters>,
+) -> Result<Response, ApiError> {
+    let lifetime = ttl_of(parameters.ttl.as_deref())?;
+    let database = app.existing(&caller.database)?;
+    let asked = Asked {
+        scope: parameters.scope.unwrap_or_default(),
+        durability: Durability::of(parameters.durability, &app),
+        wants_value: false,
+        now: Millis(clock::now_millis()),
+    };
+    let change = change(&key, CacheCommand::Touch { lifetime }, When::Always, asked);
+    match submit_one(&database, change).await? {
+        Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
+        Err(refusal) => Err(refused(&key, &refusal)),
+    }
+}
+
+/// What must hold of an entry, in the words of the cache.
+fn when(expect: &Expect) -> When {
+    match expect {
+        Expect::Any | Expect::Conflict(_) => When::Always,
+        Expect::Exists => When::Present,
+        Expect::Absent => When::Absent,
+        Expect::Parent(version) => When::At(vec![version.clone()]),
+        Expect::Match(versions) => When::At(versions.clone()),
+    }
+}
+
+fn change(key: &CacheKey, command: CacheCommand, when: When, asked: Asked) -> CacheChange {
+    CacheChange {
+        scope: asked.scope.into(),
+        key: key.clone(),
+        command,
+        when,
+        wants_value: asked.wants_value,
+        is_relaxed: asked.durability == Durability::Relaxed,
+    }
+}
+
+/// What a refusal means to a caller whose key may do only a part.
+fn explained(guard: &Guard, access: &crate::http::access::Access, key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
+    match precondition(key, refusal) {
+        Some(precondition) => guard.explain(access, precondition),
+        None => refused(key, refusal),
+    }
+}
+
+const _: () = assert!(CACHE_TTL_MILLIS_DEFAULT == 300_000, "what is written above of the usual time");

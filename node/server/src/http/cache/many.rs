@@ -1,0 +1,270 @@
+//! Many entries at once: listed, read, written; and how the cache is doing.
+
+use axum::extract::State;
+use axum::response::Response;
+use holdfast_core::cache::{CacheCommand, CacheKey, Lifetime, When};
+use holdfast_core::limits::{CACHE_ENTRIES_PER_REQUEST_MAX, PAGE_DOCUMENTS_DEFAULT};
+use holdfast_core::time::Millis;
+use holdfast_storage::cache::CacheChange;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{Asked, Entry, Written};
+use super::value::json_of;
+use super::{Durability, Scope, key_of, refused, submit, ttl_of};
+use crate::clock;
+use crate::http::access::{MayRead, MayWrite};
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonBody;
+use crate::http::parameters::{self, Parameters};
+use crate::http::preconditions::Guard;
+use crate::http::refusal::storage_failed;
+use crate::http::wire;
+use holdfast_storage::request::Expect;
+
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, read, write)).routes(routes!(statistics))
+}
+
+/// Parameters of [`list`].
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct ListParameters {
+    /// What the keys begin with; nothing for all.
+    prefix: Option<String>,
+    /// `Next` of the page before; absent for the first one.
+    after: Option<String>,
+    /// Entries in a page: 100 if absent, at most 1000.
+    limit: Option<usize>,
+    /// Whether to give values too.
+    values: Option<bool>,
+    /// Which entries: every node's (`shared`, the default) or this node's (`local`).
+    scope: Option<Scope>,
+}
+
+/// A page of entries.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct EntryPage {
+    /// The entries, by key.
+    entries: Vec<Entry>,
+    /// Ask again with `after` = this; null at the end.
+    next: Option<String>,
+}
+
+/// Lists entries by key.
+#[utoipa::path(get, path = "/api/cache", tag = "Cache", params(ListParameters), responses((status = 200, body = EntryPage)))]
+pub async fn list(
+    State(app): State<App>,
+    caller: MayRead,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Result<Response, ApiError> {
+    let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, CACHE_ENTRIES_PER_REQUEST_MAX)?;
+    let after = parameters.after.as_deref().map(key_of).transpose()?;
+    let prefix = parameters.prefix.unwrap_or_default();
+    let scope = parameters.scope.unwrap_or_default();
+    let with_values = parameters.values.unwrap_or(false);
+    let database = app.existing(&caller.database)?;
+    let now = Millis(clock::now_millis());
+    let page = app.scan(move || database.view()?.cache_page(scope.into(), &prefix, after.as_ref(), limit, now)).await?;
+    let entries = page.entries.into_iter().map(|entry| Entry::of(&entry.key, entry.shown, with_values, now)).collect();
+    Ok(wire::json(&EntryPage { entries, next: page.next.map(|key| key.to_string()) }))
+}
+
+/// Which entries to read.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ReadBody {
+    /// Their keys, at most 1000.
+    keys: Vec<String>,
+    /// Every node's entries (`shared`, the default), or this node's (`local`).
+    scope: Option<Scope>,
+}
+
+/// Entries in the order of the keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct Entries {
+    /// For each key its entry; null where there is none.
+    entries: Vec<Option<Entry>>,
+}
+
+/// Reads several entries, at one moment.
+#[utoipa::path(post, path = "/api/cache", tag = "Cache", request_body = ReadBody, responses((status = 200, body = Entries), (status = 400)))]
+pub async fn read(
+    State(app): State<App>,
+    caller: MayRead,
+    JsonBody(body): JsonBody<ReadBody>,
+) -> Result<Response, ApiError> {
+    bounded(body.keys.len())?;
+    let keys = body.keys.iter().map(|key| key_of(key)).collect::<Result<Vec<CacheKey>, _>>()?;
+    let scope = body.scope.unwrap_or_default();
+    let database = app.existing(&caller.database)?;
+    let now = Millis(clock::now_millis());
+    let view = database.view().map_err(|error| storage_failed(&error))?;
+    let found = app.scan(move || {
+        let entry = |key: &CacheKey| {
+            Ok(view.cache_entry(scope.into(), key, now)?.map(|shown| Entry::of(key, shown, true, now)))
+        };
+        keys.iter().map(entry).collect::<Result<Vec<_>, _>>()
+    });
+    Ok(wire::json(&Entries { entries: found.await? }))
+}
+
+/// What to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct WriteBody {
+    /// The entries, at most 1000.
+    entries: Vec<WriteEntry>,
+    /// How long those live that do not say: 5 minutes if absent.
+    ttl: Option<String>,
+    /// Every node's entries (`shared`, the default), or this node's (`local`).
+    scope: Option<Scope>,
+    /// `fsync` or `relaxed`; the node's setting if absent.
+    durability: Option<Durability>,
+}
+
+/// One entry to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct WriteEntry {
+    /// Its key.
+    key: String,
+    /// Its value: any JSON value.
+    #[schema(value_type = Object)]
+    value: Box<RawValue>,
+    /// How long it lives.
+    ttl: Option<String>,
+}
+
+/// What became of each.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct WrittenEntries {
+    /// For each entry what became of it, in their order: as of a single write, or a problem.
+    #[schema(value_type = Vec<Written>)]
+    entries: Vec<EntryResult>,
+    /// How many were written.
+    written_count: usize,
+    /// How many were refused.
+    refused_count: usize,
+}
+
+/// What became of one.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum EntryResult {
+    /// It was written.
+    Written(Box<Written>),
+    /// It was refused, as this problem says.
+    Refused(serde_json::Value),
+}
+
+/// Sets several entries, in one commit.
+///
+/// A mistake in the request refuses all of it. A key that comes twice is written twice.
+#[utoipa::path(put, path = "/api/cache", tag = "Cache", request_body = WriteBody,
+    responses((status = 200, body = WrittenEntries), (status = 400)))]
+pub async fn write(
+    State(app): State<App>,
+    caller: MayWrite,
+    JsonBody(body): JsonBody<WriteBody>,
+) -> Result<Response, ApiError> {
+    bounded(body.entries.len())?;
+    let guard = Guard::for_put(&caller, Expect::Any)?;
+    let when = match guard.expect {
+        Expect::Absent => When::Absent,
+        Expect::Exists => When::Present,
+        _ => When::Always,
+    };
+    let asked = Asked {
+        scope: body.scope.unwrap_or_default(),
+        durability: Durability::of(body.durability, &app),
+        wants_value: false,
+        now: Millis(clock::now_millis()),
+    };
+    let mut changes = Vec::with_capacity(body.entries.len());
+    for entry in &body.entries {
+        let lifetime = Lifetime::For(ttl_of(entry.ttl.as_deref().or(body.ttl.as_deref()))?);
+        changes.push(CacheChange {
+            scope: asked.scope.into(),
+            key: key_of(&entry.key)?,
+            command: CacheCommand::Set { content: json_of(entry.value.get().as_bytes())?, lifetime },
+            when: when.clone(),
+            wants_value: false,
+            is_relaxed: asked.durability == Durability::Relaxed,
+        });
+    }
+    let keys: Vec<CacheKey> = changes.iter().map(|change| change.key.clone()).collect();
+    let database = app.for_write(&caller).await?;
+    let outcomes = submit(&database, changes).await?;
+    let written_count = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let refused_count = outcomes.len() - written_count;
+    let result = |(key, outcome): (&CacheKey, Result<_, _>)| match outcome {
+        Ok(outcome) => EntryResult::Written(Box::new(Written::of(key, outcome, asked))),
+        Err(refusal) => EntryResult::Refused(match super::precondition(key, &refusal) {
+            Some(precondition) => guard.explain(&caller, precondition).to_json(None),
+            None => refused(key, &refusal).to_json(None),
+        }),
+    };
+    let entries = keys.iter().zip(outcomes).map(result).collect();
+    Ok(wire::json(&WrittenEntries { entries, written_count, refused_count }))
+}
+
+fn bounded(count: usize) -> Result<(), ApiError> {
+    if count > CACHE_ENTRIES_PER_REQUEST_MAX {
+        return Err(ApiError::bad_request(
+            "too-many-entries",
+            format!(
+                "A request may name at most {CACHE_ENTRIES_PER_REQUEST_MAX} entries; this one names {count}. Send several."
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// How the cache of a database is doing.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct Statistics {
+    /// Keys of which something is kept: entries, and ended ones until the next sweep or as long as they hide another.
+    keys: u64,
+    /// Bytes of keys and records.
+    bytes: u64,
+    /// Most bytes that it may take; null for no bound.
+    bytes_max: Option<u64>,
+    /// Changes since the node's start, peers' included.
+    changes: u64,
+    /// The newest change, in this node's own count.
+    position: u64,
+    /// How far the log has synced.
+    synced_position: u64,
+    /// How writes are answered that do not say.
+    durability: Durability,
+}
+
+/// Tells how the cache of a database is doing.
+#[utoipa::path(get, path = "/api/cache-statistics", tag = "Cache", responses((status = 200, body = Statistics)))]
+pub async fn statistics(State(app): State<App>, caller: MayRead) -> Result<Response, ApiError> {
+    let database = app.existing(&caller.database)?;
+    let view = database.view().map_err(|error| storage_failed(&error))?;
+    let state = view.cache_state().map_err(|error| storage_failed(&error))?;
+    let synced = *database.newest_in_cache().borrow();
+    let megabytes = app.settings.node.cache_max_megabytes;
+    Ok(wire::json(&Statistics {
+        keys: state.keys,
+        bytes: state.bytes,
+        bytes_max: (megabytes > 0).then_some(megabytes.saturating_mul(1024 * 1024)),
+        changes: database.counts().cache_changes.load(std::sync::atomic::Ordering::Relaxed),
+        position: state.position.0,
+        synced_position: synced.0,
+        durability: Durability::of(None, &app),
+    }))
+}

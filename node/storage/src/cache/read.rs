@@ -1,0 +1,163 @@
+//! Reading the cache: one entry, entries by prefix, what changed after a position.
+
+use std::ops::Bound;
+
+use holdfast_core::cache::{CacheKey, CacheScope, KeyState, Shown};
+use holdfast_core::digest::Digest;
+use holdfast_core::id::NodeName;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Position, Vector};
+
+use super::record::{decode_cache_checkpoint, decode_cache_state, decode_record, parse_row_key, row_key};
+use super::write::BUCKET_MILLIS;
+use super::{CacheCheckpoint, CacheState};
+use crate::error::StorageError;
+use crate::tables::{CACHE_CHANGES, CACHE_DIGESTS, CACHE_PEERS, CACHE_STATE_KEY, STATE};
+use crate::view::ReadView;
+
+/// Rows that one page of keys looks at for each entry that it may hold: more of them have ended than live.
+const LOOKED_AT_PER_ENTRY: usize = 16;
+
+/// An entry as it is shown.
+#[derive(Debug, Clone)]
+pub struct CacheEntry {
+    /// Its name.
+    pub key: CacheKey,
+    /// What is shown.
+    pub shown: Shown<'static>,
+}
+
+/// Some entries, in the order of their keys.
+#[derive(Debug, Clone, Default)]
+pub struct CachePage {
+    /// The entries.
+    pub entries: Vec<CacheEntry>,
+    /// Continue after this key; `None` at the end.
+    pub next: Option<CacheKey>,
+}
+
+/// Keys that changed after a position.
+#[derive(Debug, Clone)]
+pub struct CacheFeed {
+    /// The keys, with what is known of them, in the order in which they changed.
+    pub states: Vec<(CacheKey, KeyState)>,
+    /// Everything up to this position is in it, but for what the asker knows.
+    pub through: Position,
+    /// What is known here, if these are all the keys that have changed.
+    pub vector: Option<Vector>,
+}
+
+impl ReadView {
+    /// An entry as it is shown at a moment.
+    pub fn cache_entry(
+        &self,
+        scope: CacheScope,
+        key: &CacheKey,
+        now: Millis,
+    ) -> Result<Option<Shown<'static>>, StorageError> {
+        let row = row_key(scope, key);
+        let Some(record) = self.cache().get(row.as_slice())? else { return Ok(None) };
+        let (_, state) = decode_record(record.value(), &row, self.origins())?;
+        Ok(state.into_shown(now))
+    }
+
+    /// Entries whose keys begin with `prefix`, after a key (from the first one when `None`).
+    ///
+    /// A page may end early where many have ended; `next` then says where to go on.
+    pub fn cache_page(
+        &self,
+        scope: CacheScope,
+        prefix: &str,
+        after: Option<&CacheKey>,
+        take: usize,
+        now: Millis,
+    ) -> Result<CachePage, StorageError> {
+        let empty = row_prefix(scope, prefix);
+        let start = match after.map(|key| row_key(scope, key)).filter(|row| *row >= empty) {
+            Some(row) => Bound::Excluded(row),
+            None => Bound::Included(empty.clone()),
+        };
+        let mut page = CachePage::default();
+        let rows = self.cache().range::<&[u8]>((start.as_ref().map(Vec::as_slice), Bound::Unbounded))?;
+        for (looked_at, row) in rows.enumerate() {
+            let (row, record) = row?;
+            if !row.value().starts_with(&empty) {
+                break;
+            }
+            let (_, key) = parse_row_key(row.value())?;
+            if page.entries.len() == take || looked_at >= take.saturating_mul(LOOKED_AT_PER_ENTRY) {
+                page.next = page.next.or_else(|| page.entries.last().map(|entry| entry.key.clone()));
+                return Ok(page);
+            }
+            let (_, state) = decode_record(record.value(), row.value(), self.origins())?;
+            page.next = Some(key.clone());
+            if let Some(shown) = state.into_shown(now) {
+                page.entries.push(CacheEntry { key, shown });
+            }
+        }
+        page.next = None;
+        Ok(page)
+    }
+
+    /// What the cache has come to.
+    pub fn cache_state(&self) -> Result<CacheState, StorageError> {
+        let table = self.transaction().open_table(STATE)?;
+        let row = table.get(CACHE_STATE_KEY)?;
+        row.map_or_else(|| Ok(CacheState::default()), |bytes| decode_cache_state(bytes.value(), self.origins()))
+    }
+
+    /// How far a peer's changes are here.
+    pub fn cache_checkpoint(&self, peer: &NodeName) -> Result<CacheCheckpoint, StorageError> {
+        let table = self.transaction().open_table(CACHE_PEERS)?;
+        let row = table.get(peer.as_str())?;
+        row.map_or_else(|| Ok(CacheCheckpoint::default()), |bytes| decode_cache_checkpoint(bytes.value()))
+    }
+
+    /// Keys that changed after a position and that somebody who knows `vector` may not have merged.
+    ///
+    /// Ends after so many keys or bytes of values, or once so many rows were looked at.
+    pub fn cache_feed(
+        &self,
+        after: Position,
+        vector: &Vector,
+        keys_max: usize,
+        bytes_max: usize,
+    ) -> Result<CacheFeed, StorageError> {
+        let here = self.cache_state()?;
+        let mut feed = CacheFeed { states: Vec::new(), through: after, vector: None };
+        let mut bytes = 0;
+        for row in self.transaction().open_table(CACHE_CHANGES)?.range(after.next().0..)? {
+            let (position, row) = row?;
+            if feed.states.len() >= keys_max || bytes >= bytes_max {
+                return Ok(feed);
+            }
+            let record = self.cache().get(row.value())?;
+            let record =
+                record.ok_or_else(|| StorageError::damaged("the changes of the cache", "an entry is missing"))?;
+            let (_, state) = decode_record(record.value(), row.value(), self.origins())?;
+            feed.through = Position(position.value());
+            if !state.is_known_to(vector) {
+                bytes += state.content_bytes();
+                feed.states.push((parse_row_key(row.value())?.1, state));
+            }
+        }
+        feed.through = here.position.max(after);
+        feed.vector = Some(here.vector);
+        Ok(feed)
+    }
+
+    /// The digest of everything that ends in the minute of a moment or later.
+    pub fn cache_digest(&self, from: Millis) -> Result<Digest, StorageError> {
+        let mut sum = Digest::default();
+        for row in self.transaction().open_table(CACHE_DIGESTS)?.range(from.0 / BUCKET_MILLIS..)? {
+            sum = sum.plus(Digest(row?.1.value()));
+        }
+        Ok(sum)
+    }
+}
+
+fn row_prefix(scope: CacheScope, prefix: &str) -> Vec<u8> {
+    let mut row = vec![u8::from(scope == CacheScope::Local)];
+    row.extend_from_slice(prefix.as_bytes());
+    row
+}

@@ -1,0 +1,205 @@
+//! Records of the cache, byte by byte.
+
+use holdfast_core::cache::{
+    CacheKey, CacheScope, KeyState, decode_state as decode_key_state, encode_state as encode_key_state,
+};
+use holdfast_core::encoding::Encode;
+use holdfast_core::id::NodeName;
+use holdfast_core::stamp::Stamp;
+use holdfast_core::vector::{Dot, Origin, Position, Vector};
+
+use super::{CacheCheckpoint, CacheState};
+use crate::encoding::DecodeError;
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::record::{begin, open, put_dot, put_vector, read_dot, read_vector, seal};
+
+const SHARED: u8 = 0;
+const LOCAL: u8 = 1;
+
+const OF_KEY: u8 = 0;
+const OF_PEER: u8 = 1;
+const OF_KEY_HERE: u8 = 2;
+
+/// Where a key stands in the tables.
+pub(crate) fn row_key(scope: CacheScope, key: &CacheKey) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + key.as_str().len());
+    bytes.push(match scope {
+        CacheScope::Shared => SHARED,
+        CacheScope::Local => LOCAL,
+    });
+    bytes.extend_from_slice(key.as_str().as_bytes());
+    bytes
+}
+
+/// The key of a row.
+pub(crate) fn parse_row_key(bytes: &[u8]) -> Result<(CacheScope, CacheKey), StorageError> {
+    let damaged = || StorageError::damaged("a row of the cache", "its key is not valid");
+    let (scope, key) = bytes.split_first().ok_or_else(damaged)?;
+    let scope = match *scope {
+        SHARED => CacheScope::Shared,
+        LOCAL => CacheScope::Local,
+        _ => return Err(damaged()),
+    };
+    let key = std::str::from_utf8(key).ok().and_then(|key| CacheKey::parse(key).ok()).ok_or_else(damaged)?;
+    Ok((scope, key))
+}
+
+/// What is known of a key, and the position of its last change.
+pub(crate) fn encode_record(position: Position, state: &KeyState, origins: &Origins) -> Vec<u8> {
+    let mut bytes = begin(64 + state.content_bytes());
+    bytes.put_varint(position.0);
+    encode_key_state(&mut bytes, state, &mut |origin| u64::from(origins.index_of(origin)));
+    seal(bytes)
+}
+
+/// See [`encode_record`].
+pub(crate) fn decode_record(
+    bytes: &[u8],
+    key: &[u8],
+    origins: &[Origin],
+) -> Result<(Position, KeyState), StorageError> {
+    let place = || format!("cache entry '{}'", String::from_utf8_lossy(key.get(1..).unwrap_or_default()));
+    let (_, mut reader) = open(bytes, &place)?;
+    let mut read = || -> Result<_, DecodeError> {
+        let position = Position(reader.varint()?);
+        Ok((position, decode_key_state(&mut reader, origins)?))
+    };
+    read().map_err(|reason| StorageError::damaged(place(), reason))
+}
+
+/// One change of the cache in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Logged {
+    /// What is known of a key from here on; nothing, when it was let go of.
+    ///
+    /// `written` is the write of this node that made it so; `None` when it came from a peer.
+    Key { scope: CacheScope, key: CacheKey, state: KeyState, written: Option<Dot> },
+    /// A peer's changes are here up to a position; all that it knew, where it says so.
+    Peer { peer: NodeName, checkpoint: CacheCheckpoint, vector: Vector },
+}
+
+pub(crate) fn encode_logged(logged: &Logged, origins: &Origins) -> Vec<u8> {
+    match logged {
+        Logged::Key { scope, key, state, written } => {
+            let mut bytes = begin(64 + state.content_bytes());
+            bytes.push(if written.is_some() { OF_KEY_HERE } else { OF_KEY });
+            if let Some(dot) = written {
+                put_dot(&mut bytes, dot, origins);
+            }
+            bytes.put_bytes(&row_key(*scope, key));
+            encode_key_state(&mut bytes, state, &mut |origin| u64::from(origins.index_of(origin)));
+            seal(bytes)
+        }
+        Logged::Peer { peer, checkpoint, vector } => {
+            let mut bytes = begin(64);
+            bytes.push(OF_PEER);
+            bytes.put_bytes(peer.as_str().as_bytes());
+            bytes.extend_from_slice(&checkpoint.log_id.to_le_bytes());
+            bytes.put_varint(checkpoint.through.0);
+            put_vector(&mut bytes, vector, origins);
+            seal(bytes)
+        }
+    }
+}
+
+fn decode_logged(bytes: &[u8], origins: &[Origin]) -> Result<Logged, StorageError> {
+    let place = || "the cache's part of the log".to_owned();
+    let (_, mut reader) = open(bytes, &place)?;
+    let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
+    match reader.u8().map_err(damaged)? {
+        kind @ (OF_KEY | OF_KEY_HERE) => {
+            let is_here = kind == OF_KEY_HERE;
+            let written = is_here.then(|| read_dot(&mut reader, origins)).transpose().map_err(damaged)?;
+            let (scope, key) = parse_row_key(reader.bytes().map_err(damaged)?)?;
+            let state = decode_key_state(&mut reader, origins).map_err(damaged)?;
+            Ok(Logged::Key { scope, key, state, written })
+        }
+        OF_PEER => {
+            let peer =
+                NodeName::parse(reader.text().map_err(damaged)?).map_err(|_| damaged("a node's name is not valid"))?;
+            let checkpoint = CacheCheckpoint {
+                log_id: reader.u64().map_err(damaged)?,
+                through: Position(reader.varint().map_err(damaged)?),
+            };
+            let vector = read_vector(&mut reader, origins).map_err(damaged)?;
+            Ok(Logged::Peer { peer, checkpoint, vector })
+        }
+        _ => Err(damaged("it holds a change of a kind that is not known")),
+    }
+}
+
+/// Changes that were synced together.
+pub(crate) fn encode_cache_block(changes: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = begin(changes.iter().map(|change| change.len() + 5).sum());
+    bytes.put_varint(changes.len() as u64);
+    for change in changes {
+        bytes.put_bytes(change);
+    }
+    seal(bytes)
+}
+
+pub(crate) fn decode_cache_block(bytes: &[u8], origins: &[Origin]) -> Result<Vec<Logged>, StorageError> {
+    let place = || "the cache's part of the log".to_owned();
+    let (_, mut reader) = open(bytes, &place)?;
+    let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
+    let count = reader.count(2).map_err(damaged)?;
+    (0..count).map(|_| decode_logged(reader.bytes().map_err(damaged)?, origins)).collect()
+}
+
+pub(crate) fn encode_cache_state(state: &CacheState, origins: &Origins) -> Vec<u8> {
+    let mut bytes = begin(64);
+    for number in [state.position.0, state.clock.0, state.local, state.keys, state.bytes] {
+        bytes.put_varint(number);
+    }
+    put_vector(&mut bytes, &state.vector, origins);
+    seal(bytes)
+}
+
+pub(crate) fn decode_cache_state(bytes: &[u8], origins: &[Origin]) -> Result<CacheState, StorageError> {
+    let place = || "the state of the cache".to_owned();
+    let (_, mut reader) = open(bytes, &place)?;
+    let mut read = || -> Result<_, DecodeError> {
+        let (position, clock) = (Position(reader.varint()?), Stamp(reader.varint()?));
+        let (local, keys, bytes) = (reader.varint()?, reader.varint()?, reader.varint()?);
+        Ok(CacheState { position, clock, local, keys, bytes, vector: read_vector(&mut reader, origins)? })
+    };
+    read().map_err(|reason| StorageError::damaged(place(), reason))
+}
+
+pub(crate) fn encode_cache_checkpoint(checkpoint: CacheCheckpoint) -> Vec<u8> {
+    let mut bytes = begin(16);
+    bytes.extend_from_slice(&checkpoint.log_id.to_le_bytes());
+    bytes.put_varint(checkpoint.through.0);
+    seal(bytes)
+}
+
+pub(crate) fn decode_cache_checkpoint(bytes: &[u8]) -> Result<CacheCheckpoint, StorageError> {
+    let place = || "a checkpoint of the cache".to_owned();
+    let (_, mut reader) = open(bytes, &place)?;
+    let mut read = || -> Result<_, DecodeError> {
+        Ok(CacheCheckpoint { log_id: reader.u64()?, through: Position(reader.varint()?) })
+    };
+    read().map_err(|reason| StorageError::damaged(place(), reason))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_bit_that_turned_is_noticed() {
+        let origins = Origins::default();
+        let checkpoint = CacheCheckpoint { log_id: 7, through: Position(9) };
+        let peer = NodeName::parse("b").unwrap();
+        let change = Logged::Peer { peer, checkpoint, vector: Vector::new() };
+        let block = encode_cache_block(&[encode_logged(&change, &origins)]);
+        assert_eq!(decode_cache_block(&block, &[]).unwrap(), vec![change]);
+        for at in 0..block.len() {
+            let mut turned = block.clone();
+            *turned.get_mut(at).unwrap() ^= 4;
+            assert!(decode_cache_block(&turned, &[]).is_err(), "byte {at}");
+        }
+    }
+}

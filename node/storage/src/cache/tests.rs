@@ -1,0 +1,315 @@
+//! The cache of one node, and of several that ask each other what changed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use holdfast_core::cache::{
+    CacheCommand, CacheKey, CacheMessage, CacheOutcome, CacheRefusal, CacheScope, Content, KeyState, Lifetime, When,
+};
+use holdfast_core::counter::Amount;
+use holdfast_core::id::NodeName;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Origin, Position, Vector};
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{ReadableDatabase, ReadableTableMetadata};
+
+use super::CacheChange;
+use crate::commit::{Moment, Writer};
+use crate::database::{Database, Opened, Options};
+use crate::request::{Answer, Request};
+use crate::tables::{CACHE, CACHE_BLOCKS, CACHE_CHANGES, CACHE_DIGESTS, CACHE_ENDS};
+
+struct Node {
+    database: Database,
+    writer: Writer,
+    now: u64,
+}
+
+fn key(text: &str) -> CacheKey {
+    CacheKey::parse(text).unwrap()
+}
+
+fn origin(name: &str) -> Origin {
+    Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 }
+}
+
+fn set(name: &str, value: &str, ttl: u64) -> CacheChange {
+    let content = Content::json(value);
+    let command = CacheCommand::Set { content, lifetime: Lifetime::For(Millis(ttl)) };
+    change(name, command)
+}
+
+fn change(name: &str, command: CacheCommand) -> CacheChange {
+    let scope = CacheScope::Shared;
+    CacheChange { scope, key: key(name), command, when: When::Always, wants_value: false, is_relaxed: false }
+}
+
+impl Node {
+    fn new(name: &str) -> Self {
+        Self::with(name, Options::default())
+    }
+
+    fn with(name: &str, options: Options) -> Self {
+        let files = (InMemoryBackend::new(), InMemoryBackend::new());
+        Self::of(Database::open("shop", files.0, files.1, origin(name), 7, options).unwrap())
+    }
+
+    fn of(opened: Opened) -> Self {
+        Self { database: opened.database, writer: opened.writer, now: 1_000 }
+    }
+
+    fn commit(&mut self, request: Request) -> Answer {
+        let mut moment = Moment { now: Millis(self.now), random: &mut || 7 };
+        self.writer.commit(&mut moment, vec![request]).unwrap().pop().unwrap()
+    }
+
+    fn act(&mut self, change: CacheChange) -> Result<CacheOutcome, CacheRefusal> {
+        match self.commit(Request::Cache(vec![change])) {
+            Answer::Cache(mut results) => results.pop().unwrap(),
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    fn shown(&self, name: &str) -> Option<String> {
+        let view = self.database.view().unwrap();
+        let shown = view.cache_entry(CacheScope::Shared, &key(name), Millis(self.now)).unwrap()?;
+        Some(String::from_utf8(shown.content.bytes.clone()).unwrap())
+    }
+
+    /// Takes what changed at another since it was last asked. Answers how many keys came.
+    fn pull(&mut self, other: &Self) -> usize {
+        let here = self.database.view().unwrap();
+        let peer = other.writer.origin().node.clone();
+        let checkpoint = here.cache_checkpoint(&peer).unwrap();
+        let vector = here.cache_state().unwrap().vector;
+        let feed = other.database.view().unwrap().cache_feed(checkpoint.through, &vector, 100, usize::MAX).unwrap();
+        let came = feed.states.len();
+        let stretch = Some((checkpoint.through, feed.through));
+        let (vector, states, based_on) = (feed.vector, feed.states, vector);
+        let message = CacheMessage { source: peer, log_id: 1, stretch, based_on, vector, digest: None, states };
+        self.commit(Request::TakeCacheNews(message));
+        came
+    }
+
+    fn rows(&self) -> [u64; 4] {
+        let read = self.database.data().begin_read().unwrap();
+        [
+            read.open_table(CACHE).unwrap().len().unwrap(),
+            read.open_table(CACHE_CHANGES).unwrap().len().unwrap(),
+            read.open_table(CACHE_ENDS).unwrap().len().unwrap(),
+            read.open_table(CACHE_DIGESTS).unwrap().len().unwrap(),
+        ]
+    }
+}
+
+#[test]
+fn what_has_ended_is_invisible_at_once_and_gone_after_a_sweep() {
+    let mut node = Node::new("a");
+    for number in 0..20 {
+        node.act(set(&format!("k{number}"), "1", 100 + number)).unwrap();
+    }
+    node.act(set("long", "1", 1_000_000)).unwrap();
+    node.now += 110;
+    assert_eq!((node.shown("k9"), node.shown("k11")), (None, Some("1".to_owned())));
+    let swept = node.writer.sweep_cache(Millis(node.now), 5).unwrap();
+    assert_eq!((swept.keys, swept.has_more), (5, true));
+    assert!(!node.writer.sweep_cache(Millis(node.now), 100).unwrap().has_more);
+    node.now += 100;
+    node.writer.sweep_cache(Millis(node.now), 100).unwrap();
+    assert_eq!(node.rows(), [1, 1, 1, 1]);
+    assert_eq!(node.writer.cache_state().keys, 1);
+    node.act(change("long", CacheCommand::Delete)).unwrap();
+    node.now += 1_000_000;
+    node.writer.sweep_cache(Millis(node.now), 100).unwrap();
+    assert_eq!(node.rows(), [0, 0, 0, 0]);
+    assert_eq!((node.writer.cache_state().keys, node.writer.cache_state().bytes), (0, 0));
+}
+
+#[test]
+fn a_peer_gets_the_newest_of_each_key_once_and_nothing_that_it_knows() {
+    let (mut a, mut b, mut c) = (Node::new("a"), Node::new("b"), Node::new("c"));
+    for number in 0..50 {
+        a.act(set("hot", &number.to_string(), 10_000)).unwrap();
+    }
+    a.act(set("cold", "1", 10_000)).unwrap();
+    assert_eq!(b.pull(&a), 2, "what was overwritten travelled");
+    assert_eq!(b.shown("hot").as_deref(), Some("49"));
+    assert_eq!(b.pull(&a), 0);
+    assert_eq!(a.pull(&b), 0, "it was sent back to its author");
+    assert_eq!((c.pull(&b), c.pull(&a)), (2, 0), "the third got it twice");
+    b.act(set("cold", "2", 10_000)).unwrap();
+    assert_eq!((a.pull(&b), c.pull(&a)), (1, 1));
+    let digest = |node: &Node| node.database.view().unwrap().cache_digest(Millis(0)).unwrap();
+    assert_eq!((a.pull(&c), b.pull(&a)), (0, 0));
+    assert_eq!((digest(&a), digest(&a)), (digest(&b), digest(&c)));
+    assert_eq!(a.writer.cache_state().vector, b.writer.cache_state().vector);
+}
+
+#[test]
+fn counts_of_two_nodes_add_up_and_writes_that_met_end_alike() {
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    let add = |amount: i128| CacheCommand::Add {
+        amount: Amount::from_billionths(amount * 1_000_000_000),
+        lifetime: Millis(500),
+    };
+    for _ in 0..10 {
+        a.act(change("n", add(1))).unwrap();
+        b.act(change("n", add(2))).unwrap();
+    }
+    a.act(set("s", "\"a\"", 500)).unwrap();
+    b.act(set("s", "\"b\"", 500)).unwrap();
+    a.pull(&b);
+    b.pull(&a);
+    assert_eq!((a.shown("n").as_deref(), b.shown("n").as_deref()), (Some("30"), Some("30")));
+    assert_eq!(a.shown("s"), b.shown("s"));
+}
+
+#[test]
+fn entries_of_this_node_alone_do_not_leave_it() {
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.act(CacheChange { scope: CacheScope::Local, ..set("k", "1", 500) }).unwrap();
+    a.act(set("k", "2", 500)).unwrap();
+    assert_eq!(b.pull(&a), 1);
+    assert_eq!(b.shown("k").as_deref(), Some("2"));
+    let local = a.database.view().unwrap().cache_entry(CacheScope::Local, &key("k"), Millis(a.now)).unwrap();
+    assert_eq!(local.unwrap().content.bytes, b"1");
+}
+
+#[test]
+fn keys_are_listed_by_prefix_page_by_page() {
+    let mut node = Node::new("a");
+    for number in 0..25 {
+        node.act(set(&format!("cart:{number:02}"), "1", 500)).unwrap();
+    }
+    node.act(set("user:1", "1", 500)).unwrap();
+    node.act(set("cart:10", "1", 1)).unwrap();
+    node.now += 10;
+    let view = node.database.view().unwrap();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = view.cache_page(CacheScope::Shared, "cart:", after.as_ref(), 7, Millis(node.now)).unwrap();
+        found.extend(page.entries.into_iter().map(|entry| entry.key.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 24);
+    assert!(!found.contains(&"cart:10".to_owned()) && found.is_sorted());
+}
+
+#[test]
+fn what_was_synced_is_there_after_opening_again_and_the_log_stays_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let file = |name: &str| {
+            let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
+            FileBackend::new(options.open(directory.path().join(name)).unwrap()).unwrap()
+        };
+        Node::of(Database::open("shop", file("log"), file("data"), origin("a"), 7, Options::default()).unwrap())
+    };
+    let mut node = open();
+    let blocks = |node: &Node| {
+        let log = node.database.log_file().begin_read().unwrap();
+        log.open_table(CACHE_BLOCKS).unwrap().len().unwrap()
+    };
+    for number in 0..100 {
+        node.act(set(&format!("k{}", number % 10), &number.to_string(), 100_000)).unwrap();
+    }
+    assert_eq!(blocks(&node), 100);
+    node.writer.settle().unwrap();
+    assert_eq!(blocks(&node), 0, "the log keeps what the data has synced");
+    node.act(set("k1", "\"new\"", 100_000)).unwrap();
+    node.act(CacheChange { scope: CacheScope::Local, ..set("here", "7", 100_000) }).unwrap();
+    let before = node.writer.cache_state().clone();
+    drop(node);
+    let mut again = open();
+    assert_eq!(again.writer.cache_state(), &before);
+    assert_eq!(again.shown("k1").as_deref(), Some("\"new\""));
+    assert_eq!(again.shown("k2").as_deref(), Some("92"));
+    again.act(set("k2", "1", 100)).unwrap();
+    assert_eq!(again.writer.cache_state().position, Position(before.position.0 + 1));
+    // A data file that is lost and made anew gives out no name a second time.
+    again.writer.settle().unwrap();
+    let before = again.writer.cache_state().clone();
+    drop(again);
+    std::fs::remove_file(directory.path().join("data")).unwrap();
+    let anew = open();
+    assert_eq!(anew.writer.cache_state().position, before.position);
+    assert_eq!(anew.writer.cache_state().vector, before.vector);
+    assert_eq!(anew.shown("k1"), None);
+}
+
+#[test]
+fn what_nobody_waits_for_is_shown_at_once_and_synced_with_the_next_that_somebody_does() {
+    let mut node = Node::new("a");
+    node.act(CacheChange { is_relaxed: true, ..set("k", "1", 10_000) }).unwrap();
+    assert_eq!(node.shown("k").as_deref(), Some("1"));
+    let position = node.writer.cache_state().position;
+    assert!(!node.database.is_cache_synced(position) && node.writer.has_unsynced_cache());
+    assert!(!node.writer.is_cache_sync_due(Millis(node.now + 100)));
+    assert!(node.writer.is_cache_sync_due(Millis(node.now + 500)));
+    node.act(set("other", "1", 10_000)).unwrap();
+    assert!(node.database.is_cache_synced(position) && !node.writer.has_unsynced_cache());
+    node.act(CacheChange { is_relaxed: true, ..set("k", "2", 10_000) }).unwrap();
+    node.writer.make_data_durable().unwrap();
+    assert!(node.database.is_cache_synced(node.writer.cache_state().position), "the data ran ahead of the log");
+}
+
+#[test]
+fn a_full_cache_refuses_and_deleting_makes_room() {
+    let mut node = Node::with("a", Options { cache_bytes_max: Some(1_000), ..Options::default() });
+    let value = format!("\"{}\"", "x".repeat(400));
+    node.act(set("a", &value, 100)).unwrap();
+    node.act(set("b", &value, 100)).unwrap();
+    assert!(matches!(node.act(set("c", &value, 100)), Err(CacheRefusal::Full { limit: 1_000, .. })));
+    node.act(change("a", CacheCommand::Delete)).unwrap();
+    node.act(set("c", "1", 100)).unwrap();
+    node.now += 200;
+    node.writer.sweep_cache(Millis(node.now), 100).unwrap();
+    node.act(set("c", &value, 100)).unwrap();
+}
+
+#[test]
+fn a_state_that_is_known_already_changes_nothing() {
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.act(set("k", "1", 500)).unwrap();
+    let feed = a.database.view().unwrap().cache_feed(Position::START, &Vector::new(), 10, 1_000).unwrap();
+    let news = |states: Vec<(CacheKey, KeyState)>| CacheMessage {
+        source: origin("a").node,
+        log_id: 1,
+        stretch: None,
+        based_on: Vector::new(),
+        vector: None,
+        digest: None,
+        states,
+    };
+    let taken = |answer| if let Answer::CacheNewsTaken(taken) = answer { taken.changed } else { panic!() };
+    assert_eq!(taken(b.commit(Request::TakeCacheNews(news(feed.states.clone())))), 1);
+    assert_eq!(taken(b.commit(Request::TakeCacheNews(news(feed.states.clone())))), 0);
+    assert_eq!(b.writer.cache_state().vector, Vector::new(), "knowledge was adopted that nobody stated");
+    // What has ended on the way is not kept.
+    b.now += 600;
+    let mut late = Node::new("c");
+    late.now = b.now;
+    assert_eq!(taken(late.commit(Request::TakeCacheNews(news(feed.states.clone())))), 0);
+    assert_eq!(late.rows()[0], 0);
+}
+
+#[test]
+fn nothing_is_claimed_that_rests_on_what_was_lost_here() {
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.act(set("k", "1", 500)).unwrap();
+    let vector = a.writer.cache_state().vector.clone();
+    // Somebody believes that this node knows the write already, as it did before its files were set back.
+    let message = CacheMessage {
+        source: origin("a").node,
+        log_id: 1,
+        stretch: Some((Position(0), Position(5))),
+        based_on: vector.clone(),
+        vector: Some(vector),
+        digest: None,
+        states: Vec::new(),
+    };
+    let Answer::CacheNewsTaken(taken) = b.commit(Request::TakeCacheNews(message)) else { panic!() };
+    assert_eq!((taken.vector, taken.through), (Vector::new(), Position::START));
+    assert_eq!(b.pull(&a), 1);
+}

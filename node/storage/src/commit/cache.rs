@@ -1,0 +1,306 @@
+//! The cache's part of a commit: changes by clients and from peers, what is logged of them, the sweep.
+
+use std::sync::atomic::Ordering;
+
+use holdfast_core::cache::{CacheCommand, CacheMessage, CacheOutcome, CacheRefusal, CacheScope, Minted, perform};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::Position;
+use redb::{Durability, ReadableDatabase, WriteTransaction};
+
+use crate::cache::record::{Logged, encode_cache_block, encode_cache_state, encode_logged};
+use crate::cache::write::CacheTables;
+use crate::cache::{CacheChange, CacheCheckpoint, CacheState, CacheTaken, carry};
+use crate::commit::{Batch, Writer};
+use crate::error::StorageError;
+use crate::origins::Origins;
+use crate::tables::{CACHE_BLOCKS, CACHE_FLOOR_KEY, META};
+use crate::view::ReadView;
+
+/// Bytes of unsynced changes after which the log is synced although nobody waits for it.
+const RELAXED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Age after which it is.
+const RELAXED_AGE_MAX: Millis = Millis(500);
+
+/// What the writer keeps of the cache.
+#[derive(Debug, Default)]
+pub(super) struct CacheWriter {
+    pub(super) state: CacheState,
+    /// Changes that the log does not have yet: those of this commit, and earlier ones that nobody waits for.
+    pending: Vec<Vec<u8>>,
+    pending_bytes: usize,
+    pending_since: Option<Millis>,
+    /// The data file has synced everything up to this …
+    pub(super) synced_in_data: Position,
+    /// … and the log has let go of everything up to this.
+    let_go: Position,
+}
+
+/// What one commit does to the cache.
+pub(super) struct CacheBatch<'t> {
+    tables: CacheTables<'t>,
+    /// Whether somebody waits for the fsync.
+    must_sync: bool,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Keys of which something was let go.
+    pub keys: u64,
+    /// Whether more has ended.
+    pub has_more: bool,
+}
+
+impl CacheWriter {
+    pub(super) fn new(state: CacheState) -> Self {
+        Self { synced_in_data: state.position, state, ..Self::default() }
+    }
+
+    fn log(&mut self, logged: &Logged, now: Millis, origins: &Origins) {
+        self.state.position = self.state.position.next();
+        let encoded = encode_logged(logged, origins);
+        self.pending_bytes += encoded.len();
+        self.pending.push(encoded);
+        self.pending_since.get_or_insert(now);
+    }
+
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(super) fn is_behind(&self, now: Millis) -> bool {
+        self.pending_bytes >= RELAXED_BYTES_MAX
+            || self.pending_since.is_some_and(|since| now.since(since) >= RELAXED_AGE_MAX)
+    }
+
+    /// Writes what is pending, and lets go of what the data file has synced.
+    pub(super) fn write_log(&self, transaction: &WriteTransaction, origins: &Origins) -> Result<(), StorageError> {
+        if self.pending.is_empty() && self.let_go >= self.synced_in_data {
+            return Ok(());
+        }
+        let mut blocks = transaction.open_table(CACHE_BLOCKS)?;
+        if self.let_go < self.synced_in_data {
+            blocks.retain_in(..=self.synced_in_data.0, |_, _| false)?;
+            let floor = encode_cache_state(&self.state, origins);
+            transaction.open_table(META)?.insert(CACHE_FLOOR_KEY, floor.as_slice())?;
+        }
+        if !self.pending.is_empty() {
+            let first = self.state.position.0 + 1 - self.pending.len() as u64;
+            blocks.insert(first, encode_cache_block(&self.pending).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The log is synced.
+    pub(super) fn logged(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.pending_since = None;
+        self.let_go = self.synced_in_data;
+    }
+}
+
+impl Batch<'_> {
+    /// Whether somebody waits for what was done to the cache to be synced.
+    pub(super) fn must_sync_cache(&self) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.must_sync)
+    }
+}
+
+impl<'t> Batch<'t> {
+    fn cache(&mut self) -> Result<&mut CacheBatch<'t>, StorageError> {
+        if self.cache.is_none() {
+            self.cache = Some(CacheBatch { tables: CacheTables::open(self.transaction)?, must_sync: false });
+        }
+        self.cache.as_mut().ok_or(StorageError::Stopped)
+    }
+}
+
+impl Writer {
+    /// What the newest commit has made of the cache.
+    pub fn cache_state(&self) -> &CacheState {
+        &self.cache.state
+    }
+
+    /// Whether changes that nobody waits for should be synced now.
+    pub fn is_cache_sync_due(&self, now: Millis) -> bool {
+        self.cache.is_behind(now)
+    }
+
+    /// Whether the log lacks changes that are shown already.
+    pub fn has_unsynced_cache(&self) -> bool {
+        self.cache.has_pending()
+    }
+
+    /// Syncs what nobody waited for.
+    pub fn sync_cache(&mut self) -> Result<(), StorageError> {
+        if self.has_stopped {
+            return Err(StorageError::Stopped);
+        }
+        let result = self.commit_log(&[], Position::START, false);
+        self.has_stopped = self.has_stopped || result.is_err();
+        result
+    }
+
+    pub(super) fn change_cache(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Millis,
+        changes: Vec<CacheChange>,
+    ) -> Result<Vec<Result<CacheOutcome, CacheRefusal>>, StorageError> {
+        changes.into_iter().map(|change| self.change_entry(batch, now, change)).collect()
+    }
+
+    fn change_entry(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Millis,
+        change: CacheChange,
+    ) -> Result<Result<CacheOutcome, CacheRefusal>, StorageError> {
+        let CacheChange { scope, key, command, when, wants_value, is_relaxed } = change;
+        if let Some(refusal) = self.refuse_if_full(&command) {
+            return Ok(Err(refusal));
+        }
+        let shared = std::sync::Arc::clone(&self.shared);
+        let cache = batch.cache()?;
+        let found = cache.tables.load(scope, &key, &shared.origins)?;
+        let mut state = found.state.clone();
+        state.let_go(now);
+        let dot = self.cache.state.next_dot(scope, &self.origin);
+        let minted = Minted { now, stamp: self.clock.tick(now), dot: dot.clone() };
+        let outcome = match perform(&mut state, command, &when, wants_value, minted) {
+            Ok(outcome) => outcome,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !outcome.is_changed {
+            return Ok(Ok(outcome));
+        }
+        cache.must_sync |= !is_relaxed;
+        let position = self.cache.state.position.next();
+        self.cache.state.note(scope, &dot);
+        self.cache.state.clock = self.cache.state.clock.max(state.latest_stamp());
+        cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
+        self.cache.log(&Logged::Key { scope, key, state, written: Some(dot) }, now, &shared.origins);
+        Ok(Ok(outcome))
+    }
+
+    /// Deleting makes room, and a change of what is there takes little; a peer's changes are always taken.
+    fn refuse_if_full(&self, command: &CacheCommand) -> Option<CacheRefusal> {
+        let limit = self.options.cache_bytes_max?;
+        let coming = match command {
+            CacheCommand::Set { content, .. } => content.bytes.len() as u64,
+            CacheCommand::Add { .. } => 0,
+            _ => return None,
+        };
+        let bytes = self.cache.state.bytes;
+        (bytes + coming > limit).then_some(CacheRefusal::Full { bytes, limit })
+    }
+
+    /// Takes in what changed at a peer.
+    ///
+    /// Nobody waits for the fsync: the peer has it on disk, and what is lost here with the power is asked for again,
+    /// because what is known here is lost with it.
+    pub(super) fn take_cache_news(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Millis,
+        message: CacheMessage,
+    ) -> Result<CacheTaken, StorageError> {
+        let shared = std::sync::Arc::clone(&self.shared);
+        let cache = batch.cache()?;
+        let mut changed = 0;
+        for (key, mut coming) in message.states {
+            self.clock.observe(now, coming.latest_stamp());
+            coming.let_go(now);
+            let scope = CacheScope::Shared;
+            let found = cache.tables.load(scope, &key, &shared.origins)?;
+            let mut state = found.state.clone();
+            state.merge(coming);
+            state.let_go(now);
+            if state == found.state || state.is_empty() {
+                continue;
+            }
+            changed += 1;
+            let position = self.cache.state.position.next();
+            cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
+            self.cache.log(&Logged::Key { scope, key, state, written: None }, now, &shared.origins);
+        }
+        let before = cache.tables.checkpoint(&message.source)?;
+        let is_same_log = before.log_id == message.log_id;
+        let mut checkpoint = if is_same_log { before } else { CacheCheckpoint { log_id: message.log_id, ..before } };
+        if !is_same_log {
+            checkpoint.through = Position::START;
+        }
+        // What was left out must be known here, or something would be claimed that is not.
+        if self.cache.state.vector.covers_all(&message.based_on) {
+            if let Some((after, through)) = message.stretch
+                && after <= checkpoint.through
+            {
+                checkpoint.through = checkpoint.through.max(through);
+            }
+            let vector = message.vector.unwrap_or_default();
+            if checkpoint != before || !self.cache.state.vector.covers_all(&vector) {
+                self.cache.state.vector.merge(&vector);
+                let logged = Logged::Peer { peer: message.source, checkpoint, vector };
+                cache.tables.note_peer(&logged)?;
+                self.cache.log(&logged, now, &shared.origins);
+            }
+        }
+        Ok(CacheTaken { changed, vector: self.cache.state.vector.clone(), through: checkpoint.through })
+    }
+
+    pub(super) fn finish_cache(&self, cache: CacheBatch<'_>) -> Result<(), StorageError> {
+        cache.tables.finish(&self.cache.state, &self.shared.origins)
+    }
+
+    /// Lets go of what has ended at a moment, of at most so many keys. Nobody is told, and nothing is logged: everybody
+    /// has a clock.
+    pub fn sweep_cache(&mut self, now: Millis, keys_max: usize) -> Result<Swept, StorageError> {
+        if self.has_stopped {
+            return Err(StorageError::Stopped);
+        }
+        let result = self.sweep_some(now, keys_max);
+        self.has_stopped = result.is_err();
+        result
+    }
+
+    fn sweep_some(&mut self, now: Millis, keys_max: usize) -> Result<Swept, StorageError> {
+        let shared = std::sync::Arc::clone(&self.shared);
+        let mut transaction = shared.data.begin_write()?;
+        let mut tables = CacheTables::open(&transaction)?;
+        let ended = tables.ended(now, keys_max)?;
+        let keys = ended.len() as u64;
+        for (scope, key) in ended {
+            let found = tables.load(scope, &key, &shared.origins)?;
+            let mut state = found.state.clone();
+            state.let_go(now);
+            tables.store(&found, &state, None, &mut self.cache.state, &shared.origins)?;
+        }
+        if keys == 0 {
+            drop(tables);
+            transaction.abort()?;
+            return Ok(Swept::default());
+        }
+        tables.finish(&self.cache.state, &shared.origins)?;
+        transaction.set_durability(Durability::None)?;
+        transaction.commit()?;
+        self.undurable.operations += 1;
+        self.undurable.since.get_or_insert(now);
+        Ok(Swept { keys, has_more: keys == keys_max as u64 })
+    }
+
+    /// Takes the cache of another database along, and syncs it.
+    pub(crate) fn carry_cache(&mut self, old: &ReadView, now: Millis) -> Result<(), StorageError> {
+        carry(old, &self.shared.data, &self.shared.origins, now)?;
+        // Numbers of origins are in records now that the log may not have yet.
+        self.commit_log(&[], Position::START, false)?;
+        self.cache.state =
+            ReadView::new(self.shared.data.begin_read()?, self.shared.origins.snapshot())?.cache_state()?;
+        self.make_data_durable()
+    }
+
+    /// Says up to which position of the cache everything is synced.
+    pub(super) fn tell_synced(&self) {
+        self.shared.cache_synced.store(self.cache.state.position.0, Ordering::Release);
+    }
+}
