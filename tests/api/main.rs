@@ -8,6 +8,7 @@ mod node;
 
 mod bad_input;
 mod bulk;
+mod cache;
 mod changes;
 mod conflicts;
 mod consistency;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast::databases::{Databases, Upkeep};
 use holdfast::http::access::AccessControl;
 use holdfast::http::app::{App, Parts};
+use holdfast::node::storage_options;
 use holdfast::settings::Settings;
 use holdfast::settings::secret::Secret;
 use holdfast::settings::sections::{ApiKeySettings, RateLimitOverride, RoleSettings};
@@ -13,7 +14,6 @@ use holdfast::shutdown::Shutdown;
 use holdfast::sync::Sync;
 use holdfast::{http, listener};
 use holdfast_core::id::NodeName;
-use holdfast_storage::database::Options;
 use holdfast_storage::layout::{Arrival, DataDirectory};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -58,9 +58,13 @@ impl Node {
         let arrival = Arrival { incarnation: 7, holder: "a test" };
         let name = NodeName::parse(&settings.node.node_id).unwrap();
         let held = DataDirectory::open(directory.path(), &name, arrival).unwrap();
-        let databases =
-            Databases::open(held, Options::default(), Upkeep::new(&settings.node), settings.limits.queue_writes_max)
-                .unwrap();
+        let databases = Databases::open(
+            held,
+            storage_options(&settings),
+            Upkeep::new(&settings.node),
+            settings.limits.queue_writes_max,
+        )
+        .unwrap();
         let access = Arc::new(AccessControl::from_settings(&settings).unwrap());
         let shutdown = Shutdown::new(Duration::from_secs(2));
         let listeners = listener::bind(&settings).await.unwrap();

@@ -9,6 +9,7 @@
 
 mod ledger;
 
+mod cache;
 mod chain;
 mod conflicts;
 mod consistency;

@@ -89,6 +89,8 @@ pub enum CacheRefusal {
 /// What a change came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheOutcome {
+    /// When it was done, by this node's clock.
+    pub at: Millis,
     /// The entry before it.
     pub before: Option<Times>,
     /// Its value, if it was asked for.
@@ -152,7 +154,7 @@ pub fn perform(
         }
     }
     let after = state.shown(now).map(|shown| shown.times);
-    Ok(CacheOutcome { before, value_before: value.filter(|_| wants_value), after, sum, is_changed })
+    Ok(CacheOutcome { at: now, before, value_before: value.filter(|_| wants_value), after, sum, is_changed })
 }
 
 fn check(when: &When, before: Option<Times>) -> Result<(), CacheRefusal> {

@@ -130,6 +130,7 @@ impl Handle {
         if *self.newest_in_cache.borrow() != newest {
             self.synced_view.store(self.view.load_full());
             self.newest_in_cache.send_replace(newest);
+            self.activity.send_modify(|count| *count += 1);
         }
     }
 

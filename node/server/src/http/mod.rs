@@ -42,6 +42,7 @@ mod sync_metrics;
 pub mod cluster;
 pub mod exchange_shapes;
 pub mod replication;
+pub mod cache_exchange;
 pub mod dead_letters;
 pub mod indexes;
 pub mod query;
@@ -95,6 +96,7 @@ pub fn routes(app: App) -> Router {
     router
         .merge(cluster::routes())
         .merge(replication::routes())
+        .merge(cache_exchange::routes())
         .merge(states::routes())
         .merge(turned::routes())
         .merge(survey::routes())

@@ -6,6 +6,7 @@
 //! ```text
 //!   {"type":"health-check","sourceNodeId":"node-1","timestampUtc":"…"}
 //!   {"type":"sync-request","sourceNodeId":"node-1","database":"orders","reason":"…","timestampUtc":"…"}
+//!   {"type":"cache-request","sourceNodeId":"node-1","database":"orders","timestampUtc":"…"}
 //!   {"type":"standing","sourceNodeId":"node-1","database":"orders","logId":"…","vector":{"node-2@…":7}}
 //!   {"accepted":true,"error":null}                    the acknowledgement of any
 //! ```
@@ -115,13 +116,21 @@ pub struct Conversation {
     /// Who is on the other end, once it has said so.
     remote: Option<NodeName>,
     told: BTreeMap<DatabaseName, Position>,
+    /// The same for the caches.
+    told_of_cache: BTreeMap<DatabaseName, Position>,
     unacknowledged: VecDeque<()>,
 }
 
 impl Conversation {
     /// A conversation with somebody known, or with whoever has called.
     pub fn new(sync: Arc<Sync>, remote: Option<NodeName>) -> Self {
-        let mut conversation = Self { sync, remote, told: BTreeMap::new(), unacknowledged: VecDeque::new() };
+        let mut conversation = Self {
+            sync,
+            remote,
+            told: BTreeMap::new(),
+            told_of_cache: BTreeMap::new(),
+            unacknowledged: VecDeque::new(),
+        };
         // What is there already is found by the first exchange.
         conversation.note_newest();
         conversation
@@ -153,6 +162,13 @@ impl Conversation {
         self.sync.contacted(&source);
         let accepted = match frame.kind.as_deref() {
             Some("health-check") => true,
+            Some("cache-request") => match frame.database.as_deref().map(DatabaseName::parse) {
+                Some(Ok(database)) => {
+                    self.sync.cache_called(&source, &database);
+                    true
+                }
+                _ => false,
+            },
             Some(kind @ ("sync-request" | "standing")) => match frame.database.as_deref().map(DatabaseName::parse) {
                 Some(Ok(database)) => {
                     let is_news = self.hear(&source, &database, &frame);
@@ -190,6 +206,15 @@ impl Conversation {
                 self.unacknowledged.push_back(());
             }
         }
+        for (database, newest) in newest_in_caches(&self.sync) {
+            if self.told_of_cache.get(&database).is_none_or(|told| *told < newest) {
+                let mut frame = Frame::new("cache-request", &self.sync.origin().node);
+                frame.database = Some(database.to_string());
+                hints.push(frame.to_text());
+                self.told_of_cache.insert(database, newest);
+                self.unacknowledged.push_back(());
+            }
+        }
         hints
     }
 
@@ -223,6 +248,7 @@ impl Conversation {
 
     fn note_newest(&mut self) {
         self.told = newest_positions(&self.sync).into_iter().collect();
+        self.told_of_cache = newest_in_caches(&self.sync).into_iter().collect();
     }
 }
 
@@ -237,6 +263,12 @@ fn newest_positions(sync: &Sync) -> Vec<(DatabaseName, Position)> {
     let databases = sync.databases();
     let open = databases.list().into_iter().filter_map(|one| databases.get(&one.name).ok());
     open.map(|database| (database.name().clone(), *database.newest().borrow())).collect()
+}
+
+fn newest_in_caches(sync: &Sync) -> Vec<(DatabaseName, Position)> {
+    let databases = sync.databases();
+    let open = databases.list().into_iter().filter_map(|one| databases.get(&one.name).ok());
+    open.map(|database| (database.name().clone(), *database.newest_in_cache().borrow())).collect()
 }
 
 /// The connections that other nodes have opened to this one.

@@ -27,6 +27,7 @@ pub mod giver;
 pub mod survey;
 pub mod soundness;
 pub mod verify;
+pub mod cache;
 pub mod standing;
 pub mod status;
 
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::databases::{Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
+use crate::sync::cache::{CacheLane, CacheSyncStatus, Lanes};
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::giver::Turned;
 use crate::sync::hearing::{Heard, Patience};
@@ -83,6 +85,7 @@ pub struct Sync {
     hub: Hub,
     tempo: Tempo,
     sessions: Mutex<BTreeMap<(NodeName, DatabaseName), SessionHandle>>,
+    lanes: Mutex<Lanes>,
     links: Mutex<BTreeMap<NodeName, Link>>,
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
@@ -119,6 +122,7 @@ impl Sync {
             hub: Hub::default(),
             tempo,
             sessions: Mutex::default(),
+            lanes: Mutex::default(),
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts,
@@ -278,6 +282,20 @@ impl Sync {
         }
     }
 
+    /// How it stands with a peer and the cache of a database, if they are exchanged.
+    pub fn cache_status(&self, peer: &NodeName, database: &DatabaseName) -> Option<CacheSyncStatus> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&(peer.clone(), database.clone())).map(CacheLane::status)
+    }
+
+    /// A peer has something new in its cache.
+    pub fn cache_called(&self, peer: &NodeName, database: &DatabaseName) {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(&(peer.clone(), database.clone())) {
+            lane.call();
+        }
+    }
+
     /// A peer has called us: its sessions need not wait longer after a failure.
     pub fn contacted(&self, peer: &NodeName) {
         let now = clock::monotonic();
@@ -311,6 +329,7 @@ impl Sync {
             }
         }
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.surveys.follow(self);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -321,6 +340,7 @@ impl Sync {
         let databases: Vec<DatabaseName> =
             self.databases.list().into_iter().filter(|one| is_open(&one.standing)).map(|one| one.name).collect();
         self.reconcile_links(&active);
+        self.reconcile_lanes(&active, &databases);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |(peer, database): &(NodeName, DatabaseName), session: &SessionHandle| {
             databases.contains(database)
@@ -340,6 +360,22 @@ impl Sync {
                 }
                 if let Ok(open) = self.databases.get(database) {
                     sessions.insert(key, Driver::start(self, peer, open));
+                }
+            }
+        }
+    }
+
+    fn reconcile_lanes(self: &Arc<Self>, active: &[Peer], databases: &[DatabaseName]) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|(node, name), lane| {
+            let peer = active.iter().find(|peer| peer.node == *node && peer.syncs(name));
+            peer.is_some_and(|peer| self.databases.get(name).is_ok_and(|open| lane.is_of(&open, peer)))
+        });
+        for peer in active {
+            for name in databases.iter().filter(|name| peer.syncs(name)) {
+                let key = (peer.node.clone(), name.clone());
+                if let (false, Ok(open)) = (lanes.contains_key(&key), self.databases.get(name)) {
+                    lanes.insert(key, CacheLane::start(self, peer, open));
                 }
             }
         }

@@ -226,6 +226,31 @@ impl PeerClient {
         self.answer(request.json(question)).await
     }
 
+    /// Brings bytes of a media type.
+    pub async fn send<Answer: DeserializeOwned>(
+        &self,
+        base_url: &str,
+        path: &str,
+        database: &DatabaseName,
+        media_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer, PeerError> {
+        let request = self.http.post(format!("{base_url}{path}")).header("Database", database.as_str());
+        self.answer(request.header(CONTENT_TYPE, media_type).body(body)).await
+    }
+
+    /// Asks something that is answered with bytes.
+    pub async fn fetch<Question: Serialize>(
+        &self,
+        base_url: &str,
+        path: &str,
+        database: &DatabaseName,
+        question: &Question,
+    ) -> Result<Vec<u8>, PeerError> {
+        let request = self.http.post(format!("{base_url}{path}")).header("Database", database.as_str());
+        Ok(self.body(request.json(question)).await?.1)
+    }
+
     /// Asks which databases there are.
     pub async fn databases(&self, base_url: &str) -> Result<DatabasesResponse, PeerError> {
         self.answer(self.http.get(format!("{base_url}/api/replication/databases"))).await

@@ -211,7 +211,6 @@ pub(super) struct Asked {
     pub(super) scope: Scope,
     pub(super) durability: Durability,
     pub(super) wants_value: bool,
-    pub(super) now: Millis,
 }
 
 impl Written {
@@ -226,9 +225,9 @@ impl Written {
         Self {
             key: key.to_string(),
             version: outcome.after.map(|after| after.version_text()),
-            committed_utc: Timestamp(asked.now),
+            committed_utc: Timestamp(outcome.at),
             expires_at_utc: outcome.after.map(|after| Timestamp(after.expires)),
-            ttl: outcome.after.map(|after| ttl_text(after.expires.since(asked.now))),
+            ttl: outcome.after.map(|after| ttl_text(after.expires.since(outcome.at))),
             created: outcome.before.is_none() && outcome.after.is_some(),
             is_deleted: outcome.after.is_none(),
             durability: asked.durability,

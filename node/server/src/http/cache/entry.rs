@@ -165,7 +165,6 @@ pub async fn put(
         scope: parameters.scope.unwrap_or_default(),
         durability: Durability::of(parameters.durability, &app),
         wants_value: parameters.get.unwrap_or(false),
-        now: Millis(clock::now_millis()),
     };
     if asked.wants_value {
         caller.require(Role::ReadDocument)?;
@@ -195,7 +194,6 @@ pub async fn delete(
         scope: parameters.scope.unwrap_or_default(),
         durability: Durability::of(parameters.durability, &app),
         wants_value: parameters.get.unwrap_or(false),
-        now: Millis(clock::now_millis()),
     };
     if asked.wants_value {
         caller.require(Role::ReadDocument)?;
@@ -235,7 +233,6 @@ pub async fn increment(
         scope: parameters.scope.unwrap_or_default(),
         durability: Durability::of(parameters.durability, &app),
         wants_value: false,
-        now: Millis(clock::now_millis()),
     };
     let change = change(&key, CacheCommand::Add { amount, lifetime }, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
@@ -260,7 +257,6 @@ pub async fn touch(
         scope: parameters.scope.unwrap_or_default(),
         durability: Durability::of(parameters.durability, &app),
         wants_value: false,
-        now: Millis(clock::now_millis()),
     };
     let change = change(&key, CacheCommand::Touch { lifetime }, When::Always, asked);
     match submit_one(&database, change).await? {

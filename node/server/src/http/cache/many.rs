@@ -188,7 +188,6 @@ pub async fn write(
         scope: body.scope.unwrap_or_default(),
         durability: Durability::of(body.durability, &app),
         wants_value: false,
-        now: Millis(clock::now_millis()),
     };
     let mut changes = Vec::with_capacity(body.entries.len());
     for entry in &body.entries {
