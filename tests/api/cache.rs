@@ -91,7 +91,7 @@ async fn conditions_hold_or_nothing_changes() {
     let first = node.put("/api/cache/lock?nx=true", "\"me\"").await.expect(200);
     node.put("/api/cache/lock?nx=true", "\"you\"").await.problem(409, "cache-key-exists");
     let version = first["Version"].as_str().unwrap().to_owned();
-    let with = |tag: &str| node.ask("PUT", "/api/cache/lock").header("if-match", &format!("\"{tag}\""));
+    let with = |tag: &str| node.ask("PUT", "/api/cache/lock").header("if-match", format!("\"{tag}\""));
     with("nothing").body("2").send().await.problem(412, "precondition-failed");
     with(&version).body("2").send().await.expect(200);
     with(&version).body("3").send().await.problem(412, "precondition-failed");

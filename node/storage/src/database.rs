@@ -166,7 +166,7 @@ impl Database {
         let cache = database.replay_cache(&origin)?;
         database.shared.cache_synced.store(cache.position.0, Ordering::Release);
         let floor = database.log()?.floor()?;
-        let writer = Writer::new(shared, origin, options, state, collections, checkpoints, floor, cache);
+        let writer = Writer::new(shared, origin, options, (state, cache), collections, checkpoints, floor);
         Ok(Opened { database, writer, replayed })
     }
 

@@ -80,7 +80,7 @@ impl KeyState {
             count.until <= latest(count.stamp) && count.series <= count.dot.sequence && count.total.is_countable()
         });
         let of_resets = self.resets.iter().all(|reset| reset.until <= latest(reset.stamp));
-        of_writes && of_counts && of_resets && self.writes.iter().all(|write| write.has_sound_content())
+        of_writes && of_counts && of_resets && self.writes.iter().all(Write::has_sound_content)
     }
 }
 

@@ -217,7 +217,7 @@ impl KeyState {
         all.extend(std::mem::take(&mut self.resets));
         self.counts.retain(|count| !all.iter().any(|reset| reset.stamp >= count.stamp && reset.until >= count.until));
         let mut kept = of_writes(self);
-        all.sort_by(|left, right| (right.stamp, right.until).cmp(&(left.stamp, left.until)));
+        all.sort_by_key(|reset| std::cmp::Reverse((reset.stamp, reset.until)));
         for reset in all {
             let contains = |other: &Reset| other.stamp >= reset.stamp && other.until >= reset.until;
             if reset.stamp > Stamp::default() && !kept.iter().any(contains) {

@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 //! Small worlds of one key: writes on several nodes, merged in any order, at any time, with and without letting go.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
 use crate::counter::Amount;
@@ -8,7 +8,7 @@ use crate::id::NodeName;
 use crate::stamp::{HybridClock, Stamp};
 use crate::time::Millis;
 use crate::vector::{Dot, Origin, Sequence};
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 /// A node with one key.
 struct Node {
@@ -154,7 +154,7 @@ fn conditions_hold_or_nothing_is_written() {
     let version = first.after.unwrap().version_text();
     assert!(node.act(1, set("2"), &When::At(vec![version.clone()])).is_ok());
     assert!(matches!(node.act(1, set("3"), &When::At(vec![version])), Err(CacheRefusal::OtherVersion { .. })));
-    assert_eq!(node.act(2, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always).unwrap().is_changed, true);
+    assert!(node.act(2, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always).unwrap().is_changed);
     assert_eq!(node.shown(12), None);
     assert_eq!(node.act(12, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always), Err(CacheRefusal::Absent));
     assert!(!node.act(12, CacheCommand::Delete, &When::Always).unwrap().is_changed);
@@ -208,7 +208,7 @@ proptest! {
     /// let go of what ended, and whatever order the news came in.
     #[test]
     fn nodes_that_have_heard_the_same_show_the_same(steps in steps(), skews in prop::array::uniform3(0..3u64)) {
-        let mut nodes: Vec<Node> = (0..3).map(|number| Node::new(number + 1, skews[number as usize] * 10)).collect();
+        let mut nodes: Vec<Node> = (1..).zip(skews).map(|(number, skew)| Node::new(number, skew * 10)).collect();
         let mut hoarder = Node::new(9, 0);
         let mut now = 100;
         for step in steps {

@@ -147,11 +147,10 @@ impl Writer {
         shared: Arc<Shared>,
         origin: Origin,
         options: Options,
-        state: DataState,
+        (state, cache): (DataState, CacheState),
         collections: BTreeMap<CollectionName, CollectionState>,
         checkpoints: BTreeMap<NodeName, Checkpoint>,
         floor: Vector,
-        cache: CacheState,
     ) -> Self {
         Self {
             clock: HybridClock::new(state.clock.max(cache.clock), options.clock_skew_max),

@@ -19,8 +19,8 @@ const EXPIRES_AT: HeaderName = HeaderName::from_static("cache-expires-at");
 /// How long it still lives.
 const REMAINING_TTL: HeaderName = HeaderName::from_static("cache-remaining-ttl");
 
-/// A value inside of an answer: JSON as it is, anything else as base64.
-#[derive(Debug)]
+/// A value inside of an answer: JSON as it is, anything else as base64; null for none.
+#[derive(Debug, Default)]
 pub(super) struct Shape(Box<RawValue>);
 
 impl Serialize for Shape {
@@ -199,7 +199,7 @@ pub(super) struct Written {
     /// there.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) previous: Option<Option<Shape>>,
+    pub(super) previous: Option<Shape>,
     /// What the value before was, where it was not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) previous_content_type: Option<String>,
@@ -218,9 +218,9 @@ impl Written {
         let (previous, previous_content_type) = match outcome.value_before {
             Some(content) => {
                 let (shape, name) = Shape::of(content);
-                (Some(Some(shape)), name)
+                (Some(shape), name)
             }
-            None => (asked.wants_value.then_some(None), None),
+            None => (asked.wants_value.then(Shape::default), None),
         };
         Self {
             key: key.to_string(),
