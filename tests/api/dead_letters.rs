@@ -160,15 +160,30 @@ async fn a_letter_that_names_no_document_is_shown_as_it_came_and_settled_here_al
 }
 
 #[tokio::test]
+async fn an_operation_without_a_readable_id_is_parked_alone_and_known_when_it_comes_again() {
+    let node = Node::start().await;
+    let bad = with(operation(2, "b"), "Id", json!(7));
+    let told = push(&node, 0, vec![operation(1, "a"), bad.clone(), operation(3, "c")]).await.expect(200);
+    assert_eq!((&told["AcceptedCount"], &told["LastProcessedLogSequence"]), (&json!(3), &json!(3)));
+    for (id, status) in [("a", 200), ("b", 404), ("c", 200)] {
+        node.get(&format!("/api/documents/orders/{id}")).await.expect(status);
+    }
+    let all = letters(&node).await;
+    assert_eq!(causes(&all), ["Invalid"]);
+    assert_eq!(push(&node, 1, vec![bad.clone()]).await.expect(200)["AcceptedCount"], 0);
+    // Another node that is given it as it came parks it under the same name.
+    let other = Node::start().await;
+    push(&other, 0, vec![operation(1, "a"), bad]).await.expect(200);
+    assert_eq!(letters(&other).await[0]["Id"], all[0]["Id"]);
+}
+
+#[tokio::test]
 async fn garbage_and_wrong_callers_are_refused() {
     let node = Node::start().await;
     node.put("/api/documents/orders/1", "{}").await.expect(200);
-    for nameless in [
-        with(operation(1, "a"), "Id", json!(7)),
-        with(operation(1, "a"), "Sequence", json!(0)),
-        with(operation(1, "a"), "NodeId", json!("no name")),
-        json!(5),
-    ] {
+    for nameless in
+        [with(operation(1, "a"), "Sequence", json!(0)), with(operation(1, "a"), "NodeId", json!("no name")), json!(5)]
+    {
         push(&node, 0, vec![nameless]).await.problem(400, "invalid-batch");
     }
     assert!(letters(&node).await.is_empty());

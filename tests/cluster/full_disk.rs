@@ -79,6 +79,9 @@ async fn a_full_disk_refuses_writes_keeps_reading_and_goes_on_with_room() {
     // Reading goes on at once, and so does everything that needs no room.
     client.get("/api/documents/counters/total").await.expect(200);
     client.get("/healthz").await.expect(200);
+    assert_eq!(client.get("/readyz").await.expect(200)["Status"], "read-only");
+    let metrics = client.get("/metrics").await.text;
+    assert!(metrics.contains("holdfast_database_out_of_room{database=\"shop\"} 1"), "{metrics}");
     ledger.check(&client).await;
     // Somebody else takes what the node has left alone: it reads on, and still writes nothing.
     let rest = disk.path().join("rest");
@@ -94,6 +97,7 @@ async fn a_full_disk_refuses_writes_keeps_reading_and_goes_on_with_room() {
     })
     .await;
     client.delete("/api/documents/room/again").await.expect(200);
+    assert_eq!(client.get("/readyz").await.expect(200)["Status"], "ok");
     ledger.check(&client).await;
     node.kill();
     let node = home.start();

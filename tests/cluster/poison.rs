@@ -58,6 +58,16 @@ async fn poison_from_a_third_peer_stops_neither_node_and_is_settled_for_both() {
     assert_eq!((&letters["Total"], &letters["DeadLetters"][0]["SourceNodeId"]), (&json!(1), &json!("left")));
 
     let letter = format!("{TILL}:2");
+    // What is still there after a retry was not done; nothing to retry is.
+    let command = |arguments: &[&str]| {
+        let whole = [arguments, &["-d", "shop", "--url", right.url.as_str()]].concat();
+        homes[1].command(&whole).env("HOLDFAST_KEY", holdfast_tests::cluster::ROOT_KEY).output().unwrap()
+    };
+    for arguments in [["dead-letters", "retry", letter.as_str()], ["dead-letters", "retry", "--all"]] {
+        let told = command(&arguments);
+        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        assert!(String::from_utf8_lossy(&told.stdout).contains("stays"), "{told:?}");
+    }
     let settle = ["dead-letters", "settle", letter.as_str(), "-d", "shop", "--url", right.url.as_str()];
     let told = homes[1].command(&settle).env("HOLDFAST_KEY", holdfast_tests::cluster::ROOT_KEY).output().unwrap();
     assert!(told.status.success(), "{told:?}");
@@ -68,6 +78,8 @@ async fn poison_from_a_third_peer_stops_neither_node_and_is_settled_for_both() {
         })
         .await;
     }
+    let told = command(&["dead-letters", "retry", "--all"]);
+    assert!(told.status.success() && String::from_utf8_lossy(&told.stdout).contains("no dead letters"), "{told:?}");
     wait_until_equal(&[&left, &right], "shop").await;
     assert_eq!(left.client("shop").document("orders", "b").await.unwrap()["By"], "left");
     [left, right].into_iter().for_each(Node::stop);

@@ -38,6 +38,12 @@ async fn a_node_that_began_from_states_goes_on_comparing_and_deletes_are_forgott
         if told["State"] == "InSync" { Ok(()) } else { Err(told.to_string()) }
     };
     wait_for("the till is in sync", SOON, is_in_sync).await;
+    // An ordinary join is nothing to warn of.
+    for (home, node) in homes.iter().zip([&office, &till]) {
+        assert_eq!(home.log_lines(" WARN "), Vec::<String>::new());
+        let told = node.client("shop").get("/api/replication/status").await.expect(200);
+        assert_eq!(told["IdentityEvents"], json!([]));
+    }
     delete(&client, 0..10).await;
     for node in [&office, &till] {
         wait_for("the markers are gone", SOON, async || {

@@ -10,14 +10,16 @@
 //! A parked operation is an [`OperationKind::Unknown`] of the reserved number [`PARKED_KIND`]. Its payload says why it
 //! was parked and holds its record as it came; peers judge that record for themselves.
 //!
-//! Must stay true: an operation is parked only if it can be told which one it is: its dot, its id and its place.
-//! Whoever sends less than that sends garbage, and the batch is refused.
+//! Must stay true: an operation is parked only if it can be told which one it is: its dot and its place. Without a readable
+//! id it goes by one that is made of its dot, the same on every node. Whoever sends less than that sends garbage, and the
+//! batch is refused.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::chain::Chain;
 use crate::error::Refusal;
@@ -131,8 +133,11 @@ impl Parked {
     /// Whether its record says that it is this operation.
     pub fn is_of(&self, operation: &Operation) -> bool {
         let loose: Option<Loose> = serde_json::from_str(self.record.get()).ok();
-        let id = |loose: &Loose| loose.id.as_str().and_then(|id| id.parse::<OperationId>().ok());
-        loose.is_some_and(|loose| loose.dot().as_ref() == Some(&operation.dot) && id(&loose) == Some(operation.id))
+        let is_of = |loose: Loose| {
+            let dot = loose.dot()?;
+            Some(dot == operation.dot && loose.operation_id(&dot) == operation.id)
+        };
+        loose.and_then(is_of).unwrap_or(false)
     }
 
     /// Whether it stands for a whole document, as far as it says.
@@ -216,7 +221,7 @@ pub(super) fn park_record(text: String, refusal: &Refusal) -> Result<(Position, 
     let fields: Result<Map<String, Value>, _> = serde_json::from_str(&text);
     fields.map_err(|_| garbage("form"))?;
     let dot = loose.dot().ok_or_else(|| garbage("NodeId, Incarnation and Sequence"))?;
-    let id: OperationId = loose.id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| garbage("Id"))?;
+    let id = loose.operation_id(&dot);
     let position = loose.log_sequence.as_u64().ok_or_else(|| garbage("LogSequence"))?;
     let record = RawValue::from_string(text).map_err(|_| garbage("form"))?;
     let parked = Parked {
@@ -301,6 +306,12 @@ impl Loose {
         let origin = Origin { node, incarnation: parse_hex(self.incarnation.as_str()?).ok()? };
         let sequence = self.sequence.as_u64().filter(|sequence| *sequence > 0)?;
         Some(Dot { origin, sequence: Sequence(sequence) })
+    }
+
+    /// Its id; made of its dot where it has none that can be read.
+    fn operation_id(&self, dot: &Dot) -> OperationId {
+        let said = self.id.as_str().and_then(|id| id.parse().ok());
+        said.unwrap_or_else(|| OperationId::new(0, xxh3_128(dot.to_string().as_bytes())))
     }
 
     fn collection(&self) -> Option<CollectionName> {

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 pub use self::identity::{IdentityEvent, IdentityEvents};
 pub use self::open_database::{OpenDatabase, SubmitError};
 pub use self::transfer::Incoming;
+pub(crate) use self::transfer::TRANSFER_BUSY;
 pub use self::upkeep::{PruneReport, Upkeep};
 pub use self::writer::WriterCounts;
 

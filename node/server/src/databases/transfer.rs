@@ -18,6 +18,9 @@ use super::writer::Job;
 use super::{Databases, Entry, OpenDatabase, Unavailable, blocking, open_believably, quarantine_reason};
 use crate::{clock, entropy};
 
+/// Why a transfer waits for another.
+pub(crate) const TRANSFER_BUSY: &str = "another peer's are being taken right now";
+
 /// A transfer of a database's states that is under way; dropping it keeps what it has for later.
 #[derive(Debug)]
 pub struct Incoming {
@@ -37,7 +40,7 @@ impl Turn {
     fn take(databases: &Arc<Databases>, name: &DatabaseName) -> Result<Self, Unavailable> {
         let mut under_way = databases.transfers.lock().unwrap_or_else(PoisonError::into_inner);
         if !under_way.insert(name.clone()) {
-            return Err(Unavailable::Transfer { reason: "another peer's are being taken right now".to_owned() });
+            return Err(Unavailable::Transfer { reason: TRANSFER_BUSY.to_owned() });
         }
         Ok(Self { databases: Arc::clone(databases), name: name.clone() })
     }
@@ -95,18 +98,23 @@ impl Databases {
         // Held to the end, so that nobody drops the database or closes it meanwhile.
         let _threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.get(&name)?;
+        let before = present.origin().clone();
         let (told, outcome) = mpsc::channel();
         let kind = ending.kind;
         let queue = present.queue.clone();
         let exchange = Exchange { databases: Arc::clone(self), name: name.clone(), transfer, ending, queue, told };
         present.queue.send(Job::Exchange(Box::new(exchange))).map_err(|_| Unavailable::Stopping)?;
         let carried = outcome.recv().unwrap_or(Err(Unavailable::Stopping))?;
+        let after = self.get(&name)?.origin().clone();
+        if after == before && carried.reissued == 0 {
+            // It is who it was: nothing has happened to anybody's identity.
+            drop(turn);
+            return Ok(carried);
+        }
         let what = format!(
             "made anew from the states of a peer ({kind:?}): {} operations of our own kept their name, {} were written \
              again; it goes on as {}",
-            carried.kept,
-            carried.reissued,
-            self.get(&name)?.origin()
+            carried.kept, carried.reissued, after
         );
         self.identity.note(Some(&name), what);
         drop(turn);

@@ -14,7 +14,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct WriterCounts {
     pub conflicts_settled: AtomicU64,
     /// Times the database had to be opened again.
     pub reopened: AtomicU64,
+    /// Whether the disk is so full that writes are refused.
+    pub is_out_of_room: AtomicBool,
 }
 
 /// Opens the database, and opens it again after a failure.
@@ -372,6 +374,7 @@ impl WriterThread {
     fn is_out_of_room(&self, writer: &mut Writer) -> Result<bool, StorageError> {
         let is_short = (self.room)().is_some_and(|room| room < self.room_bytes_min);
         if self.is_short_of_room.replace(is_short) != is_short {
+            self.handle.counts.is_out_of_room.store(is_short, Ordering::Relaxed);
             let (database, room_bytes_min) = (&self.handle.name, self.room_bytes_min);
             if is_short {
                 tracing::error!(%database, room_bytes_min, "the disk is nearly full: writes are refused, reads go on");

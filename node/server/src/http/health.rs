@@ -1,6 +1,8 @@
 //! Whether the node lives, whether it can be used, and who it is. Answered without a key, and telling nothing
 //! that needs one.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -26,7 +28,7 @@ pub fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Health {
-    /// `ok`.
+    /// `ok`; `read-only` while the disk is so full that writes are answered with 507.
     status: &'static str,
 }
 
@@ -53,7 +55,8 @@ pub async fn alive() -> Response {
 
 /// Tells whether the node can be used: 503 while it is being stopped or a database is being opened again.
 ///
-/// A quarantined database does not count, because the others are served.
+/// A quarantined database does not count, because the others are served. While the disk is full the answer is 200 with
+/// `read-only`, because reads are served.
 #[utoipa::path(get, path = "/readyz", tag = "Node", security(()),
     responses((status = 200, body = Health), (status = 503)))]
 pub async fn ready(State(app): State<App>) -> Response {
@@ -65,7 +68,12 @@ pub async fn ready(State(app): State<App>) -> Response {
     if app.databases.list().iter().any(is_reopening) {
         return ApiError::unavailable("database-reopening", 1, "A database is being opened again.").into_response();
     }
-    (StatusCode::OK, wire::json(&Health { status: "ok" })).into_response()
+    let is_full = |listing: &crate::databases::DatabaseListing| {
+        let open = app.databases.get(&listing.name);
+        open.is_ok_and(|open| open.counts().is_out_of_room.load(Ordering::Relaxed))
+    };
+    let status = if app.databases.list().iter().any(is_full) { "read-only" } else { "ok" };
+    (StatusCode::OK, wire::json(&Health { status })).into_response()
 }
 
 /// Tells who this node is.

@@ -126,12 +126,13 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
     let label = |database: &DatabaseNumbers| format!("{{database=\"{}\"}}", database.name);
     page.family(metrics::DATABASE_UP, databases.iter().map(|database| (label(database), u8::from(database.is_up))));
     type Writer = fn(&OpenDatabase) -> u64;
-    let of_writer: [(Definition, Writer); 5] = [
+    let of_writer: [(Definition, Writer); 6] = [
         (metrics::COMMITS, |database| database.counts().commits.load(Ordering::Relaxed)),
         (metrics::OPERATIONS, |database| database.counts().operations.load(Ordering::Relaxed)),
         (metrics::WRITES_WAITING, |database| database.counts().waiting.load(Ordering::Relaxed)),
         (metrics::CONFLICTS_SETTLED, |database| database.counts().conflicts_settled.load(Ordering::Relaxed)),
         (metrics::REOPENED, |database| database.counts().reopened.load(Ordering::Relaxed)),
+        (metrics::OUT_OF_ROOM, |database| u64::from(database.counts().is_out_of_room.load(Ordering::Relaxed))),
     ];
     for (definition, read) in of_writer {
         let samples = databases.iter().filter_map(|database| Some((label(database), read(database.open.as_deref()?))));

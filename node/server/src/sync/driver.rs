@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::databases::OpenDatabase;
+use crate::databases::{OpenDatabase, TRANSFER_BUSY};
 use crate::sync::exchange::{self, Checked};
 use crate::sync::giver::{self, Giver};
 use crate::sync::mailbox::Mailbox;
@@ -34,9 +34,9 @@ use crate::sync::states::{self, NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
 use crate::sync::{Sync, Tempo};
 use crate::{clock, entropy};
 
-/// Failures for another node of our name that are told in status alone, and no warning: a new life of this node is let
-/// in once the peer has called it.
-const NAME_TAKEN_FAILURES: u32 = 3;
+/// Failures that belong to a join, and are told in status alone, before there is a warning: a new life of this node is
+/// let in once the peer has called it, and states are taken from one peer after the other.
+const PASSING_FAILURES: u32 = 3;
 
 /// What is known of a session, for status.
 #[derive(Debug, Clone, Default)]
@@ -658,7 +658,9 @@ impl Driver {
     }
 
     fn note_failure(&mut self, error: &str) {
-        let patience = if std::mem::take(&mut self.is_name_taken) { NAME_TAKEN_FAILURES } else { 0 };
+        let is_name_taken = std::mem::take(&mut self.is_name_taken);
+        let is_passing = is_name_taken || error == giver::TAKES_BY_ITSELF || error.ends_with(TRANSFER_BUSY);
+        let patience = if is_passing { PASSING_FAILURES } else { 0 };
         let is_first = self.session.failures() == patience;
         self.note(|status| status.last_error = Some((Millis(clock::now_millis()), error.to_owned())));
         // Said once when it begins; status tells while it lasts.

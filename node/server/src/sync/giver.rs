@@ -34,6 +34,8 @@ use crate::sync::states::{self, ids_of_origin, page_for_peer};
 pub const TURNED_PATH: &str = "/api/replication/turned";
 /// The problem of a caller whose states the called node asks for by itself.
 pub const ASKS_BY_ITSELF: &str = "asks-by-itself";
+/// What is told of a peer that takes our states by itself, which it does a moment later.
+pub const TAKES_BY_ITSELF: &str = "lacks what our log no longer holds: it takes our states when it next asks us";
 /// The problem of a caller that names a conversation which is over.
 pub const CONVERSATION_OVER: &str = "conversation-over";
 
@@ -215,7 +217,7 @@ pub async fn give(sync: &Sync, peer: &Peer, database: &Arc<OpenDatabase>) -> Res
         let asked = sync.client.turned(&peer.base_url, database.name(), sync.origin(), conversation, answer).await;
         let said = match asked {
             Err(PeerError::Refused { code, .. }) if code == ASKS_BY_ITSELF => {
-                return Err("lacks what our log no longer holds: it takes our states when it next asks us".to_owned());
+                return Err(TAKES_BY_ITSELF.to_owned());
             }
             Err(PeerError::Refused { status: 404, code, .. }) if code == "unknown-route" => {
                 return Err(format!(

@@ -198,8 +198,9 @@ fn failing(since: Millis, error: &str, session: &SessionStatus) -> String {
         None => "no success since this node started".to_owned(),
     };
     format!(
-        "The exchange at {} failed ({last}): {error}.{} Nothing is lost: operations wait in the log.",
+        "The exchange at {} failed ({last}): {}.{} Nothing is lost: operations wait in the log.",
         since.to_utc_text(),
+        error.trim_end_matches('.'),
         again.unwrap_or_default()
     )
 }

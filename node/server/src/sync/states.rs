@@ -156,7 +156,12 @@ pub async fn look(
         }
         admission::Transfer::Merge | admission::Transfer::Rebase => {}
     }
-    tracing::warn!(peer = %peer.node, database = %name, ?kind, "taking the peer's states");
+    let is_plain = kind == admission::Transfer::Merge;
+    if is_plain {
+        tracing::info!(peer = %peer.node, database = %name, "taking the peer's states: the log does not reach back");
+    } else {
+        tracing::warn!(peer = %peer.node, database = %name, ?kind, "taking the peer's states");
+    }
     let log_id = first.standing.log_id;
     let source = Source { node: peer.node.clone(), log_id };
     let begun = sync.databases().begin_transfer(&name, &source).await;
@@ -190,10 +195,14 @@ pub async fn look(
     };
     let ending = Ending { adoption, letters, kind, branches: forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
-    tracing::warn!(
-        peer = %peer.node, database = %name, ?kind, kept = carried.kept, reissued = carried.reissued,
-        "the peer's states are here, and what was ours alone with them"
-    );
+    if is_plain && carried.reissued == 0 {
+        tracing::info!(peer = %peer.node, database = %name, kept = carried.kept, "the peer's states are here");
+    } else {
+        tracing::warn!(
+            peer = %peer.node, database = %name, ?kind, kept = carried.kept, reissued = carried.reissued,
+            "the peer's states are here, and what was ours alone with them"
+        );
+    }
     Ok(Outcome::Done(kind, carried))
 }
 

@@ -180,6 +180,11 @@ pub async fn verify(sync: &Sync, key: &Key, order: Order) -> Result<VerifyReport
     let theirs: AuditRecord = search.ask(AUDIT_PATH, &AuditRequest { protocol: PROTOCOL, repair }).await?;
     let (candidates, has_more) = search.candidates().await?;
     let (differences, still_moving) = search.look_into(candidates).await?;
+    let mut ours = ours;
+    if order.repair && !differences.is_empty() {
+        // What was put right counts too.
+        ours.records = soundness::audit(sync, &search.open, false).await?.records;
+    }
     let report = report(key, ours, theirs, differences, has_more, still_moving, begun.elapsed());
     if order.repair {
         note_settled(sync, key, &report);

@@ -80,6 +80,8 @@ definitions! {
     IDENTITY_EVENTS = Gauge "holdfast_identity_events" "Copies, restored backups, second nodes of one name and incarnations given up that were noticed since the start, the newest hundred.";
     /// Whether a database is served.
     DATABASE_UP = Gauge "holdfast_database_up" "1 when the database is served, 0 when it is being opened again or is quarantined.";
+    /// Whether a database refuses writes for want of room.
+    OUT_OF_ROOM = Gauge "holdfast_database_out_of_room" "1 while the disk is so full that a database refuses writes, else 0.";
     /// Documents.
     DOCUMENTS = Gauge "holdfast_documents" "Documents that a database shows.";
     /// Tombstones.

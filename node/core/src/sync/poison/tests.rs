@@ -29,6 +29,8 @@ fn arrive(record: &str) -> Result<(Position, Operation), Refusal> {
 fn what_does_not_hold_is_parked_under_its_own_name() {
     assert!(Parked::of(&arrive(GOOD).unwrap().1.kind).is_none(), "the good one is good");
     for (name, value, cause) in [
+        ("Id", "5", Cause::Invalid),
+        ("Id", r#""x""#, Cause::Invalid),
         ("Payload", "null", Cause::Invalid),
         ("Payload", r#""[1]""#, Cause::Invalid),
         ("Payload", "7", Cause::Invalid),
@@ -49,7 +51,7 @@ fn what_does_not_hold_is_parked_under_its_own_name() {
         assert_eq!((position, operation.dot.to_string().as_str()), (Position(9), "till@00000000000000ab:3"));
         assert_eq!(parked.cause, cause, "{name} {value}: {}", parked.reason);
         assert_eq!(parked.record.get(), record, "kept as it came");
-        assert!(parked.judge(&operation).is_err());
+        assert!(parked.judge(&operation).is_err() && parked.is_of(&operation));
     }
     let unknown = with("Kind", r#""kind-99""#).replace(r#""{\"Id\":\"1\"}""#, r#""00ff""#);
     assert_eq!(Parked::of(&arrive(&unknown).unwrap().1.kind).unwrap().cause, Cause::UnknownKind);
@@ -58,8 +60,6 @@ fn what_does_not_hold_is_parked_under_its_own_name() {
 #[test]
 fn what_does_not_say_which_operation_it_is_is_garbage() {
     for (name, value) in [
-        ("Id", "5"),
-        ("Id", r#""x""#),
         ("NodeId", r#""a b""#),
         ("Incarnation", r#""ab""#),
         ("Sequence", "0"),
