@@ -99,7 +99,9 @@ impl LogView {
                 let entry = entry?;
                 let position = entry.position();
                 let Some(logged) = entry.into_operation() else {
-                    stretch.through = position;
+                    // A note is for nobody, and says nothing of an operation before it that waits.
+                    stretch.looked = position;
+                    stretch.through = if is_complete { position } else { stretch.through };
                     continue;
                 };
                 let full = stretch.operations.len() >= limit.operations || bytes_read >= limit.bytes;

@@ -8,6 +8,7 @@ use holdfast_core::counter::Increment;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
+use holdfast_core::sync::forwarding::Forwarding;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 use redb::backends::{FileBackend, InMemoryBackend};
@@ -309,4 +310,28 @@ fn a_lost_data_file_is_made_again_from_the_log() {
     let node = Node::with(opened);
     assert_eq!(node.database.view().unwrap().digest().unwrap(), digest);
     node.assert_sound();
+}
+
+#[test]
+fn a_note_does_not_complete_a_stretch_in_which_an_operation_waits() {
+    // An operation that its author was to bring itself waited before a note: the peer was told that nothing was left
+    // out up to the note, and was never sent it when its author died.
+    let (mut a, mut far) = (Node::new("a"), Node::new("far"));
+    far.write(put("waits", json!({}))).unwrap();
+    far.push_to(&mut a);
+    let view = far.database.view().unwrap();
+    let (orders, id) = (CollectionName::parse("orders").unwrap(), DocumentId::parse("waits").unwrap());
+    let (state, _) = view.state_of(&orders, &id).unwrap().unwrap();
+    a.commit(vec![Request::States(vec![(orders, DocumentId::parse("noted").unwrap(), state)])]);
+    a.write(put("own", json!({}))).unwrap();
+    let mut forwarding = Forwarding::default();
+    let peer: Vector = Vector::new();
+    forwarding.meet(&[far.origin().node].into_iter().collect(), &a.origin().node);
+    forwarding.grow(Millis(0), a.state().position, Millis(0), 0);
+    let log = a.database.log().unwrap();
+    let stretch = log.read_for(Position::START, &forwarding.for_push(peer.clone()), ALL).unwrap();
+    assert_eq!((stretch.through, stretch.looked, stretch.operations.len()), (Position::START, Position(3), 1));
+    forwarding.ripen_all();
+    let stretch = log.read_for(Position::START, &forwarding.for_push(peer), ALL).unwrap();
+    assert_eq!((stretch.through, stretch.operations.len()), (Position(3), 2));
 }
