@@ -195,16 +195,8 @@ fn overwrite(state: &mut KeyState, minted: Minted, over: Over) {
     let stamp = stamp_above(state, minted.stamp);
     let hides = state.writes.iter().map(|write| write.until).chain(state.counts.iter().map(|count| count.until));
     let until = hides.chain([over.expires]).max().unwrap_or_default();
-    let (reset, folded) = if over.is_same_number {
-        let folded = state.counted(now).map(|count| Folded {
-            origin: count.dot.origin.clone(),
-            series: count.series,
-            total: count.total,
-        });
-        (reset_known(state, now), folded.collect())
-    } else {
-        (stamp, Vec::new())
-    };
+    let (reset, folded) =
+        if over.is_same_number { (reset_known(state, now), folded(state, now)) } else { (stamp, Vec::new()) };
     let write = Write {
         dot: minted.dot,
         stamp,
@@ -217,6 +209,12 @@ fn overwrite(state: &mut KeyState, minted: Minted, over: Over) {
         folded,
     };
     state.merge(KeyState { writes: vec![write], ..KeyState::default() });
+}
+
+/// What has been counted so far; whoever goes on with one of these counts adds what is new in it.
+fn folded(state: &KeyState, now: Millis) -> Vec<Folded> {
+    let folded = |count: &Count| Folded { origin: count.dot.origin.clone(), series: count.series, total: count.total };
+    state.counted(now).map(folded).collect()
 }
 
 /// The greatest stamp up to which counts are not added at a moment.
@@ -247,7 +245,9 @@ fn add(
     let dot = minted.dot.clone();
     let fresh = minted.stamp;
     if before.is_none() {
-        let reset = reset_known(state, now);
+        // What was added to an entry that has ended is over with it, however long its record is kept.
+        let counted = state.counts.iter().map(|count| count.stamp).max().unwrap_or_default();
+        let reset = reset_known(state, now).max(counted);
         let stamp = stamp_above(state, fresh);
         let expires = end_of(now, lifetime);
         let until = state.until().max(expires);
@@ -260,7 +260,7 @@ fn add(
             until,
             content_hash: zero.hash(),
             content: Some(zero),
-            folded: Vec::new(),
+            folded: folded(state, now),
         };
         state.merge(KeyState { writes: vec![write], ..KeyState::default() });
     }

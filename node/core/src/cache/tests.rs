@@ -75,6 +75,32 @@ fn an_entry_ends_by_the_clock_and_what_it_hid_stays_hidden() {
 }
 
 #[test]
+fn what_was_added_before_an_end_is_not_added_after_it() {
+    let mut node = Node::new(1, 0);
+    node.set(0, "5", 1_000);
+    node.add(1, 10, 1_000).unwrap();
+    node.act(2, CacheCommand::Touch { lifetime: Millis(50) }, &When::Always).unwrap();
+    assert_eq!((node.shown(51).as_deref(), node.shown(52)), (Some("15"), None));
+    for now in [60, 200, 400] {
+        node.add(now, 1, 50).unwrap();
+        assert_eq!((node.shown(now).as_deref(), node.shown(now + 50)), (Some("1"), None));
+    }
+    // Another node that goes on with its count of old adds what is new in it, and no more.
+    let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+    one.set(0, "0", 1_000);
+    two.hear(&one.state);
+    two.add(1, 10, 1_000).unwrap();
+    one.hear(&two.state);
+    one.act(2, CacheCommand::Touch { lifetime: Millis(50) }, &When::Always).unwrap();
+    one.add(60, 1, 1_000).unwrap();
+    two.add(61, 3, 1_000).unwrap();
+    let (of_one, of_two) = (one.state.clone(), two.state.clone());
+    one.hear(&of_two);
+    two.hear(&of_one);
+    assert_eq!((one.shown(70), two.shown(70)), (Some("4".to_owned()), Some("4".to_owned())));
+}
+
+#[test]
 fn a_fresh_set_that_races_an_expiry_wins_everywhere() {
     let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
     one.set(0, "1", 100);
