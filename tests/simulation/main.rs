@@ -5,6 +5,7 @@
 //!   peers           ─► thousands of worlds, each checked when it has come to rest
 //!   matrix          ─► every kind of write by one and by all, in every topology, under every kind of clock
 //!   forgetting      ─► tombstones that go while nodes write and join, transfers that are cut
+//!   cache           ─► caches that lose power, messages and time
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! `cargo xtask simulate` sets them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod cache;
 mod caught;
 mod forgetting;
 mod matrix;

@@ -262,7 +262,8 @@ impl Database {
 
     /// Brings the cache to the end of its part of the log.
     fn replay_cache(&self, origin: &Origin) -> Result<CacheState, StorageError> {
-        let mut state = self.view()?.cache_state()?;
+        let before = self.view()?.cache_state()?;
+        let mut state = before.clone();
         let log = self.shared.log.begin_read()?;
         if let Some(floor) = log.open_table(META)?.get(CACHE_FLOOR_KEY)? {
             // A data file made anew has lost the cache, and must not give out its names and positions a second time.
@@ -271,7 +272,7 @@ impl Database {
         let blocks = log.open_table(CACHE_BLOCKS)?;
         let transaction = self.shared.data.begin_write()?;
         let mut tables = CacheTables::open(&transaction)?;
-        let (before, origins) = (state.position, &self.shared.origins);
+        let origins = &self.shared.origins;
         for row in blocks.iter()? {
             let (first, block) = row?;
             let changes = decode_cache_block(block.value(), &origins.snapshot())?;
@@ -281,7 +282,7 @@ impl Database {
                 }
             }
         }
-        if state.position == before {
+        if state == before {
             drop(tables);
             transaction.abort()?;
         } else {

@@ -1,7 +1,7 @@
 //! What nodes tell each other of their caches, as bytes.
 //!
 //! ```text
-//!   format u8 · origins · source · log id · [after, through] · based on · [vector] · [from, digest] · keys with states
+//!   format u8 · origins · source · log id · [after, through, own] · based on · [vector] · [from, digest] · keys with states
 //! ```
 
 use crate::cache::record::{decode_state, encode_state, put_key, read_key};
@@ -23,9 +23,8 @@ pub struct CacheMessage {
     pub source: NodeName,
     /// What its positions count.
     pub log_id: u64,
-    /// The stretch of its changes that this is all of, but for what `based_on` covers; `None` when it is no whole
-    /// stretch.
-    pub stretch: Option<(Position, Position)>,
+    /// The stretch of its changes that this is all of, but for what `based_on` covers; `None` when nothing is told.
+    pub stretch: Option<CacheStretch>,
     /// What was left out because the receiver was believed to know it.
     pub based_on: Vector,
     /// What the receiver knows once it has merged this; nothing more than before when absent.
@@ -34,6 +33,41 @@ pub struct CacheMessage {
     pub digest: Option<(Millis, Digest)>,
     /// The keys, with what the source knows of them.
     pub states: Vec<(CacheKey, KeyState)>,
+}
+
+/// A stretch of a node's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheStretch {
+    /// It begins after this position …
+    pub after: Position,
+    /// … and is complete up to this one.
+    pub through: Position,
+    /// Whether only what the node wrote itself is in it.
+    pub is_own: bool,
+}
+
+/// How far a node has taken a peer's changes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheReach {
+    /// All of them up to this position are here.
+    pub all: Position,
+    /// Those that the peer wrote itself are here up to this position.
+    pub own: Position,
+}
+
+impl CacheReach {
+    /// Takes a stretch in. Answers whether it follows what is here: else it proves nothing.
+    pub fn extend(&mut self, stretch: CacheStretch) -> bool {
+        let here = if stretch.is_own { self.own } else { self.all };
+        let follows = stretch.after <= here;
+        if follows {
+            self.own = self.own.max(stretch.through);
+            if !stretch.is_own {
+                self.all = self.all.max(stretch.through);
+            }
+        }
+        follows
+    }
 }
 
 /// Origins by number, as a message lists them.
@@ -58,9 +92,10 @@ impl CacheMessage {
         body.put_bytes(self.source.as_str().as_bytes());
         body.extend_from_slice(&self.log_id.to_le_bytes());
         body.push(u8::from(self.stretch.is_some()));
-        if let Some((after, through)) = self.stretch {
-            body.put_varint(after.0);
-            body.put_varint(through.0);
+        if let Some(stretch) = self.stretch {
+            body.put_varint(stretch.after.0);
+            body.put_varint(stretch.through.0);
+            body.push(u8::from(stretch.is_own));
         }
         put_vector(&mut body, &self.based_on, &mut names);
         body.push(u8::from(self.vector.is_some()));
@@ -104,8 +139,12 @@ impl CacheMessage {
         }
         let source = read_name(&mut reader)?;
         let log_id = reader.u64()?;
-        let stretch =
-            if is_there(&mut reader)? { Some((Position(reader.varint()?), Position(reader.varint()?))) } else { None };
+        let stretch = if is_there(&mut reader)? {
+            let (after, through) = (Position(reader.varint()?), Position(reader.varint()?));
+            Some(CacheStretch { after, through, is_own: is_there(&mut reader)? })
+        } else {
+            None
+        };
         let based_on = read_vector(&mut reader, &origins)?;
         let vector = if is_there(&mut reader)? { Some(read_vector(&mut reader, &origins)?) } else { None };
         let digest =
@@ -177,7 +216,7 @@ mod tests {
         CacheMessage {
             source: node("a"),
             log_id: 9,
-            stretch: Some((Position(1), Position(8))),
+            stretch: Some(CacheStretch { after: Position(1), through: Position(8), is_own: true }),
             based_on: Vector::new(),
             vector: Some(vector),
             digest: Some((Millis(60_000), Digest(5))),

@@ -16,6 +16,7 @@
 
 mod command;
 mod key;
+mod lane;
 mod message;
 mod record;
 mod state;
@@ -25,7 +26,8 @@ mod ttl;
 
 pub use command::{CacheCommand, CacheOutcome, CacheRefusal, Lifetime, Minted, When, perform};
 pub use key::{CacheKey, CacheScope};
-pub use message::CacheMessage;
+pub use lane::{CacheChanges, CacheLane, CacheSource, asked};
+pub use message::{CacheMessage, CacheReach, CacheStretch};
 pub use record::{decode_state, encode_state, put_key, read_key};
 pub use state::{Content, Count, Folded, KeyState, Media, Reset, Shown, Times, Write};
 pub use ttl::{TtlError, parse_ttl};

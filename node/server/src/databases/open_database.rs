@@ -127,8 +127,8 @@ impl Handle {
 
     /// What is shown now has been synced: it may leave the node.
     pub(super) fn cache_is_synced(&self, newest: Position) {
+        self.synced_view.store(self.view.load_full());
         if *self.newest_in_cache.borrow() != newest {
-            self.synced_view.store(self.view.load_full());
             self.newest_in_cache.send_replace(newest);
             self.activity.send_modify(|count| *count += 1);
         }

@@ -333,13 +333,13 @@ impl WriterThread {
             return is_out_of_room.err().map(|error| self.failed(&error));
         }
         let before = writer.state().position;
-        let cache_before = writer.cache_state().position;
+        let (cache_before, revision_before) = (writer.cache_state().position, writer.cache_revision());
         let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
         match writer.commit(&mut moment, requests) {
             Ok(answers) => {
                 let after = writer.state().position;
                 let cache_after = writer.cache_state().position;
-                if after > before || cache_after > cache_before {
+                if after > before || writer.cache_revision() > revision_before {
                     // Before the answers: who was answered reads its write, and finds it counted.
                     self.handle.refresh_view();
                     counts.commits.fetch_add(1, Ordering::Relaxed);

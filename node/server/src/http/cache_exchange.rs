@@ -52,7 +52,9 @@ async fn push(
     }
     let database = database_for_peer(&sync, &headers).await?;
     let taken = cache::take(&database, message).await.map_err(not_submitted)?;
-    Ok(Json(CachePushed { changed: taken.changed, vector: vector_record(&taken.vector), through: taken.through.0 }))
+    let (all, own) = (taken.reach.all, taken.reach.own);
+    let vector = vector_record(&taken.vector);
+    Ok(Json(CachePushed { changed: taken.changed, vector, through: all.0, own_through: own.0 }))
 }
 
 /// Tells a peer what changed in the cache here.
@@ -71,9 +73,8 @@ async fn pull(
     }
     let database = sync.databases().get(&name).map_err(unavailable)?;
     let skew_max = Millis(app.settings.node.max_clock_skew_seconds.saturating_mul(1_000));
-    let local = sync.origin().node.clone();
     let sealed = tokio::task::block_in_place(|| {
-        cache::answer(&local, &database, &question, skew_max).map(|message| envelope::seal(&message.encode()))
+        cache::answer(&database, &question, skew_max).map(|message| envelope::seal(&message.encode()))
     });
     let sealed = sealed.map_err(|error| match error {
         AnswerError::Refused(refusal) => ApiError::from(refusal),

@@ -44,7 +44,7 @@ pub struct DatabaseSummary {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Contents {
-    /// Collections, the cache included.
+    /// Collections.
     pub collections: u64,
     /// Documents that are shown.
     pub documents: u64,
@@ -54,6 +54,10 @@ pub struct Contents {
     pub conflicted: u64,
     /// Operations from peers that could not be taken in.
     pub dead_letters: u64,
+    /// Keys of which the cache keeps something.
+    pub cache_keys: u64,
+    /// What they take, in bytes.
+    pub cache_bytes: u64,
     /// Oldest position that the log still holds; 0 when it is empty.
     pub oldest_log_sequence: u64,
     /// Newest position of the log.
@@ -135,7 +139,7 @@ fn measure(database: &Arc<OpenDatabase>) -> Result<Contents, StorageError> {
     let view = database.view()?;
     let collections = view.collections()?;
     let state = view.state()?;
-    let log = database.log()?;
+    let (log, cache) = (database.log()?, view.cache_state()?);
     Ok(Contents {
         collections: collections.len() as u64,
         documents: collections.iter().map(|(_, state)| state.alive).sum(),
@@ -143,6 +147,8 @@ fn measure(database: &Arc<OpenDatabase>) -> Result<Contents, StorageError> {
         conflicted: state.conflicted,
         dead_letters: state.letters.len() as u64,
         oldest_log_sequence: log.oldest()?.0,
+        cache_keys: cache.keys,
+        cache_bytes: cache.bytes,
         newest_log_sequence: log.newest()?.0,
         log_id: format!("{:016x}", database.log_id()?),
         digest: view.digest()?.to_string(),

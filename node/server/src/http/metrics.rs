@@ -129,6 +129,7 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
     let of_writer: [(Definition, Writer); 6] = [
         (metrics::COMMITS, |database| database.counts().commits.load(Ordering::Relaxed)),
         (metrics::OPERATIONS, |database| database.counts().operations.load(Ordering::Relaxed)),
+        (metrics::CACHE_CHANGES, |database| database.counts().cache_changes.load(Ordering::Relaxed)),
         (metrics::WRITES_WAITING, |database| database.counts().waiting.load(Ordering::Relaxed)),
         (metrics::CONFLICTS_SETTLED, |database| database.counts().conflicts_settled.load(Ordering::Relaxed)),
         (metrics::REOPENED, |database| database.counts().reopened.load(Ordering::Relaxed)),
@@ -139,11 +140,13 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
         page.family(definition, samples);
     }
     type Reader = fn(&Contents) -> u64;
-    let of_contents: [(Definition, Reader); 6] = [
+    let of_contents: [(Definition, Reader); 8] = [
         (metrics::DOCUMENTS, |contents| contents.documents),
         (metrics::TOMBSTONES, |contents| contents.tombstones),
         (metrics::CONFLICTED, |contents| contents.conflicted),
         (metrics::DEAD_LETTERS, |contents| contents.dead_letters),
+        (metrics::CACHE_KEYS, |contents| contents.cache_keys),
+        (metrics::CACHE_BYTES, |contents| contents.cache_bytes),
         (metrics::LOG_POSITION, |contents| contents.newest_log_sequence),
         (metrics::LOG_OLDEST, |contents| contents.oldest_log_sequence),
     ];

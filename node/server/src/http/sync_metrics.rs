@@ -83,6 +83,14 @@ fn put_ages(page: &mut Page, sessions: &[Session], now: Millis) {
     put_known(page, metrics::SYNC_DIGEST_EQUAL, sessions, &|status| {
         status.comparison.as_ref().map(|last| u8::from(last.outcome == "Equal"))
     });
+    put_known(page, metrics::CACHE_SENT, sessions, &|status| status.cache.as_ref().map(|cache| cache.keys_sent));
+    put_known(page, metrics::CACHE_RECEIVED, sessions, &|status| {
+        status.cache.as_ref().map(|cache| cache.keys_received)
+    });
+    put_known(page, metrics::CACHE_FAILURES, sessions, &|status| status.cache.as_ref().map(|cache| cache.failures));
+    put_known(page, metrics::CACHE_EQUAL, sessions, &|status| {
+        status.cache.as_ref().and_then(|cache| cache.is_equal).map(u8::from)
+    });
     put_known(page, metrics::SYNC_ROUND_TRIP, sessions, &|status| {
         status.last_success.map(|_| thousandths(status.round_trip_milliseconds))
     });

@@ -12,13 +12,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdfast_core::cache::CacheMessage;
+use holdfast_core::cache::{CacheChanges, CacheLane, CacheMessage, CacheReach, CacheSource, asked};
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::{CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET};
 use holdfast_core::sync::message::{parse_vector, vector_record};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Position, Sequence, Vector};
+use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::request::{Answer, Request};
 use holdfast_storage::view::ReadView;
@@ -68,8 +68,16 @@ pub struct CachePushed {
     pub changed: u64,
     /// What it knows now.
     pub vector: BTreeMap<String, u64>,
-    /// It has everything of the teller's up to this position.
+    /// It has everything of the teller's up to this position …
     pub through: u64,
+    /// … and what the teller wrote itself up to this one.
+    pub own_through: u64,
+}
+
+impl CachePushed {
+    fn reach(&self) -> CacheReach {
+        CacheReach { all: Position(self.through), own: Position(self.own_through) }
+    }
 }
 
 /// How it stands with a peer.
@@ -108,7 +116,7 @@ enum Failure {
 
 /// The task of a peer and a database. Ends when this is dropped.
 #[derive(Debug)]
-pub struct CacheLane {
+pub struct CacheTask {
     peer: Peer,
     database: Arc<OpenDatabase>,
     called: Arc<Notify>,
@@ -116,7 +124,7 @@ pub struct CacheLane {
     _stop: DropGuard,
 }
 
-impl CacheLane {
+impl CacheTask {
     /// Starts exchanging a database's cache with a peer.
     pub fn start(sync: &Arc<Sync>, peer: &Peer, database: Arc<OpenDatabase>) -> Self {
         let stop: CancellationToken = sync.stop().child_token();
@@ -127,7 +135,8 @@ impl CacheLane {
             base_url: peer.base_url.clone(),
             database: Arc::clone(&database),
             status: Arc::clone(&status),
-            told: Told::default(),
+            lane: CacheLane::default(),
+            is_lane_known: false,
             may_tell: peer.sends(database.name()),
             may_ask: peer.accepts(database.name()),
             is_to_tell_all: false,
@@ -158,26 +167,15 @@ impl CacheLane {
     }
 }
 
-/// What the peer is known to have.
-#[derive(Debug, Clone, Default)]
-struct Told {
-    /// Whether the peer has said it since the start or the last failure.
-    is_known: bool,
-    /// What it knows.
-    vector: Vector,
-    /// All changes up to this position, whoever wrote them.
-    through: Position,
-    /// Our own writes up to this position.
-    own_through: Position,
-}
-
 struct Task {
     sync: Arc<Sync>,
     peer: NodeName,
     base_url: String,
     database: Arc<OpenDatabase>,
     status: Arc<Mutex<CacheSyncStatus>>,
-    told: Told,
+    lane: CacheLane,
+    /// Whether the peer has said what it has, since the start or the last failure.
+    is_lane_known: bool,
     /// Whether the peer is to have what is here, and we what it has.
     may_tell: bool,
     may_ask: bool,
@@ -212,7 +210,7 @@ impl Task {
                     if !self.may_ask {
                         ask_at = clock::monotonic() + sweep;
                     }
-                    pass_on_at = if !self.may_tell || self.told.through >= here {
+                    pass_on_at = if !self.may_tell || self.lane.reach.all >= here {
                         None
                     } else {
                         pass_on_at.filter(|at| !is_due(*at)).or(Some(clock::monotonic() + PASS_ON_AFTER))
@@ -221,7 +219,7 @@ impl Task {
                 }
                 Err(failure) => {
                     self.failed(&failure);
-                    self.told.is_known = false;
+                    self.is_lane_known = false;
                     let jitter = Duration::from_millis(entropy::random_u64() % 250);
                     tokio::time::sleep(wait + jitter).await;
                     wait = (wait * 2).min(RETRY_MAX);
@@ -239,85 +237,56 @@ impl Task {
 
     /// Tells the peer what is new: what this node wrote at once, the rest when it is due.
     async fn tell(&mut self, here: Position, is_rest_due: bool) -> Result<(), Failure> {
-        if !self.told.is_known {
+        if !self.is_lane_known {
             self.offer().await?;
         }
-        if self.told.own_through < here {
-            self.tell_own().await?;
-        }
-        if is_rest_due { self.tell_rest(here).await } else { Ok(()) }
-    }
-
-    /// Learns what the peer knows.
-    async fn offer(&mut self) -> Result<(), Failure> {
-        let log_id = self.database.log_id()?;
-        let message = self.message(log_id);
-        let pushed = self.push(message).await?;
-        let own_through = Position(pushed.through);
-        self.told = Told { is_known: true, through: own_through, own_through, vector: self.told.vector.clone() };
-        Ok(())
-    }
-
-    /// Tells of keys that this node wrote.
-    async fn tell_own(&mut self) -> Result<(), Failure> {
-        let view = self.database.synced_view()?;
-        let log_id = self.database.log_id()?;
-        let origin = self.database.origin().clone();
-        let feed =
-            view.cache_feed(self.told.own_through, &self.told.vector, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)?;
-        let is_new = |dot: &Dot| dot.origin == origin && !self.told.vector.covers(dot);
-        let states: Vec<_> = feed.states.into_iter().filter(|(_, state)| state.dots().any(is_new)).collect();
-        // Of our own writes the peer then knows all, unless more of them follow.
-        let known = feed.vector.as_ref().map(|vector| vector.get(&origin)).filter(|known| *known > Sequence(0));
-        let vector: Option<Vector> = known.map(|known| [(origin, known)].into_iter().collect());
-        let is_news = !states.is_empty() || vector.as_ref().is_some_and(|vector| !self.told.vector.covers_all(vector));
-        if is_news {
-            let based_on = self.told.vector.clone();
-            self.push(CacheMessage { based_on, vector, states, ..self.message(log_id) }).await?;
-        }
-        self.told.own_through = feed.through;
-        Ok(())
-    }
-
-    /// Tells of whatever the peer lacks.
-    async fn tell_rest(&mut self, here: Position) -> Result<(), Failure> {
         let (mut has_offered, mut tries) = (false, 0);
-        while self.told.through < here {
-            let log_id = self.database.log_id()?;
-            let view = self.database.synced_view()?;
-            let (after, based_on) = (self.told.through, self.told.vector.clone());
-            let feed = view.cache_feed(after, &based_on, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)?;
-            if !feed.states.is_empty() && !std::mem::replace(&mut has_offered, true) {
-                // Others may have told it meanwhile.
-                self.push(self.message(log_id)).await?;
+        loop {
+            let is_own_due = self.lane.reach.own < here;
+            if !is_own_due && !(is_rest_due && self.lane.reach.all < here) {
+                return Ok(());
+            }
+            let source = self.source()?;
+            let message = if is_own_due {
+                self.lane.own(&source, self.changes(self.lane.reach.own)?)
+            } else {
+                self.lane.rest(&source, self.changes(self.lane.reach.all)?)
+            };
+            if is_own_due && !message.is_news() {
+                self.lane.reach = self.lane.after(&message);
                 continue;
             }
-            let stretch = Some((after, feed.through));
-            let (vector, states) = (feed.vector, feed.states);
-            let pushed = self.push(CacheMessage { stretch, based_on, vector, states, ..self.message(log_id) }).await?;
-            // A peer that has lost some of it says so, and is told from there.
-            self.told.through = Position(pushed.through).min(feed.through);
-            self.told.own_through = self.told.own_through.max(self.told.through);
+            if !is_own_due && !message.states.is_empty() && !std::mem::replace(&mut has_offered, true) {
+                // Others may have told it meanwhile.
+                self.offer().await?;
+                continue;
+            }
+            let sent = self.lane.after(&message);
+            let pushed = self.push(message).await?;
+            let is_further = self.lane.heard(parse_vector(&pushed.vector)?, pushed.reach(), sent);
             self.note(|status| status.told_through = Position(pushed.through));
-            tries = if self.told.through > after { 0 } else { tries + 1 };
+            tries = if is_further { 0 } else { tries + 1 };
             if tries > NO_PROGRESS_MAX {
                 return Err(Failure::NoProgress);
             }
         }
+    }
+
+    /// Learns what the peer has.
+    async fn offer(&mut self) -> Result<(), Failure> {
+        let pushed = self.push(self.source()?.empty()).await?;
+        self.lane = CacheLane { vector: parse_vector(&pushed.vector)?, reach: pushed.reach() };
+        self.is_lane_known = true;
         Ok(())
     }
 
-    /// A message without content.
-    fn message(&self, log_id: u64) -> CacheMessage {
-        CacheMessage {
-            source: self.sync.origin().node.clone(),
-            log_id,
-            stretch: None,
-            based_on: Vector::new(),
-            vector: None,
-            digest: None,
-            states: Vec::new(),
-        }
+    fn source(&self) -> Result<CacheSource, StorageError> {
+        Ok(CacheSource { origin: self.database.origin().clone(), log_id: self.database.log_id()? })
+    }
+
+    fn changes(&self, after: Position) -> Result<CacheChanges, StorageError> {
+        let view = self.database.synced_view()?;
+        view.cache_changes(after, &self.lane.vector, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)
     }
 
     async fn push(&mut self, message: CacheMessage) -> Result<CachePushed, Failure> {
@@ -326,7 +295,6 @@ impl Task {
         let path = "/api/replication/cache/push";
         let pushed: CachePushed =
             self.sync.client.send(&self.base_url, path, self.database.name(), MEDIA_TYPE, body).await?;
-        self.told.vector = parse_vector(&pushed.vector)?;
         self.note(|status| {
             status.sent += keys;
             status.last_success = Some(Millis(clock::now_millis()));
@@ -341,7 +309,7 @@ impl Task {
         let checkpoint = view.cache_checkpoint(&self.peer)?;
         let vector = if is_all { Vector::new() } else { view.cache_state()?.vector };
         drop(view);
-        let (mut after, mut log_id) = (checkpoint.through, checkpoint.log_id);
+        let (mut after, mut log_id) = (checkpoint.reach.all, checkpoint.log_id);
         if is_all {
             after = Position::START;
         }
@@ -360,7 +328,7 @@ impl Task {
             };
             let message = read_message(&body)?;
             let (end, digest, is_same_log) = (message.vector.clone(), message.digest, message.log_id == log_id);
-            let through = message.stretch.map_or(after, |(_, through)| through);
+            let through = message.stretch.map_or(after, |stretch| stretch.through);
             if end.is_none() && is_same_log && through <= after {
                 return Err(Failure::NoProgress);
             }
@@ -439,12 +407,7 @@ pub async fn take(
 }
 
 /// The answer to a peer that asks for changes.
-pub fn answer(
-    local: &NodeName,
-    database: &OpenDatabase,
-    question: &CachePull,
-    skew_max: Millis,
-) -> Result<CacheMessage, AnswerError> {
+pub fn answer(database: &OpenDatabase, question: &CachePull, skew_max: Millis) -> Result<CacheMessage, AnswerError> {
     let vector = parse_vector(&question.vector)?;
     let log_id = database.log_id()?;
     let is_same_log = format!("{log_id:016x}") == question.log_id;
@@ -452,21 +415,14 @@ pub fn answer(
     // A position beyond ours is of files that were set back.
     let newest = view.cache_state()?.position;
     let after = Some(Position(question.after)).filter(|after| is_same_log && *after <= newest).unwrap_or_default();
-    let feed = view.cache_feed(after, &vector, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)?;
+    let changes = view.cache_changes(after, &vector, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)?;
     let from = Millis(clock::now_millis()) + skew_max + COMPARED_FROM;
-    let digest = match feed.vector {
+    let digest = match changes.vector {
         Some(_) => Some((from, view.cache_digest(from)?)),
         None => None,
     };
-    Ok(CacheMessage {
-        source: local.clone(),
-        log_id,
-        stretch: Some((after, feed.through)),
-        based_on: vector,
-        vector: feed.vector,
-        digest,
-        states: feed.states,
-    })
+    let source = CacheSource { origin: database.origin().clone(), log_id };
+    Ok(CacheMessage { digest, ..asked(&source, after, vector, changes) })
 }
 
 /// Why a question cannot be answered.
@@ -480,5 +436,5 @@ pub enum AnswerError {
     Storage(#[from] StorageError),
 }
 
-/// The lanes of a node, by peer and database.
-pub type Lanes = BTreeMap<(NodeName, DatabaseName), CacheLane>;
+/// The tasks of a node, by peer and database.
+pub type CacheTasks = BTreeMap<(NodeName, DatabaseName), CacheTask>;

@@ -43,7 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::databases::{Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
-use crate::sync::cache::{CacheLane, CacheSyncStatus, Lanes};
+use crate::sync::cache::{CacheSyncStatus, CacheTask, CacheTasks};
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::giver::Turned;
 use crate::sync::hearing::{Heard, Patience};
@@ -85,7 +85,7 @@ pub struct Sync {
     hub: Hub,
     tempo: Tempo,
     sessions: Mutex<BTreeMap<(NodeName, DatabaseName), SessionHandle>>,
-    lanes: Mutex<Lanes>,
+    caches: Mutex<CacheTasks>,
     links: Mutex<BTreeMap<NodeName, Link>>,
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
@@ -122,7 +122,7 @@ impl Sync {
             hub: Hub::default(),
             tempo,
             sessions: Mutex::default(),
-            lanes: Mutex::default(),
+            caches: Mutex::default(),
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts,
@@ -284,15 +284,15 @@ impl Sync {
 
     /// How it stands with a peer and the cache of a database, if they are exchanged.
     pub fn cache_status(&self, peer: &NodeName, database: &DatabaseName) -> Option<CacheSyncStatus> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&(peer.clone(), database.clone())).map(CacheLane::status)
+        let tasks = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.get(&(peer.clone(), database.clone())).map(CacheTask::status)
     }
 
     /// A peer has something new in its cache.
     pub fn cache_called(&self, peer: &NodeName, database: &DatabaseName) {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(&(peer.clone(), database.clone())) {
-            lane.call();
+        let tasks = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = tasks.get(&(peer.clone(), database.clone())) {
+            task.call();
         }
     }
 
@@ -329,7 +329,7 @@ impl Sync {
             }
         }
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.surveys.follow(self);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -340,7 +340,7 @@ impl Sync {
         let databases: Vec<DatabaseName> =
             self.databases.list().into_iter().filter(|one| is_open(&one.standing)).map(|one| one.name).collect();
         self.reconcile_links(&active);
-        self.reconcile_lanes(&active, &databases);
+        self.reconcile_caches(&active, &databases);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |(peer, database): &(NodeName, DatabaseName), session: &SessionHandle| {
             databases.contains(database)
@@ -365,17 +365,17 @@ impl Sync {
         }
     }
 
-    fn reconcile_lanes(self: &Arc<Self>, active: &[Peer], databases: &[DatabaseName]) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|(node, name), lane| {
+    fn reconcile_caches(self: &Arc<Self>, active: &[Peer], databases: &[DatabaseName]) {
+        let mut tasks = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|(node, name), task| {
             let peer = active.iter().find(|peer| peer.node == *node && peer.syncs(name));
-            peer.is_some_and(|peer| self.databases.get(name).is_ok_and(|open| lane.is_of(&open, peer)))
+            peer.is_some_and(|peer| self.databases.get(name).is_ok_and(|open| task.is_of(&open, peer)))
         });
         for peer in active {
             for name in databases.iter().filter(|name| peer.syncs(name)) {
                 let key = (peer.node.clone(), name.clone());
-                if let (false, Ok(open)) = (lanes.contains_key(&key), self.databases.get(name)) {
-                    lanes.insert(key, CacheLane::start(self, peer, open));
+                if let (false, Ok(open)) = (tasks.contains_key(&key), self.databases.get(name)) {
+                    tasks.insert(key, CacheTask::start(self, peer, open));
                 }
             }
         }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::databases::{IdentityEvent, OpenDatabase, Standing};
 use crate::sync::Sync;
+use crate::sync::cache::CacheSyncStatus;
 use crate::sync::driver::SessionStatus;
 use crate::sync::registry::Peer;
 use crate::sync::standing::{self, Evidence, PeerState};
@@ -186,10 +187,34 @@ pub struct PeerStatus {
     pub operations_sent: u64,
     /// Operations received since the start.
     pub operations_received: u64,
+    /// How the cache is exchanged with it; null while it is not.
+    pub cache: Option<CacheStatus>,
     /// Whether our WebSocket to it is open.
     pub is_web_socket_open: bool,
     /// When this was looked at.
     pub updated_utc: String,
+}
+
+/// How the cache is exchanged with a peer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct CacheStatus {
+    /// The newest change here that may leave the node, in this node's own count.
+    pub position: u64,
+    /// The peer has everything up to this one.
+    pub told_through: u64,
+    /// Whether both held the same when both last knew of the same writes; null before that was ever so.
+    pub is_equal: Option<bool>,
+    /// When an exchange last succeeded.
+    pub last_success_utc: Option<String>,
+    /// Exchanges that have failed since then, and why the last one did.
+    pub failures: u32,
+    /// See `Failures`.
+    pub last_error: Option<String>,
+    /// Keys sent since the start.
+    pub keys_sent: u64,
+    /// Keys received since the start that were new or different here.
+    pub keys_received: u64,
 }
 
 /// What is on its way in one direction.
@@ -340,6 +365,10 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     if let Some(clock) = &clock {
         state_reason = format!("{state_reason} But {clock}.");
     }
+    let cache = sync.cache_status(&peer.node, database.name()).map(|status| cache_status(database, status));
+    if cache.as_ref().is_some_and(|cache| cache.is_equal == Some(false)) {
+        state_reason = format!("{state_reason} But the caches differ; they are exchanged anew.");
+    }
     let to_send =
         if is_active && peer.sends(database.name()) { to_send(database, &known, here) } else { LagStatus::default() };
     let to_receive = if is_active && peer.accepts(database.name()) {
@@ -383,8 +412,22 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         round_trip_milliseconds: known.round_trip_millis,
         operations_sent: known.operations_sent,
         operations_received: known.operations_received,
+        cache,
         is_web_socket_open: sync.link_status(&peer.node).is_some_and(|link| link.is_connected),
         updated_utc: here.now.to_utc_text(),
+    }
+}
+
+fn cache_status(database: &OpenDatabase, status: CacheSyncStatus) -> CacheStatus {
+    CacheStatus {
+        position: database.newest_in_cache().borrow().0,
+        told_through: status.told_through.0,
+        is_equal: status.is_equal,
+        last_success_utc: status.last_success.map(Millis::to_utc_text),
+        failures: status.failures,
+        last_error: status.last_error,
+        keys_sent: status.sent,
+        keys_received: status.received,
     }
 }
 

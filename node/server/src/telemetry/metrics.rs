@@ -72,6 +72,20 @@ definitions! {
     COMMITS = Counter "holdfast_commits_total" "Group commits of a database; each is one fsync of its log.";
     /// Operations logged.
     OPERATIONS = Counter "holdfast_operations_total" "Operations logged, own and received; divided by the commits it is the size of a group.";
+    /// Changes of the cache.
+    CACHE_CHANGES = Counter "holdfast_cache_changes_total" "Changes of cache entries, own and received.";
+    /// Keys of the cache.
+    CACHE_KEYS = Gauge "holdfast_cache_keys" "Keys of which the cache keeps something: entries, and what has ended until it is swept or as long as it hides another.";
+    /// Bytes of the cache.
+    CACHE_BYTES = Gauge "holdfast_cache_bytes" "Bytes of keys and records of the cache; see Node:CacheMaxMegabytes.";
+    /// Keys sent.
+    CACHE_SENT = Counter "holdfast_cache_keys_sent_total" "Keys of the cache sent to a peer.";
+    /// Keys received.
+    CACHE_RECEIVED = Counter "holdfast_cache_keys_received_total" "Keys of the cache received from a peer that were new or different.";
+    /// Failures in a row.
+    CACHE_FAILURES = Gauge "holdfast_cache_exchange_failures" "Exchanges of the cache with a peer that have failed since the last success.";
+    /// Whether the caches are equal.
+    CACHE_EQUAL = Gauge "holdfast_cache_digest_equal" "1 when the caches were equal when both nodes last knew of the same writes, 0 when they differed; absent before the first.";
     /// Requests in the writer's queue.
     WRITES_WAITING = Gauge "holdfast_writes_waiting" "Requests that wait for the writer of a database.";
     /// Databases opened again.

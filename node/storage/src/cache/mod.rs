@@ -20,12 +20,12 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use holdfast_core::cache::{CacheCommand, CacheKey, CacheScope, When};
+use holdfast_core::cache::{CacheCommand, CacheKey, CacheReach, CacheScope, When};
 use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 
 pub(crate) use carry::carry;
-pub use read::{CacheEntry, CacheFeed, CachePage};
+pub use read::{CacheEntry, CachePage};
 
 /// One change of a cache entry that a client asks for.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ pub struct CacheTaken {
     pub changed: u64,
     /// What is known here now.
     pub vector: Vector,
-    /// The peer's changes are here up to this position.
-    pub through: Position,
+    /// How far the peer's changes are here.
+    pub reach: CacheReach,
 }
 
 /// How far a peer's changes have been taken in.
@@ -70,8 +70,8 @@ pub struct CacheTaken {
 pub struct CacheCheckpoint {
     /// What its positions count.
     pub log_id: u64,
-    /// Everything up to this is here.
-    pub through: Position,
+    /// How far they are here.
+    pub reach: CacheReach,
 }
 
 /// What the cache of a database has come to.

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use holdfast_core::cache::{CacheKey, CacheScope, KeyState, Shown};
+use holdfast_core::cache::{CacheChanges, CacheKey, CacheScope, Shown};
 use holdfast_core::digest::Digest;
 use holdfast_core::id::NodeName;
 use holdfast_core::time::Millis;
@@ -34,17 +34,6 @@ pub struct CachePage {
     pub entries: Vec<CacheEntry>,
     /// Continue after this key; `None` at the end.
     pub next: Option<CacheKey>,
-}
-
-/// Keys that changed after a position.
-#[derive(Debug, Clone)]
-pub struct CacheFeed {
-    /// The keys, with what is known of them, in the order in which they changed.
-    pub states: Vec<(CacheKey, KeyState)>,
-    /// Everything up to this position is in it, but for what the asker knows.
-    pub through: Position,
-    /// What is known here, if these are all the keys that have changed.
-    pub vector: Option<Vector>,
 }
 
 impl ReadView {
@@ -116,34 +105,34 @@ impl ReadView {
     /// Keys that changed after a position and that somebody who knows `vector` may not have merged.
     ///
     /// Ends after so many keys or bytes of values, or once so many rows were looked at.
-    pub fn cache_feed(
+    pub fn cache_changes(
         &self,
         after: Position,
         vector: &Vector,
         keys_max: usize,
         bytes_max: usize,
-    ) -> Result<CacheFeed, StorageError> {
+    ) -> Result<CacheChanges, StorageError> {
         let here = self.cache_state()?;
-        let mut feed = CacheFeed { states: Vec::new(), through: after, vector: None };
+        let mut changes = CacheChanges { states: Vec::new(), through: after, vector: None };
         let mut bytes = 0;
         for row in self.transaction().open_table(CACHE_CHANGES)?.range(after.next().0..)? {
             let (position, row) = row?;
-            if feed.states.len() >= keys_max || bytes >= bytes_max {
-                return Ok(feed);
+            if changes.states.len() >= keys_max || bytes >= bytes_max {
+                return Ok(changes);
             }
             let record = self.cache().get(row.value())?;
             let record =
                 record.ok_or_else(|| StorageError::damaged("the changes of the cache", "an entry is missing"))?;
             let (_, state) = decode_record(record.value(), row.value(), self.origins())?;
-            feed.through = Position(position.value());
+            changes.through = Position(position.value());
             if !state.is_known_to(vector) {
                 bytes += state.content_bytes();
-                feed.states.push((parse_row_key(row.value())?.1, state));
+                changes.states.push((parse_row_key(row.value())?.1, state));
             }
         }
-        feed.through = here.position.max(after);
-        feed.vector = Some(here.vector);
-        Ok(feed)
+        changes.through = here.position.max(after);
+        changes.vector = Some(here.vector);
+        Ok(changes)
     }
 
     /// The digest of everything that ends in the minute of a moment or later.

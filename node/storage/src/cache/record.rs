@@ -1,12 +1,11 @@
 //! Records of the cache, byte by byte.
 
 use holdfast_core::cache::{
-    CacheKey, CacheScope, KeyState, decode_state as decode_key_state, encode_state as encode_key_state,
+    CacheKey, CacheReach, CacheScope, KeyState, decode_state as decode_key_state, encode_state as encode_key_state,
 };
 use holdfast_core::encoding::Encode;
-use holdfast_core::id::NodeName;
 use holdfast_core::stamp::Stamp;
-use holdfast_core::vector::{Dot, Origin, Position, Vector};
+use holdfast_core::vector::{Dot, Origin, Position};
 
 use super::{CacheCheckpoint, CacheState};
 use crate::encoding::DecodeError;
@@ -16,10 +15,6 @@ use crate::record::{begin, open, put_dot, put_vector, read_dot, read_vector, sea
 
 const SHARED: u8 = 0;
 const LOCAL: u8 = 1;
-
-const OF_KEY: u8 = 0;
-const OF_PEER: u8 = 1;
-const OF_KEY_HERE: u8 = 2;
 
 /// Where a key stands in the tables.
 pub(crate) fn row_key(scope: CacheScope, key: &CacheKey) -> Vec<u8> {
@@ -68,65 +63,37 @@ pub(crate) fn decode_record(
     read().map_err(|reason| StorageError::damaged(place(), reason))
 }
 
-/// One change of the cache in the log.
+/// One change of the cache in the log: what is known of a key from here on.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Logged {
-    /// What is known of a key from here on; nothing, when it was let go of.
-    ///
-    /// `written` is the write of this node that made it so; `None` when it came from a peer.
-    Key { scope: CacheScope, key: CacheKey, state: KeyState, written: Option<Dot> },
-    /// A peer's changes are here up to a position; all that it knew, where it says so.
-    Peer { peer: NodeName, checkpoint: CacheCheckpoint, vector: Vector },
+pub(crate) struct Logged {
+    pub(crate) scope: CacheScope,
+    pub(crate) key: CacheKey,
+    pub(crate) state: KeyState,
+    /// The write of this node that made it so; `None` when it came from a peer.
+    pub(crate) written: Option<Dot>,
 }
 
 pub(crate) fn encode_logged(logged: &Logged, origins: &Origins) -> Vec<u8> {
-    match logged {
-        Logged::Key { scope, key, state, written } => {
-            let mut bytes = begin(64 + state.content_bytes());
-            bytes.push(if written.is_some() { OF_KEY_HERE } else { OF_KEY });
-            if let Some(dot) = written {
-                put_dot(&mut bytes, dot, origins);
-            }
-            bytes.put_bytes(&row_key(*scope, key));
-            encode_key_state(&mut bytes, state, &mut |origin| u64::from(origins.index_of(origin)));
-            seal(bytes)
-        }
-        Logged::Peer { peer, checkpoint, vector } => {
-            let mut bytes = begin(64);
-            bytes.push(OF_PEER);
-            bytes.put_bytes(peer.as_str().as_bytes());
-            bytes.extend_from_slice(&checkpoint.log_id.to_le_bytes());
-            bytes.put_varint(checkpoint.through.0);
-            put_vector(&mut bytes, vector, origins);
-            seal(bytes)
-        }
+    let Logged { scope, key, state, written } = logged;
+    let mut bytes = begin(64 + state.content_bytes());
+    bytes.push(u8::from(written.is_some()));
+    if let Some(dot) = written {
+        put_dot(&mut bytes, dot, origins);
     }
+    bytes.put_bytes(&row_key(*scope, key));
+    encode_key_state(&mut bytes, state, &mut |origin| u64::from(origins.index_of(origin)));
+    seal(bytes)
 }
 
 fn decode_logged(bytes: &[u8], origins: &[Origin]) -> Result<Logged, StorageError> {
     let place = || "the cache's part of the log".to_owned();
     let (_, mut reader) = open(bytes, &place)?;
     let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
-    match reader.u8().map_err(damaged)? {
-        kind @ (OF_KEY | OF_KEY_HERE) => {
-            let is_here = kind == OF_KEY_HERE;
-            let written = is_here.then(|| read_dot(&mut reader, origins)).transpose().map_err(damaged)?;
-            let (scope, key) = parse_row_key(reader.bytes().map_err(damaged)?)?;
-            let state = decode_key_state(&mut reader, origins).map_err(damaged)?;
-            Ok(Logged::Key { scope, key, state, written })
-        }
-        OF_PEER => {
-            let peer =
-                NodeName::parse(reader.text().map_err(damaged)?).map_err(|_| damaged("a node's name is not valid"))?;
-            let checkpoint = CacheCheckpoint {
-                log_id: reader.u64().map_err(damaged)?,
-                through: Position(reader.varint().map_err(damaged)?),
-            };
-            let vector = read_vector(&mut reader, origins).map_err(damaged)?;
-            Ok(Logged::Peer { peer, checkpoint, vector })
-        }
-        _ => Err(damaged("it holds a change of a kind that is not known")),
-    }
+    let is_here = reader.u8().map_err(damaged)? > 0;
+    let written = is_here.then(|| read_dot(&mut reader, origins)).transpose().map_err(damaged)?;
+    let (scope, key) = parse_row_key(reader.bytes().map_err(damaged)?)?;
+    let state = decode_key_state(&mut reader, origins).map_err(damaged)?;
+    Ok(Logged { scope, key, state, written })
 }
 
 /// Changes that were synced together.
@@ -170,7 +137,8 @@ pub(crate) fn decode_cache_state(bytes: &[u8], origins: &[Origin]) -> Result<Cac
 pub(crate) fn encode_cache_checkpoint(checkpoint: CacheCheckpoint) -> Vec<u8> {
     let mut bytes = begin(16);
     bytes.extend_from_slice(&checkpoint.log_id.to_le_bytes());
-    bytes.put_varint(checkpoint.through.0);
+    bytes.put_varint(checkpoint.reach.all.0);
+    bytes.put_varint(checkpoint.reach.own.0);
     seal(bytes)
 }
 
@@ -178,7 +146,9 @@ pub(crate) fn decode_cache_checkpoint(bytes: &[u8]) -> Result<CacheCheckpoint, S
     let place = || "a checkpoint of the cache".to_owned();
     let (_, mut reader) = open(bytes, &place)?;
     let mut read = || -> Result<_, DecodeError> {
-        Ok(CacheCheckpoint { log_id: reader.u64()?, through: Position(reader.varint()?) })
+        let log_id = reader.u64()?;
+        let reach = CacheReach { all: Position(reader.varint()?), own: Position(reader.varint()?) };
+        Ok(CacheCheckpoint { log_id, reach })
     };
     read().map_err(|reason| StorageError::damaged(place(), reason))
 }
@@ -191,9 +161,8 @@ mod tests {
     #[test]
     fn a_bit_that_turned_is_noticed() {
         let origins = Origins::default();
-        let checkpoint = CacheCheckpoint { log_id: 7, through: Position(9) };
-        let peer = NodeName::parse("b").unwrap();
-        let change = Logged::Peer { peer, checkpoint, vector: Vector::new() };
+        let key = CacheKey::parse("k").unwrap();
+        let change = Logged { scope: CacheScope::Local, key, state: KeyState::default(), written: None };
         let block = encode_cache_block(&[encode_logged(&change, &origins)]);
         assert_eq!(decode_cache_block(&block, &[]).unwrap(), vec![change]);
         for at in 0..block.len() {

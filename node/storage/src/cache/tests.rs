@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use holdfast_core::cache::{
-    CacheCommand, CacheKey, CacheMessage, CacheOutcome, CacheRefusal, CacheScope, Content, KeyState, Lifetime, When,
+    CacheCommand, CacheKey, CacheMessage, CacheOutcome, CacheReach, CacheRefusal, CacheScope, CacheStretch, Content,
+    KeyState, Lifetime, When,
 };
 use holdfast_core::counter::Amount;
 use holdfast_core::id::NodeName;
@@ -80,9 +81,11 @@ impl Node {
         let peer = other.writer.origin().node.clone();
         let checkpoint = here.cache_checkpoint(&peer).unwrap();
         let vector = here.cache_state().unwrap().vector;
-        let feed = other.database.view().unwrap().cache_feed(checkpoint.through, &vector, 100, usize::MAX).unwrap();
+        let feed = other.database.view().unwrap();
+        let feed = feed.cache_changes(checkpoint.reach.all, &vector, 100, usize::MAX).unwrap();
         let came = feed.states.len();
-        let stretch = Some((checkpoint.through, feed.through));
+        let stretch = CacheStretch { after: checkpoint.reach.all, through: feed.through, is_own: false };
+        let stretch = Some(stretch);
         let (vector, states, based_on) = (feed.vector, feed.states, vector);
         let message = CacheMessage { source: peer, log_id: 1, stretch, based_on, vector, digest: None, states };
         self.commit(Request::TakeCacheNews(message));
@@ -272,7 +275,7 @@ fn a_full_cache_refuses_and_deleting_makes_room() {
 fn a_state_that_is_known_already_changes_nothing() {
     let (mut a, mut b) = (Node::new("a"), Node::new("b"));
     a.act(set("k", "1", 500)).unwrap();
-    let feed = a.database.view().unwrap().cache_feed(Position::START, &Vector::new(), 10, 1_000).unwrap();
+    let feed = a.database.view().unwrap().cache_changes(Position::START, &Vector::new(), 10, 1_000).unwrap();
     let news = |states: Vec<(CacheKey, KeyState)>| CacheMessage {
         source: origin("a").node,
         log_id: 1,
@@ -303,13 +306,13 @@ fn nothing_is_claimed_that_rests_on_what_was_lost_here() {
     let message = CacheMessage {
         source: origin("a").node,
         log_id: 1,
-        stretch: Some((Position(0), Position(5))),
+        stretch: Some(CacheStretch { after: Position(0), through: Position(5), is_own: false }),
         based_on: vector.clone(),
         vector: Some(vector),
         digest: None,
         states: Vec::new(),
     };
     let Answer::CacheNewsTaken(taken) = b.commit(Request::TakeCacheNews(message)) else { panic!() };
-    assert_eq!((taken.vector, taken.through), (Vector::new(), Position::START));
+    assert_eq!((taken.vector, taken.reach), (Vector::new(), CacheReach::default()));
     assert_eq!(b.pull(&a), 1);
 }

@@ -151,11 +151,9 @@ impl<'t> CacheTables<'t> {
     }
 
     /// Notes how far a peer's changes are here.
-    pub(crate) fn note_peer(&self, logged: &Logged) -> Result<(), StorageError> {
-        if let Logged::Peer { peer, checkpoint, .. } = logged {
-            let mut peers = self.transaction.open_table(CACHE_PEERS)?;
-            peers.insert(peer.as_str(), encode_cache_checkpoint(*checkpoint).as_slice())?;
-        }
+    pub(crate) fn note_peer(&self, peer: &NodeName, checkpoint: CacheCheckpoint) -> Result<(), StorageError> {
+        let mut peers = self.transaction.open_table(CACHE_PEERS)?;
+        peers.insert(peer.as_str(), encode_cache_checkpoint(checkpoint).as_slice())?;
         Ok(())
     }
 
@@ -204,20 +202,13 @@ impl<'t> CacheTables<'t> {
         totals: &mut CacheState,
         origins: &Origins,
     ) -> Result<(), StorageError> {
-        match logged {
-            Logged::Key { scope, key, state, written } => {
-                let found = self.load(*scope, key, origins)?;
-                self.store(&found, state, Some(position), totals, origins)?;
-                if let Some(dot) = written {
-                    totals.note(*scope, dot);
-                }
-                totals.clock = totals.clock.max(state.latest_stamp());
-            }
-            Logged::Peer { vector, .. } => {
-                self.note_peer(logged)?;
-                totals.vector.merge(vector);
-            }
+        let Logged { scope, key, state, written } = logged;
+        let found = self.load(*scope, key, origins)?;
+        self.store(&found, state, Some(position), totals, origins)?;
+        if let Some(dot) = written {
+            totals.note(*scope, dot);
         }
+        totals.clock = totals.clock.max(state.latest_stamp());
         totals.position = position;
         Ok(())
     }

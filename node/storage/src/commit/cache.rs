@@ -25,12 +25,16 @@ const RELAXED_AGE_MAX: Millis = Millis(500);
 #[derive(Debug, Default)]
 pub(super) struct CacheWriter {
     pub(super) state: CacheState,
+    /// Counts up with everything that readers see.
+    pub(super) revision: u64,
+    /// What it was when the log was last synced.
+    logged_revision: u64,
     /// Changes that the log does not have yet: those of this commit, and earlier ones that nobody waits for.
     pending: Vec<Vec<u8>>,
     pending_bytes: usize,
     pending_since: Option<Millis>,
-    /// The data file has synced everything up to this …
-    pub(super) synced_in_data: Position,
+    /// What the data file has synced …
+    synced_in_data: CacheState,
     /// … and the log has let go of everything up to this.
     let_go: Position,
 }
@@ -53,15 +57,26 @@ pub struct Swept {
 
 impl CacheWriter {
     pub(super) fn new(state: CacheState) -> Self {
-        Self { synced_in_data: state.position, state, ..Self::default() }
+        Self { synced_in_data: state.clone(), state, ..Self::default() }
     }
 
     fn log(&mut self, logged: &Logged, now: Millis, origins: &Origins) {
+        self.revision += 1;
         self.state.position = self.state.position.next();
         let encoded = encode_logged(logged, origins);
         self.pending_bytes += encoded.len();
         self.pending.push(encoded);
         self.pending_since.get_or_insert(now);
+    }
+
+    /// The data file has synced everything that it holds.
+    pub(super) fn data_is_synced(&mut self) {
+        self.synced_in_data.clone_from(&self.state);
+    }
+
+    /// Whether the data file may hold something that the log does not, be it the number of an origin.
+    pub(super) fn is_ahead_of_log(&self) -> bool {
+        self.revision > self.logged_revision
     }
 
     pub(super) fn has_pending(&self) -> bool {
@@ -75,13 +90,14 @@ impl CacheWriter {
 
     /// Writes what is pending, and lets go of what the data file has synced.
     pub(super) fn write_log(&self, transaction: &WriteTransaction, origins: &Origins) -> Result<(), StorageError> {
-        if self.pending.is_empty() && self.let_go >= self.synced_in_data {
+        let synced = self.synced_in_data.position;
+        if self.pending.is_empty() && self.let_go >= synced {
             return Ok(());
         }
         let mut blocks = transaction.open_table(CACHE_BLOCKS)?;
-        if self.let_go < self.synced_in_data {
-            blocks.retain_in(..=self.synced_in_data.0, |_, _| false)?;
-            let floor = encode_cache_state(&self.state, origins);
+        if self.let_go < synced {
+            blocks.retain_in(..=synced.0, |_, _| false)?;
+            let floor = encode_cache_state(&self.synced_in_data, origins);
             transaction.open_table(META)?.insert(CACHE_FLOOR_KEY, floor.as_slice())?;
         }
         if !self.pending.is_empty() {
@@ -96,7 +112,8 @@ impl CacheWriter {
         self.pending.clear();
         self.pending_bytes = 0;
         self.pending_since = None;
-        self.let_go = self.synced_in_data;
+        self.logged_revision = self.revision;
+        self.let_go = self.synced_in_data.position;
     }
 }
 
@@ -120,6 +137,11 @@ impl Writer {
     /// What the newest commit has made of the cache.
     pub fn cache_state(&self) -> &CacheState {
         &self.cache.state
+    }
+
+    /// Counts up with everything that readers of the cache see, sweeps aside.
+    pub fn cache_revision(&self) -> u64 {
+        self.cache.revision
     }
 
     /// Whether changes that nobody waits for should be synced now.
@@ -180,7 +202,7 @@ impl Writer {
         self.cache.state.note(scope, &dot);
         self.cache.state.clock = self.cache.state.clock.max(state.latest_stamp());
         cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
-        self.cache.log(&Logged::Key { scope, key, state, written: Some(dot) }, now, &shared.origins);
+        self.cache.log(&Logged { scope, key, state, written: Some(dot) }, now, &shared.origins);
         Ok(Ok(outcome))
     }
 
@@ -223,30 +245,24 @@ impl Writer {
             changed += 1;
             let position = self.cache.state.position.next();
             cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
-            self.cache.log(&Logged::Key { scope, key, state, written: None }, now, &shared.origins);
+            self.cache.log(&Logged { scope, key, state, written: None }, now, &shared.origins);
         }
         let before = cache.tables.checkpoint(&message.source)?;
         let is_same_log = before.log_id == message.log_id;
-        let mut checkpoint = if is_same_log { before } else { CacheCheckpoint { log_id: message.log_id, ..before } };
-        if !is_same_log {
-            checkpoint.through = Position::START;
+        let log_id = message.log_id;
+        let mut checkpoint =
+            if is_same_log { before } else { CacheCheckpoint { log_id, ..CacheCheckpoint::default() } };
+        // What was left out must be known here, and what came before must be here: else nothing is proven.
+        let is_known = self.cache.state.vector.covers_all(&message.based_on);
+        let follows = is_known && message.stretch.is_some_and(|stretch| checkpoint.reach.extend(stretch));
+        let vector = message.vector.filter(|_| follows).unwrap_or_default();
+        if follows && (checkpoint != before || !self.cache.state.vector.covers_all(&vector)) {
+            // Not logged: what of it a crash takes back is asked for again, and is known already.
+            self.cache.state.vector.merge(&vector);
+            cache.tables.note_peer(&message.source, checkpoint)?;
+            self.cache.revision += 1;
         }
-        // What was left out must be known here, or something would be claimed that is not.
-        if self.cache.state.vector.covers_all(&message.based_on) {
-            if let Some((after, through)) = message.stretch
-                && after <= checkpoint.through
-            {
-                checkpoint.through = checkpoint.through.max(through);
-            }
-            let vector = message.vector.unwrap_or_default();
-            if checkpoint != before || !self.cache.state.vector.covers_all(&vector) {
-                self.cache.state.vector.merge(&vector);
-                let logged = Logged::Peer { peer: message.source, checkpoint, vector };
-                cache.tables.note_peer(&logged)?;
-                self.cache.log(&logged, now, &shared.origins);
-            }
-        }
-        Ok(CacheTaken { changed, vector: self.cache.state.vector.clone(), through: checkpoint.through })
+        Ok(CacheTaken { changed, vector: self.cache.state.vector.clone(), reach: checkpoint.reach })
     }
 
     pub(super) fn finish_cache(&self, cache: CacheBatch<'_>) -> Result<(), StorageError> {

@@ -237,11 +237,11 @@ impl Writer {
             return Err(StorageError::Stopped);
         }
         // The data never runs ahead of what the log has synced.
-        let result = if self.cache.has_pending() { self.commit_log(&[], Position::START, false) } else { Ok(()) };
+        let result = if self.cache.is_ahead_of_log() { self.commit_log(&[], Position::START, false) } else { Ok(()) };
         let result = result.and_then(|()| self.shared.commit_data_durably());
         self.has_stopped = result.is_err();
         if result.is_ok() {
-            self.cache.synced_in_data = self.cache.state.position;
+            self.cache.data_is_synced();
         }
         self.undurable = Undurable { log_needs_scan: self.undurable.log_needs_scan, ..Undurable::default() };
         result
@@ -278,11 +278,11 @@ impl Writer {
         let first = self.state.position.next();
         let shared = Arc::clone(&self.shared);
         let mut transaction = shared.data.begin_write().map_err(|error| CommitError::NotWritten(error.into()))?;
-        let cache_before = self.cache.state.position;
+        let (cache_before, revision_before) = (self.cache.state.position, self.cache.revision);
         let filled = self.fill(&transaction, moment, fill);
         let (filled, encoded, must_sync) = filled.map_err(CommitError::NotWritten)?;
         let cache_changes = self.cache.state.position.0 - cache_before.0;
-        if encoded.is_empty() && cache_changes == 0 {
+        if encoded.is_empty() && self.cache.revision == revision_before {
             // Nothing changed; progress notes wait for the next commit or a quiet moment.
             transaction.abort().map_err(|error| CommitError::NotWritten(error.into()))?;
             return Ok(filled);

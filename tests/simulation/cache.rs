@@ -1,0 +1,436 @@
+//! The cache in small worlds: real stores on disks that lose power, messages that are lost, late and repeated, clocks that
+//! differ, entries that end; and one that knows everything which was ever on a disk, to hold the others against.
+//!
+//! What a world must end with: every node shows what that one shows, at every later moment; digests agree; nobody sends
+//! anything to somebody who knows it; and when everything has ended, nothing is left.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use holdfast_core::cache::{
+    CacheCommand, CacheKey, CacheLane, CacheMessage, CacheScope, CacheSource, Content, KeyState, Lifetime, When, asked,
+};
+use holdfast_core::counter::Amount;
+use holdfast_core::id::NodeName;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_storage::cache::{CacheChange, CacheTaken};
+use holdfast_storage::commit::{Moment, Writer};
+use holdfast_storage::database::{Database, Options};
+use holdfast_storage::request::{Answer, Request};
+use holdfast_tests::disk::{Disk, DiskImage};
+use holdfast_tests::network::Topology;
+use holdfast_tests::seed::{self, Seed};
+
+/// Worlds in a usual run.
+const WORLDS: u64 = 1_000;
+/// Steps of a world before it is left to rest.
+const STEPS: u64 = 120;
+/// Keys that everybody writes.
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// How far a clock may be off, either way.
+const SKEW_MAX: u64 = 2_000;
+/// Rounds in which everybody tells everybody; far more than a chain needs.
+const ROUNDS_MAX: usize = 24;
+/// Messages in a row from one node to another; far more than there are keys.
+const PAGES_MAX: usize = 500;
+const ALL_KEYS: usize = 1_000;
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// A mistake that a world is given on purpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// Messages claim what they do not bring.
+    ClaimsWithoutStates,
+    /// What has not ended is let go of.
+    SweepsTooEarly,
+    /// What comes is not merged but takes the place of what is there.
+    ForgetsOnePart,
+}
+
+struct Node {
+    name: NodeName,
+    incarnation: u64,
+    disk: Disk,
+    database: Database,
+    writer: Writer,
+    skew: u64,
+    lanes: BTreeMap<usize, CacheLane>,
+    backup: Option<DiskImage>,
+}
+
+struct World {
+    seed: Seed,
+    now: u64,
+    nodes: Vec<Node>,
+    peers: Vec<Vec<usize>>,
+    late: Vec<(usize, CacheMessage)>,
+    /// All that was ever synced by anybody.
+    known: BTreeMap<CacheKey, KeyState>,
+    sent: u64,
+    random: u64,
+    mistake: Mistake,
+}
+
+fn key(name: &str) -> CacheKey {
+    CacheKey::parse(name).unwrap()
+}
+
+fn open(disk: &Disk, name: &NodeName, incarnation: u64) -> (Database, Writer) {
+    let origin = Origin { node: name.clone(), incarnation };
+    let options = Options { undurable_age_max: Millis(1_000), ..Options::default() };
+    let opened = Database::open("shop", disk.file("log"), disk.file("data"), origin, 7, options).unwrap();
+    (opened.database, opened.writer)
+}
+
+impl Node {
+    fn new(number: usize, skew: u64) -> Self {
+        let (name, disk) = (NodeName::parse(&format!("n{number}")).unwrap(), Disk::new());
+        let (database, writer) = open(&disk, &name, 1);
+        let (lanes, backup) = (BTreeMap::new(), None);
+        Self { name, incarnation: 1, disk, database, writer, skew, lanes, backup }
+    }
+
+    /// Goes on with a disk as it is now.
+    fn restart(&mut self, disk: Disk, is_another_life: bool) {
+        self.incarnation += u64::from(is_another_life);
+        (self.database, self.writer) = open(&disk, &self.name, self.incarnation);
+        self.disk = disk;
+        self.lanes.clear();
+    }
+
+    fn source(&self) -> CacheSource {
+        CacheSource { origin: self.writer.origin().clone(), log_id: self.database.log_id() }
+    }
+
+    fn position(&self) -> Position {
+        self.writer.cache_state().position
+    }
+
+    fn states(&self) -> Vec<(CacheKey, KeyState)> {
+        let view = self.database.view().unwrap();
+        view.cache_changes(Position::START, &Vector::new(), ALL_KEYS, usize::MAX).unwrap().states
+    }
+
+    fn shown(&self, key: &CacheKey, at: u64) -> Option<String> {
+        let view = self.database.view().unwrap();
+        let shown = view.cache_entry(CacheScope::Shared, key, Millis(at)).unwrap()?;
+        Some(String::from_utf8(shown.content.bytes.clone()).unwrap())
+    }
+}
+
+impl World {
+    fn new(mut seed: Seed, mistake: Mistake) -> Self {
+        let count = seed.range(2..5) as usize;
+        let topology = *seed.pick(&[Topology::Chain, Topology::Ring, Topology::Star, Topology::Mesh]);
+        let is_skewed = seed.chance(50);
+        let nodes: Vec<Node> = (0..count)
+            .map(|number| Node::new(number, if is_skewed { seed.range(0..2 * SKEW_MAX) } else { SKEW_MAX }))
+            .collect();
+        let peers = (0..count).map(|node| topology.peers_of(node, count).into_iter().collect()).collect();
+        let (late, known) = (Vec::new(), BTreeMap::new());
+        Self { seed, now: 1_700_000_000_000, nodes, peers, late, known, sent: 0, random: 0, mistake }
+    }
+
+    fn clock(&self, node: usize) -> Millis {
+        Millis(self.now + self.nodes[node].skew - SKEW_MAX)
+    }
+
+    fn commit(&mut self, node: usize, request: Request) -> Answer {
+        let now = self.clock(node);
+        self.random += 1;
+        let random = u128::from(self.random);
+        let mut moment = Moment { now, random: &mut || random };
+        let answer = self.nodes[node].writer.commit(&mut moment, vec![request]).unwrap().pop().unwrap();
+        self.remember(node);
+        answer
+    }
+
+    /// Whoever knows everything learns what this node has on its disk.
+    fn remember(&mut self, node: usize) {
+        if self.nodes[node].writer.has_unsynced_cache() {
+            return;
+        }
+        for (key, state) in self.nodes[node].states() {
+            self.known.entry(key).or_default().merge(state);
+        }
+    }
+
+    fn write(&mut self, node: usize) {
+        let ttl = Millis(*self.seed.pick(&[20, 500, 5_000, 60_000, 900_000]));
+        let command = match self.seed.range(0..10) {
+            0..=3 => CacheCommand::Set {
+                content: Content::json(format!("\"{}\"", self.random)),
+                lifetime: if self.seed.chance(20) { Lifetime::KeepOr(ttl) } else { Lifetime::For(ttl) },
+            },
+            4..=6 => {
+                let amount = Amount::from_billionths(i128::from(self.seed.range(1..9)) * 1_000_000_000);
+                CacheCommand::Add { amount, lifetime: ttl }
+            }
+            7 => CacheCommand::Set { content: Content::json("100"), lifetime: Lifetime::For(ttl) },
+            8 => CacheCommand::Touch { lifetime: ttl },
+            _ => CacheCommand::Delete,
+        };
+        let change = CacheChange {
+            scope: CacheScope::Shared,
+            key: key(KEYS[self.seed.index(KEYS.len())]),
+            command,
+            when: When::Always,
+            wants_value: false,
+            is_relaxed: self.seed.chance(30),
+        };
+        self.commit(node, Request::Cache(vec![change]));
+    }
+
+    /// A message arrives; gives what its receiver answers.
+    fn deliver(&mut self, to: usize, mut message: CacheMessage) -> CacheTaken {
+        self.sent += message.states.len() as u64;
+        match self.mistake {
+            Mistake::ClaimsWithoutStates => message.states.truncate(1),
+            Mistake::ForgetsOnePart => message.states.iter_mut().for_each(|(_, state)| state.counts.clear()),
+            Mistake::None | Mistake::SweepsTooEarly => {}
+        }
+        // As it goes over the wire.
+        let message = CacheMessage::decode(&message.encode()).unwrap();
+        assert!(message.states.iter().all(|(_, state)| state.is_plausible()), "a good node sends what cannot be");
+        match self.commit(to, Request::TakeCacheNews(message)) {
+            Answer::CacheNewsTaken(taken) => taken,
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    /// Sends a message; the answer, if both get through. What is sent may come once more, later.
+    fn send(&mut self, to: usize, message: CacheMessage, is_reliable: bool) -> Option<CacheTaken> {
+        if is_reliable {
+            return Some(self.deliver(to, message));
+        }
+        if self.seed.chance(20) {
+            self.late.push((to, message.clone()));
+        }
+        let is_lost = self.seed.chance(15);
+        let is_answer_lost = self.seed.chance(15);
+        if is_lost {
+            return None;
+        }
+        let taken = self.deliver(to, message);
+        (!is_answer_lost).then_some(taken)
+    }
+
+    fn changes(&mut self, node: usize, after: Position, vector: &Vector) -> holdfast_core::cache::CacheChanges {
+        if self.nodes[node].writer.has_unsynced_cache() {
+            self.nodes[node].writer.sync_cache().unwrap();
+            self.remember(node);
+        }
+        let few = self.seed.range(1..6) as usize;
+        self.nodes[node].database.view().unwrap().cache_changes(after, vector, few, usize::MAX).unwrap()
+    }
+
+    /// One node tells another what it lacks: its own writes alone, or everything.
+    fn tell(&mut self, from: usize, to: usize, is_rest: bool, is_reliable: bool) -> Option<()> {
+        let source = self.nodes[from].source();
+        if !self.nodes[from].lanes.contains_key(&to) {
+            let taken = self.send(to, source.empty(), is_reliable)?;
+            self.nodes[from].lanes.insert(to, CacheLane { vector: taken.vector, reach: taken.reach });
+        }
+        for step in 0.. {
+            let mut lane = self.nodes[from].lanes.get(&to)?.clone();
+            let after = if is_rest { lane.reach.all } else { lane.reach.own };
+            if after >= self.nodes[from].position() {
+                return Some(());
+            }
+            let changes = self.changes(from, after, &lane.vector);
+            let message = if is_rest { lane.rest(&source, changes) } else { lane.own(&source, changes) };
+            let sent = lane.after(&message);
+            assert!(
+                step < 500,
+                "no end: {lane:?} {sent:?} {is_rest} {message:?} {:?} {:?}",
+                self.nodes[from].position(),
+                self.nodes[to].writer.cache_state()
+            );
+            if is_rest || message.is_news() {
+                match self.send(to, message, is_reliable) {
+                    Some(taken) => drop(lane.heard(taken.vector, taken.reach, sent)),
+                    None => {
+                        self.nodes[from].lanes.remove(&to);
+                        return None;
+                    }
+                }
+            } else {
+                lane.reach = sent;
+            }
+            self.nodes[from].lanes.insert(to, lane);
+        }
+        None
+    }
+
+    /// One node asks another what has changed there.
+    fn ask(&mut self, node: usize, peer: usize) {
+        let peer_name = self.nodes[peer].name.clone();
+        for step in 0.. {
+            let view = self.nodes[node].database.view().unwrap();
+            let checkpoint = view.cache_checkpoint(&peer_name).unwrap();
+            let vector = view.cache_state().unwrap().vector;
+            drop(view);
+            let source = self.nodes[peer].source();
+            let is_same_log = checkpoint.log_id == source.log_id && checkpoint.reach.all <= self.nodes[peer].position();
+            let after = if is_same_log { checkpoint.reach.all } else { Position::START };
+            let changes = self.changes(peer, after, &vector);
+            let is_end = changes.vector.is_some();
+            assert!(
+                step < 500,
+                "no end: {checkpoint:?} {after:?} {:?} {:?}",
+                changes.through,
+                self.nodes[peer].position()
+            );
+            self.deliver(node, asked(&source, after, vector, changes));
+            if is_end {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += *self.seed.pick(&[0, 1, 10, 100, 1_000, 20_000]);
+        let node = self.seed.index(self.nodes.len());
+        let peers = self.peers[node].clone();
+        match self.seed.range(0..100) {
+            0..=39 => self.write(node),
+            40..=59 => {
+                let peer = *self.seed.pick(&peers);
+                let is_rest = self.seed.chance(50);
+                let _ = self.tell(node, peer, is_rest, false);
+            }
+            60..=67 => {
+                let peer = *self.seed.pick(&peers);
+                self.ask(node, peer);
+            }
+            68..=74 => {
+                if !self.late.is_empty() {
+                    let at = self.seed.index(self.late.len());
+                    let (to, message) = self.late.remove(at);
+                    self.deliver(to, message);
+                }
+            }
+            75..=82 => {
+                let early = if self.mistake == Mistake::SweepsTooEarly { 600_000 } else { 0 };
+                let now = self.clock(node) + Millis(early);
+                self.nodes[node].writer.sweep_cache(now, 3).unwrap();
+            }
+            83..=87 => {
+                let _ = self.nodes[node].writer.make_data_durable();
+                self.remember(node);
+            }
+            88..=94 => {
+                let image = self.nodes[node].disk.crash(&mut self.seed);
+                self.nodes[node].restart(Disk::from_image(&image), false);
+                self.remember(node);
+            }
+            95..=96 => {
+                self.nodes[node].writer.settle().unwrap();
+                self.remember(node);
+                self.nodes[node].backup = Some(self.nodes[node].disk.image());
+            }
+            // What only this disk held would be lost with it: first everybody hears everything.
+            97..=98 => {
+                self.settle();
+                if let Some(backup) = self.nodes[node].backup.take() {
+                    self.nodes[node].restart(Disk::from_image(&backup), true);
+                }
+            }
+            _ => {
+                self.settle();
+                self.nodes[node].restart(Disk::new(), true);
+            }
+        }
+    }
+
+    /// Everybody tells and asks everybody, until nothing changes any more.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let before: Vec<Position> = self.nodes.iter().map(Node::position).collect();
+            for node in 0..self.nodes.len() {
+                for peer in self.peers[node].clone() {
+                    self.tell(node, peer, false, true);
+                    self.tell(node, peer, true, true);
+                    self.ask(node, peer);
+                }
+            }
+            if before == self.nodes.iter().map(Node::position).collect::<Vec<_>>() {
+                return;
+            }
+        }
+        panic!("{ROUNDS_MAX} rounds, and still something changes");
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.settle();
+        let from = self.now + 2 * SKEW_MAX;
+        for at in [0, 1, 700, 6_000, 70_000, 500_000, 1_000_000].map(|later| from + later) {
+            for name in KEYS.map(key) {
+                let known = self.known.get(&name).and_then(|state| state.shown(Millis(at)));
+                let known = known.map(|shown| String::from_utf8(shown.content.bytes.clone()).unwrap());
+                for node in &self.nodes {
+                    let shown = node.shown(&name, at);
+                    if shown != known {
+                        return Err(format!("{} shows {shown:?} under {name}, and it should be {known:?}", node.name));
+                    }
+                }
+            }
+        }
+        let digest = |node: &Node| node.database.view().unwrap().cache_digest(Millis(from + 60_000)).unwrap();
+        let vector = |node: &Node| node.writer.cache_state().vector.clone();
+        for node in &self.nodes[1..] {
+            if vector(node) != vector(&self.nodes[0]) || digest(node) != digest(&self.nodes[0]) {
+                return Err(format!("{} does not know the same as {}", node.name, self.nodes[0].name));
+            }
+        }
+        let sent = self.sent;
+        self.settle();
+        if self.sent != sent {
+            return Err(format!("{} keys were sent although everybody knew everything", self.sent - sent));
+        }
+        self.now += 31 * DAY;
+        for node in 0..self.nodes.len() {
+            let now = self.clock(node);
+            self.nodes[node].writer.sweep_cache(now, ALL_KEYS).unwrap();
+            let state = self.nodes[node].writer.cache_state();
+            if (state.keys, state.bytes) != (0, 0) {
+                return Err(format!("{} keys are left after everything has ended", state.keys));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run(seed: Seed, mistake: Mistake) -> Result<u64, String> {
+    let mut world = World::new(seed, mistake);
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.check().map(|()| world.sent)
+}
+
+#[test]
+fn caches_end_equal_whatever_is_lost_late_repeated_or_over() {
+    let begun = Instant::now();
+    let mut sent = 0;
+    seed::worlds("cache::caches_end_equal_whatever_is_lost_late_repeated_or_over", WORLDS, |seed| {
+        sent += run(seed, Mistake::None).unwrap_or_else(|wrong| panic!("{wrong}"));
+    });
+    assert!(sent > WORLDS * 20, "worlds in which next to nothing is told: {sent} keys");
+    println!("{WORLDS} worlds of the cache, {sent} keys sent, {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+#[test]
+fn a_mistake_in_how_caches_are_told_is_noticed() {
+    for mistake in [Mistake::ClaimsWithoutStates, Mistake::SweepsTooEarly, Mistake::ForgetsOnePart] {
+        let mut base = Seed::new(1);
+        let is_noticed = (0..20).any(|_| {
+            let seed = base.fork();
+            // What does not come to rest is noticed too.
+            std::panic::catch_unwind(|| run(seed, mistake)).map_or(true, |outcome| outcome.is_err())
+        });
+        assert!(is_noticed, "nobody notices mistake {}", mistake as u8);
+    }
+}
