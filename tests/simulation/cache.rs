@@ -23,7 +23,7 @@ use holdfast_tests::network::Topology;
 use holdfast_tests::seed::{self, Seed};
 
 /// Worlds in a usual run.
-const WORLDS: u64 = 1_000;
+const WORLDS: u64 = 300;
 /// Steps of a world before it is left to rest.
 const STEPS: u64 = 120;
 /// Keys that everybody writes.
@@ -348,7 +348,9 @@ impl World {
     /// Everybody tells and asks everybody, until nothing changes any more.
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            let before: Vec<Position> = self.nodes.iter().map(Node::position).collect();
+            let stands =
+                |nodes: &[Node]| nodes.iter().map(|node| node.writer.cache_state().clone()).collect::<Vec<_>>();
+            let before = stands(&self.nodes);
             for node in 0..self.nodes.len() {
                 for peer in self.peers[node].clone() {
                     self.tell(node, peer, false, true);
@@ -356,7 +358,7 @@ impl World {
                     self.ask(node, peer);
                 }
             }
-            if before == self.nodes.iter().map(Node::position).collect::<Vec<_>>() {
+            if before == stands(&self.nodes) {
                 return;
             }
         }
@@ -382,7 +384,9 @@ impl World {
         let vector = |node: &Node| node.writer.cache_state().vector.clone();
         for node in &self.nodes[1..] {
             if vector(node) != vector(&self.nodes[0]) || digest(node) != digest(&self.nodes[0]) {
-                return Err(format!("{} does not know the same as {}", node.name, self.nodes[0].name));
+                let first = &self.nodes[0];
+                let what = |node: &Node| format!("{} knows {:?}: {:#?}", node.name, vector(node), node.states());
+                return Err(format!("these differ: {}\n{}", what(first), what(node)));
             }
         }
         let sent = self.sent;

@@ -32,6 +32,7 @@ pub fn encode_state(bytes: &mut Vec<u8>, state: &KeyState, number_of: &mut dyn F
     }
     bytes.put_varint(state.resets.len() as u64);
     for reset in &state.resets {
+        put_dot(bytes, &reset.dot, number_of);
         bytes.put_varint(reset.stamp.0);
         bytes.put_varint(reset.until.0);
     }
@@ -53,7 +54,8 @@ pub fn decode_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<KeySt
         read.writes.push(read_write(reader, origins)?);
     }
     for _ in 0..parts(reader)? {
-        read.resets.push(Reset { stamp: Stamp(reader.varint()?), until: Millis(reader.varint()?) });
+        let dot = read_dot(reader, origins)?;
+        read.resets.push(Reset { dot, stamp: Stamp(reader.varint()?), until: Millis(reader.varint()?) });
     }
     for _ in 0..parts(reader)? {
         let dot = read_dot(reader, origins)?;

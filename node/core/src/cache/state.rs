@@ -92,8 +92,10 @@ pub struct Write {
 }
 
 /// Counts up to a stamp are not added, before a moment: all that is left of a write that gave way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reset {
+    /// The write.
+    pub dot: Dot,
     /// The stamp.
     pub stamp: Stamp,
     /// The moment.
@@ -161,7 +163,7 @@ impl Write {
     }
 
     fn as_reset(&self) -> Reset {
-        Reset { stamp: self.reset, until: self.until }
+        Reset { dot: self.dot.clone(), stamp: self.reset, until: self.until }
     }
 }
 
@@ -217,11 +219,11 @@ impl KeyState {
         all.extend(std::mem::take(&mut self.resets));
         self.counts.retain(|count| !all.iter().any(|reset| reset.stamp >= count.stamp && reset.until >= count.until));
         let mut kept = of_writes(self);
-        all.sort_by_key(|reset| std::cmp::Reverse((reset.stamp, reset.until)));
+        all.sort_by(|left, right| (right.stamp, right.until, &right.dot).cmp(&(left.stamp, left.until, &left.dot)));
         for reset in all {
             let contains = |other: &Reset| other.stamp >= reset.stamp && other.until >= reset.until;
             if reset.stamp > Stamp::default() && !kept.iter().any(contains) {
-                kept.push(reset);
+                kept.push(reset.clone());
                 self.resets.push(reset);
             }
         }
@@ -263,10 +265,10 @@ impl KeyState {
     /// Counts that are added at a moment.
     pub(super) fn counted(&self, now: Millis) -> impl Iterator<Item = &Count> {
         self.counts.iter().filter(move |count| {
-            let is_reset = |reset: Reset| reset.stamp >= count.stamp && reset.until > now;
+            let is_reset = |reset: &Reset| reset.stamp >= count.stamp && reset.until > now;
             count.until > now
-                && !self.writes.iter().any(|write| is_reset(write.as_reset()))
-                && !self.resets.iter().any(|reset| is_reset(*reset))
+                && !self.writes.iter().any(|write| is_reset(&write.as_reset()))
+                && !self.resets.iter().any(is_reset)
         })
     }
 
@@ -309,7 +311,8 @@ impl KeyState {
 
     /// The writes and additions that are in it.
     pub fn dots(&self) -> impl Iterator<Item = &Dot> {
-        self.writes.iter().map(|write| &write.dot).chain(self.counts.iter().map(|count| &count.dot))
+        let of_writes = self.writes.iter().map(|write| &write.dot).chain(self.resets.iter().map(|reset| &reset.dot));
+        of_writes.chain(self.counts.iter().map(|count| &count.dot))
     }
 
     /// The part of each thing in it of a digest, with the moment up to which two nodes that know the same both hold it.

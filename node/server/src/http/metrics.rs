@@ -126,7 +126,7 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
     let label = |database: &DatabaseNumbers| format!("{{database=\"{}\"}}", database.name);
     page.family(metrics::DATABASE_UP, databases.iter().map(|database| (label(database), u8::from(database.is_up))));
     type Writer = fn(&OpenDatabase) -> u64;
-    let of_writer: [(Definition, Writer); 6] = [
+    let of_writer: [(Definition, Writer); 7] = [
         (metrics::COMMITS, |database| database.counts().commits.load(Ordering::Relaxed)),
         (metrics::OPERATIONS, |database| database.counts().operations.load(Ordering::Relaxed)),
         (metrics::CACHE_CHANGES, |database| database.counts().cache_changes.load(Ordering::Relaxed)),

@@ -243,7 +243,8 @@ impl Task {
         let (mut has_offered, mut tries) = (false, 0);
         loop {
             let is_own_due = self.lane.reach.own < here;
-            if !is_own_due && !(is_rest_due && self.lane.reach.all < here) {
+            let is_done = !is_rest_due || self.lane.reach.all >= here;
+            if !is_own_due && is_done {
                 return Ok(());
             }
             let source = self.source()?;
