@@ -12,7 +12,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use serde_json::{Value, json};
 
-use crate::node::{Node, key};
+use crate::node::{NO_ROLES, Node, key};
 
 /// A peer that writes without having seen anything of this node's.
 struct Stranger {
@@ -68,12 +68,8 @@ impl Stranger {
 async fn clashing(ids: &[&str]) -> (Node, Stranger) {
     let node = Node::start_with(
         vec![
-            key("reader", &["*"], RoleSettings { read_document: true, ..RoleSettings::default() }),
-            key(
-                "changer",
-                &["*"],
-                RoleSettings { read_document: true, update_document: true, ..RoleSettings::default() },
-            ),
+            key("reader", &["*"], RoleSettings { read_document: true, ..NO_ROLES }),
+            key("changer", &["*"], RoleSettings { read_document: true, update_document: true, ..NO_ROLES }),
         ],
         |_| {},
     )

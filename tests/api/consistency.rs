@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use holdfast::settings::sections::RoleSettings;
 
-use crate::node::{Answer, Node, key};
+use crate::node::{Answer, NO_ROLES, Node, key};
 
 fn token(answer: &Answer) -> String {
     let body = answer.expect(200);
@@ -89,8 +89,8 @@ async fn a_read_with_a_token_waits_for_the_write_and_is_never_older() {
 
 #[tokio::test]
 async fn waiting_for_peers_says_who_has_a_write() {
-    let reader = key("reader", &["shop"], RoleSettings { read_document: true, ..RoleSettings::default() });
-    let other = key("other", &["archive"], RoleSettings { read_document: true, ..RoleSettings::default() });
+    let reader = key("reader", &["shop"], RoleSettings { read_document: true, ..NO_ROLES });
+    let other = key("other", &["archive"], RoleSettings { read_document: true, ..NO_ROLES });
     let node = Node::start_with(vec![reader, other], |_| {}).await;
     let token = token(&node.put("/api/documents/orders/1", "{}").await);
     let at_once = node.get(&format!("/api/replication/wait?token={token}&peers=0")).await.expect(200);

@@ -2,28 +2,18 @@
 
 use holdfast::settings::sections::RoleSettings;
 
-use crate::node::{Node, key};
-
-const NOTHING: RoleSettings = RoleSettings {
-    add_db: false,
-    delete_db: false,
-    read_document: false,
-    write_document: false,
-    update_document: false,
-    delete_document: false,
-    manage_index: false,
-};
+use crate::node::{NO_ROLES, Node, key};
 
 async fn node() -> Node {
     let keys = vec![
-        key("reader", &["shop"], RoleSettings { read_document: true, ..NOTHING }),
-        key("creator", &["shop"], RoleSettings { write_document: true, ..NOTHING }),
-        key("updater", &["shop"], RoleSettings { update_document: true, ..NOTHING }),
-        key("deleter", &["shop"], RoleSettings { delete_document: true, ..NOTHING }),
-        key("founder", &["*"], RoleSettings { add_db: true, write_document: true, update_document: true, ..NOTHING }),
-        key("indexer", &["shop"], RoleSettings { manage_index: true, ..NOTHING }),
-        key("dropper", &["shop"], RoleSettings { delete_db: true, ..NOTHING }),
-        key("elsewhere", &["bar"], RoleSettings { read_document: true, write_document: true, ..NOTHING }),
+        key("reader", &["shop"], RoleSettings { read_document: true, ..NO_ROLES }),
+        key("creator", &["shop"], RoleSettings { write_document: true, ..NO_ROLES }),
+        key("updater", &["shop"], RoleSettings { update_document: true, ..NO_ROLES }),
+        key("deleter", &["shop"], RoleSettings { delete_document: true, ..NO_ROLES }),
+        key("founder", &["*"], RoleSettings { add_db: true, write_document: true, update_document: true, ..NO_ROLES }),
+        key("indexer", &["shop"], RoleSettings { manage_index: true, ..NO_ROLES }),
+        key("dropper", &["shop"], RoleSettings { delete_db: true, ..NO_ROLES }),
+        key("elsewhere", &["bar"], RoleSettings { read_document: true, write_document: true, ..NO_ROLES }),
     ];
     let node = Node::start_with(keys, |_| {}).await;
     node.put("/api/documents/orders/a", r#"{"n":1}"#).await.expect(200);

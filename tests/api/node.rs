@@ -204,6 +204,17 @@ impl Answer {
     }
 }
 
+/// A key that may do nothing, to say what another one may: `RoleSettings { read_document: true, ..NO_ROLES }`.
+pub(crate) const NO_ROLES: RoleSettings = RoleSettings {
+    add_db: false,
+    delete_db: false,
+    read_document: false,
+    write_document: false,
+    update_document: false,
+    delete_document: false,
+    manage_index: false,
+};
+
 /// A key of `name` for some databases.
 pub(crate) fn key(name: &str, databases: &[&str], roles: RoleSettings) -> ApiKeySettings {
     ApiKeySettings {

@@ -3,26 +3,16 @@
 use holdfast::settings::sections::RoleSettings;
 
 use super::fill;
-use crate::node::{Node, key};
-
-const NONE: RoleSettings = RoleSettings {
-    add_db: false,
-    delete_db: false,
-    read_document: false,
-    write_document: false,
-    update_document: false,
-    delete_document: false,
-    manage_index: false,
-};
+use crate::node::{NO_ROLES, Node, key};
 
 #[tokio::test]
 async fn a_statement_takes_its_role_and_no_other_will_do() {
     let roles = [
-        ("reader", RoleSettings { read_document: true, ..NONE }),
-        ("writer", RoleSettings { write_document: true, ..NONE }),
-        ("updater", RoleSettings { update_document: true, ..NONE }),
-        ("deleter", RoleSettings { delete_document: true, ..NONE }),
-        ("indexer", RoleSettings { manage_index: true, ..NONE }),
+        ("reader", RoleSettings { read_document: true, ..NO_ROLES }),
+        ("writer", RoleSettings { write_document: true, ..NO_ROLES }),
+        ("updater", RoleSettings { update_document: true, ..NO_ROLES }),
+        ("deleter", RoleSettings { delete_document: true, ..NO_ROLES }),
+        ("indexer", RoleSettings { manage_index: true, ..NO_ROLES }),
     ];
     let keys = roles.map(|(name, roles)| key(name, &["shop"], roles)).to_vec();
     let node = Node::start_with(keys, |_| {}).await;
@@ -62,11 +52,11 @@ async fn a_statement_takes_its_role_and_no_other_will_do() {
 #[tokio::test]
 async fn whoever_may_not_read_learns_nothing_by_what_a_condition_matches() {
     let keys = vec![
-        key("blind", &["shop"], RoleSettings { update_document: true, delete_document: true, ..NONE }),
+        key("blind", &["shop"], RoleSettings { update_document: true, delete_document: true, ..NO_ROLES }),
         key(
             "seeing",
             &["shop"],
-            RoleSettings { read_document: true, update_document: true, delete_document: true, ..NONE },
+            RoleSettings { read_document: true, update_document: true, delete_document: true, ..NO_ROLES },
         ),
     ];
     let node = Node::start_with(keys, |_| {}).await;
@@ -87,7 +77,8 @@ async fn whoever_may_not_read_learns_nothing_by_what_a_condition_matches() {
 #[tokio::test]
 async fn without_a_key_or_beyond_its_databases_nothing_is_told() {
     let node =
-        Node::start_with(vec![key("reader", &["other"], RoleSettings { read_document: true, ..NONE })], |_| {}).await;
+        Node::start_with(vec![key("reader", &["other"], RoleSettings { read_document: true, ..NO_ROLES })], |_| {})
+            .await;
     fill(&node, 1).await;
     let body = r#"{"query":"SELECT * FROM things"}"#;
     let ask = || node.ask("POST", "/api/query").body(body);

@@ -40,6 +40,8 @@ pub mod statement;
 mod print;
 pub mod error;
 mod suggest;
+mod inside;
+pub mod script;
 mod token;
 mod check;
 mod resolve;

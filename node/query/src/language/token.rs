@@ -18,6 +18,7 @@ use sqlparser::tokenizer::{Token as Cut, TokenWithSpan, Tokenizer};
 
 use super::error::QueryError;
 use super::expression::Position;
+use super::inside::{Inside, Walk};
 use super::word::{begins_name, continues_name};
 
 /// What a statement is made of.
@@ -257,65 +258,31 @@ struct Mask {
     text: String,
 }
 
-/// What the next character stands in.
-#[derive(Clone, Copy, PartialEq)]
-enum Inside {
-    Nothing,
-    Quotes(char),
-    Line,
-    Block,
-}
-
 impl Mask {
     fn of(text: &str) -> Result<Self, QueryError> {
         let mut mask = Self { text: String::with_capacity(text.len()) };
-        let mut inside = Inside::Nothing;
+        let mut walk = Walk::new();
         let mut opened = Position::default();
         let mut position = Position { line: 1, column: 1 };
         let mut pieces = 0_usize;
-        let mut before = ' ';
-        let mut is_escaped = false;
         let mut rest = text.chars().peekable();
         while let Some(character) = rest.next() {
-            let next = rest.peek().copied().unwrap_or(' ');
-            let mut written = character;
-            match inside {
+            let (inside, before) = (walk.inside(), walk.before());
+            walk.pass(character, rest.peek().copied().unwrap_or(' '));
+            let written = match inside {
                 Inside::Nothing => {
                     let continues = continues_name(character) && continues_name(before);
                     pieces += usize::from(!continues);
-                    inside = match (character, next) {
-                        ('\'' | '"' | '`', _) => Inside::Quotes(character),
-                        ('-', '-') => Inside::Line,
-                        ('/', '*') => Inside::Block,
-                        _ => Inside::Nothing,
-                    };
-                    if inside != Inside::Nothing {
+                    if walk.inside() != Inside::Nothing {
                         opened = position;
                     }
                     // sqlparser wants no name to begin with _ after the path that it knows nothing of.
-                    if character == '_' && before == '.' {
-                        written = 'x';
-                    }
+                    if character == '_' && before == '.' { 'x' } else { character }
                 }
-                Inside::Quotes('"') if is_escaped => (is_escaped, written) = (false, '_'),
-                Inside::Quotes('"') if character == '"' => inside = Inside::Nothing,
-                Inside::Quotes('"') => {
-                    is_escaped = character == '\\';
-                    written = if character == '\n' { '\n' } else { '_' };
-                }
-                // A doubled quote ends the text and begins it again, which comes to the same.
-                Inside::Quotes(quote) if character == quote => inside = Inside::Nothing,
-                Inside::Quotes(_) => {}
-                Inside::Line if character == '\n' => inside = Inside::Nothing,
-                Inside::Line => {}
-                Inside::Block if before == '*' && character == '/' => {
-                    let is_opening = opened.line == position.line && opened.column + 2 == position.column;
-                    inside = if is_opening { Inside::Block } else { Inside::Nothing };
-                }
-                Inside::Block => {}
-            }
+                Inside::Quotes('"') if walk.inside() == inside && character != '\n' => '_',
+                _ => character,
+            };
             mask.text.push(written);
-            before = character;
             match character {
                 '\n' => position = Position { line: position.line + 1, column: 1 },
                 _ => position.column += 1,
@@ -327,7 +294,7 @@ impl Mask {
                 .with_code("query-too-long")
                 .suggesting("Send values as parameters, or many documents in bulk."));
         }
-        match inside {
+        match walk.inside() {
             Inside::Quotes(quote) => Err(open_quote(quote, opened)),
             Inside::Block => Err(QueryError::syntax("The comment does not end.", opened).suggesting("Write */.")),
             Inside::Nothing | Inside::Line => Ok(mask),

@@ -8,7 +8,6 @@
 //! **What stays true.** Standard output holds rows alone, but for the line under a table; everything else goes to
 //! standard error. A statement that fails ends a script, and the exit code says so.
 
-mod script;
 mod cell;
 mod table;
 mod sheet;
@@ -29,13 +28,13 @@ use clap::Args;
 use console::Term;
 use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::QUERY_SCRIPT_BYTES_MAX;
+use holdfast_query::language::script::statements;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use self::answer::Ask;
 use self::carry::{Ended, carry, remark};
 use self::cell::screened;
-use self::script::statements;
 use self::session::{Interrupt, Session};
 use self::sheet::{Shown, Target};
 use super::import::parse_database;

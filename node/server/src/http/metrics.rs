@@ -21,6 +21,7 @@ use crate::http::databases::{Contents, contents};
 use crate::http::error::ApiError;
 use crate::http::{query_metrics, sync_metrics};
 use crate::sync::status;
+use crate::telemetry::histogram::Histogram;
 use crate::telemetry::metrics::{self, Definition, Kind, Metrics};
 
 const CONTENT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -98,7 +99,6 @@ fn put_requests(page: &mut Page, metrics: &Metrics) {
     let mut times = Vec::new();
     for (class, counts) in metrics.classes() {
         let name = class.name();
-        let answered: u64 = counts.statuses().map(|(_, count)| count).sum();
         for (status, count) in counts.statuses().filter(|(_, count)| *count > 0) {
             let status = if status == 0 { "other".to_owned() } else { status.to_string() };
             requests.push((format!("{{class=\"{name}\",status=\"{status}\"}}"), count));
@@ -106,15 +106,7 @@ fn put_requests(page: &mut Page, metrics: &Metrics) {
         if counts.aborted() > 0 {
             requests.push((format!("{{class=\"{name}\",status=\"aborted\"}}"), counts.aborted()));
         }
-        if answered > 0 {
-            for (end, count) in counts.buckets() {
-                let end = seconds(u128::from(end));
-                times.push((format!("_bucket{{class=\"{name}\",le=\"{end}\"}}"), count.to_string()));
-            }
-            times.push((format!("_bucket{{class=\"{name}\",le=\"+Inf\"}}"), answered.to_string()));
-            times.push((format!("_sum{{class=\"{name}\"}}"), seconds(u128::from(counts.micros()))));
-            times.push((format!("_count{{class=\"{name}\"}}"), answered.to_string()));
-        }
+        times.extend(samples(&format!("class=\"{name}\""), counts.times()));
     }
     page.family(metrics::REQUESTS, requests);
     page.family(metrics::REQUESTS_RUNNING, [(String::new(), metrics.running())]);
@@ -161,6 +153,24 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
         Some([(file("data"), contents.data_bytes), (file("log"), contents.log_bytes)])
     });
     page.family(metrics::FILE_BYTES, files.flatten());
+}
+
+/// The samples of a histogram with a label; none while nothing was counted.
+pub(super) fn samples(label: &str, times: &Histogram) -> Vec<(String, String)> {
+    // Read before the buckets, so that a time that is added meanwhile makes none of them larger than the whole.
+    let count = times.count();
+    if count == 0 {
+        return Vec::new();
+    }
+    let bucket = |end: &str| format!("_bucket{{{label},le=\"{end}\"}}");
+    let mut samples: Vec<(String, String)> = times
+        .buckets()
+        .map(|(end, within)| (bucket(&seconds(u128::from(end))), within.min(count).to_string()))
+        .collect();
+    samples.push((bucket("+Inf"), count.to_string()));
+    samples.push((format!("_sum{{{label}}}"), seconds(u128::from(times.micros()))));
+    samples.push((format!("_count{{{label}}}"), count.to_string()));
+    samples
 }
 
 /// Microseconds as seconds, exactly.

@@ -1,7 +1,7 @@
 //! What `GET /metrics` tells of queries.
 
 use crate::http::app::App;
-use crate::http::metrics::{Page, seconds};
+use crate::http::metrics::{Page, samples};
 use crate::telemetry::metrics;
 
 /// Writes the metrics of queries.
@@ -9,19 +9,10 @@ pub(super) fn put(page: &mut Page, app: &App) {
     let (mut ended, mut times) = (Vec::new(), Vec::new());
     for (kind, counts) in app.metrics.queries.kinds() {
         let name = kind.name();
-        let total: u64 = counts.outcomes().map(|(_, count)| count).sum();
         for (outcome, count) in counts.outcomes().filter(|(_, count)| *count > 0) {
             ended.push((format!("{{kind=\"{name}\",outcome=\"{outcome}\"}}"), count));
         }
-        if total > 0 {
-            for (end, count) in counts.buckets() {
-                let end = seconds(u128::from(end));
-                times.push((format!("_bucket{{kind=\"{name}\",le=\"{end}\"}}"), count.to_string()));
-            }
-            times.push((format!("_bucket{{kind=\"{name}\",le=\"+Inf\"}}"), total.to_string()));
-            times.push((format!("_sum{{kind=\"{name}\"}}"), seconds(u128::from(counts.micros()))));
-            times.push((format!("_count{{kind=\"{name}\"}}"), total.to_string()));
-        }
+        times.extend(samples(&format!("kind=\"{name}\""), counts.times()));
     }
     page.family(metrics::QUERIES, ended);
     page.family(metrics::QUERY_SECONDS, times);

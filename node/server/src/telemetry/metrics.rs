@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::histogram::Histogram;
 use super::query_metrics::QueryMetrics;
 
 /// How a metric behaves, in Prometheus' words.
@@ -148,12 +149,6 @@ definitions! {
     SYNC_CLOCK_SUSPECT = Gauge "holdfast_sync_clock_suspect" "1 when a peer's clock is further from this node's than Node:MaxClockSkewSeconds, else 0.";
 }
 
-/// Upper ends of the buckets of [`REQUEST_SECONDS`], in microseconds.
-pub const LATENCY_BUCKETS_MICROS: [u64; 15] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000,
-];
-
 /// Statuses that are counted apart; the others count as 0.
 pub const STATUSES: [u16; 22] =
     [200, 101, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 421, 422, 429, 500, 503, 507, 0];
@@ -249,8 +244,7 @@ pub struct Metrics {
 pub struct ClassMetrics {
     statuses: [AtomicU64; STATUSES.len()],
     aborted: AtomicU64,
-    buckets: [AtomicU64; LATENCY_BUCKETS_MICROS.len()],
-    micros: AtomicU64,
+    times: Histogram,
 }
 
 impl Metrics {
@@ -288,12 +282,7 @@ impl ClassMetrics {
         if let Some(counter) = self.statuses.get(place) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-        let place = LATENCY_BUCKETS_MICROS.partition_point(|end| *end < micros);
-        if let Some(bucket) = self.buckets.get(place) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
+        self.times.add(time);
     }
 
     /// Each status with how many requests got it; status 0 stands for any that is not listed.
@@ -306,18 +295,9 @@ impl ClassMetrics {
         self.aborted.load(Ordering::Relaxed)
     }
 
-    /// The upper end of each bucket with how many requests took at most that long.
-    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        LATENCY_BUCKETS_MICROS.into_iter().zip(counts.scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        }))
-    }
-
-    /// The sum of all times, in microseconds.
-    pub fn micros(&self) -> u64 {
-        self.micros.load(Ordering::Relaxed)
+    /// How long requests took that were answered.
+    pub fn times(&self) -> &Histogram {
+        &self.times
     }
 }
 
@@ -336,7 +316,7 @@ mod tests {
         for (class, counts) in metrics.classes() {
             let total: u64 = counts.statuses().map(|(_, count)| count).sum();
             let expected = if class == RouteClass::Write { (3, 1, 2) } else { (0, 0, 0) };
-            let in_buckets = counts.buckets().last().map_or(0, |(_, count)| count);
+            let in_buckets = counts.times().buckets().last().map_or(0, |(_, count)| count);
             assert_eq!((total, counts.aborted(), in_buckets), expected);
         }
     }

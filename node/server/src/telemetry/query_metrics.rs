@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::metrics::LATENCY_BUCKETS_MICROS;
+use super::histogram::Histogram;
 
 /// What a statement is, as far as it is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,12 @@ impl StatementKind {
 }
 
 /// How statements end, where it is counted apart: codes of errors, and two more. Any other code is `other`.
-pub const OUTCOMES: [&str; 16] = [
+pub const OUTCOMES: [&str; 17] = [
     "done",
     "cancelled",
     "query-syntax",
     "query-timeout",
+    "query-unread",
     "query-too-large",
     "query-memory-exceeded",
     "query-too-many-writes",
@@ -90,8 +91,7 @@ pub struct QueryMetrics {
 #[derive(Debug, Default)]
 pub struct KindMetrics {
     outcomes: [AtomicU64; OUTCOMES.len()],
-    buckets: [AtomicU64; LATENCY_BUCKETS_MICROS.len()],
-    micros: AtomicU64,
+    times: Histogram,
 }
 
 impl QueryMetrics {
@@ -131,12 +131,7 @@ impl KindMetrics {
         if let Some(counter) = self.outcomes.get(place) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        let micros = u64::try_from(ended.time.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-        let place = LATENCY_BUCKETS_MICROS.partition_point(|end| *end < micros);
-        if let Some(bucket) = self.buckets.get(place) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
+        self.times.add(ended.time);
     }
 
     /// Each outcome with how many statements had it.
@@ -144,18 +139,9 @@ impl KindMetrics {
         OUTCOMES.into_iter().zip(self.outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// The upper end of each bucket with how many statements took at most that long.
-    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        LATENCY_BUCKETS_MICROS.into_iter().zip(counts.scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        }))
-    }
-
-    /// The sum of all times, in microseconds.
-    pub fn micros(&self) -> u64 {
-        self.micros.load(Ordering::Relaxed)
+    /// How long statements took.
+    pub fn times(&self) -> &Histogram {
+        &self.times
     }
 }
 

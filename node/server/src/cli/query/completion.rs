@@ -11,10 +11,10 @@
 
 use holdfast_query::language::KEYWORDS;
 use holdfast_query::language::function::FUNCTIONS;
+use holdfast_query::language::script::{begun, statements};
 
 use super::cell::on_one_line;
 use super::command::COMMANDS;
-use super::script::{begun, statements};
 
 /// Words after which a collection is named.
 const BEFORE_COLLECTION: [&str; 4] = ["FROM", "JOIN", "INTO", "UPDATE"];

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use holdfast_core::limits::{QUERY_HISTORY_ENTRIES_MAX, QUERY_HISTORY_ENTRY_BYTES_MAX};
+use holdfast_query::language::script::is_complete;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -28,7 +29,6 @@ use super::carry::remark;
 use super::command::command;
 use super::completion::{Names, complete, quoted};
 use super::fields::paths;
-use super::script::is_complete;
 use super::session::{Next, Session};
 use super::{BUFFER_BYTES, room};
 use crate::transfer::place::{NodeClient, PlaceError};

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::pin::Pin;
 
 use holdfast_core::id::DatabaseName;
+use holdfast_query::language::script::statements;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
@@ -23,7 +24,6 @@ use super::answer::Ask;
 use super::carry::{Ended, Kind, carry};
 use super::cell::screened;
 use super::command::{Command, command, help};
-use super::script::statements;
 use super::sheet::{Shown, Target};
 use crate::transfer::place::{NodeClient, PlaceError};
 

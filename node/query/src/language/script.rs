@@ -10,81 +10,53 @@
 //! **What stays true.** A `;` in quotes or in a comment ends nothing, by the rules of the language: in double quotes a
 //! backslash escapes, in single quotes and backticks the quote itself is written twice.
 
+use super::inside::{Inside, Walk};
+
 /// One statement of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece<'text> {
+pub struct Piece<'text> {
     /// The statement, without the `;` and the blanks around it.
-    pub(super) text: &'text str,
+    pub text: &'text str,
     /// The line that it begins on; the first one is 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// Whether a `;` ends it.
-    pub(super) is_ended: bool,
-}
-
-/// What the next character stands in.
-#[derive(Clone, Copy, PartialEq)]
-enum Inside {
-    Nothing,
-    Quotes(char),
-    Line,
-    Block,
+    pub is_ended: bool,
 }
 
 /// The statements of a text; what holds only blanks and comments is none.
-pub(super) fn statements(text: &str) -> Vec<Piece<'_>> {
+pub fn statements(text: &str) -> Vec<Piece<'_>> {
     scanned(text).0.finish()
 }
 
 /// What stands behind the last `;` of a text; none where the text ends in quotes or in a comment.
-pub(super) fn begun(text: &str) -> Option<&str> {
+pub fn begun(text: &str) -> Option<&str> {
     let (cutter, inside) = scanned(text);
     (inside == Inside::Nothing).then(|| text.get(cutter.start..).unwrap_or_default())
 }
 
 fn scanned(text: &str) -> (Cutter<'_>, Inside) {
     let mut cutter = Cutter { text, pieces: Vec::new(), start: 0, start_line: 1, line: 1, has_words: false };
-    let mut inside = Inside::Nothing;
-    let mut is_escaped = false;
-    let mut block_began = 0;
-    let mut before = ' ';
+    let mut walk = Walk::new();
     let mut rest = text.char_indices().peekable();
     while let Some((at, character)) = rest.next() {
-        let next = rest.peek().map_or(' ', |(_, next)| *next);
-        match inside {
-            Inside::Nothing => {
-                inside = match (character, next) {
-                    ('\'' | '"' | '`', _) => Inside::Quotes(character),
-                    ('-', '-') => Inside::Line,
-                    ('/', '*') => Inside::Block,
-                    _ => Inside::Nothing,
-                };
-                block_began = at;
-                match (inside, character) {
-                    (Inside::Nothing, ';') => cutter.cut(at, true),
-                    (Inside::Nothing | Inside::Quotes(_), _) if !character.is_whitespace() => cutter.has_words = true,
-                    _ => {}
-                }
+        let inside = walk.inside();
+        walk.pass(character, rest.peek().map_or(' ', |(_, next)| *next));
+        match (inside, walk.inside()) {
+            (Inside::Nothing, Inside::Nothing) if character == ';' => cutter.cut(at, true),
+            (Inside::Nothing, Inside::Nothing | Inside::Quotes(_)) if !character.is_whitespace() => {
+                cutter.has_words = true;
             }
-            Inside::Quotes('"') if is_escaped => is_escaped = false,
-            Inside::Quotes('"') if character == '\\' => is_escaped = true,
-            Inside::Quotes(quote) if character == quote => inside = Inside::Nothing,
-            Inside::Quotes(_) => {}
-            Inside::Line if character == '\n' => inside = Inside::Nothing,
-            Inside::Line => {}
-            // `/*/` opens a comment and does not end it.
-            Inside::Block if before == '*' && character == '/' && at > block_began + 2 => inside = Inside::Nothing,
-            Inside::Block => {}
+            _ => {}
         }
         if character == '\n' {
             cutter.line += 1;
         }
-        before = character;
     }
-    (cutter, inside)
+    (cutter, walk.inside())
 }
 
 /// Whether nothing more has to be typed: all that was begun has ended.
-pub(super) fn is_complete(text: &str) -> bool {
+pub fn is_complete(text: &str) -> bool {
     statements(text).last().is_none_or(|last| last.is_ended)
 }
 
