@@ -23,6 +23,7 @@ pub mod log;
 pub mod request;
 pub mod view;
 pub mod scan;
+pub mod finder;
 pub mod cache;
 pub mod conflicts;
 pub mod survey;

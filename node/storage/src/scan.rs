@@ -121,7 +121,7 @@ impl ReadView {
         let key = key(collection, id);
         let Some(record) = self.documents().get(key.as_slice())? else { return Ok(None) };
         let id_start = key.len() - id.as_str().len();
-        ScannedDocument::read(Key::Owned(key), record, id_start)
+        ScannedDocument::owned(key, record, id_start)
     }
 }
 
@@ -136,7 +136,7 @@ impl DocumentScan {
             let Some(row) = row else { return Ok(None) };
             let (key, record) = row?;
             self.looked_at += 1;
-            let document = ScannedDocument::read(Key::Stored(key), record, self.id_start)?;
+            let document = ScannedDocument::at(key, record, self.id_start)?;
             if document.is_some() {
                 return Ok(document);
             }
@@ -150,6 +150,24 @@ impl DocumentScan {
 }
 
 impl ScannedDocument {
+    /// The document of a record that was met on a walk.
+    pub(crate) fn at(
+        key: AccessGuard<'static, &'static [u8]>,
+        record: AccessGuard<'static, &'static [u8]>,
+        id_start: usize,
+    ) -> Result<Option<Self>, StorageError> {
+        Self::read(Key::Stored(key), record, id_start)
+    }
+
+    /// The document of a record that was searched for.
+    pub(crate) fn owned(
+        key: Vec<u8>,
+        record: AccessGuard<'static, &'static [u8]>,
+        id_start: usize,
+    ) -> Result<Option<Self>, StorageError> {
+        Self::read(Key::Owned(key), record, id_start)
+    }
+
     fn read(
         key: Key,
         record: AccessGuard<'static, &'static [u8]>,

@@ -1,7 +1,7 @@
 //! Reading documents: one consistent look at a database, which never waits for the writer.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use holdfast_core::digest::Digest;
 use holdfast_core::document::{DocumentState, DocumentVersion};
@@ -25,6 +25,8 @@ pub struct ReadView {
     cache: ReadOnlyTable<&'static [u8], &'static [u8]>,
     origins: Arc<Vec<Origin>>,
     indexes: IndexCache,
+    /// Opened when it is first asked.
+    collections: OnceLock<ReadOnlyTable<&'static str, &'static [u8]>>,
 }
 
 /// A document as it is shown.
@@ -55,7 +57,8 @@ impl ReadView {
     pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
         let documents = transaction.open_table(DOCUMENTS)?;
         let cache = transaction.open_table(CACHE)?;
-        Ok(Self { transaction, documents, cache, origins, indexes: IndexCache::default() })
+        let (indexes, collections) = (IndexCache::default(), OnceLock::new());
+        Ok(Self { transaction, documents, cache, origins, indexes, collections })
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -135,7 +138,7 @@ impl ReadView {
 
     /// The collections with what they show, by name; empty ones included.
     pub fn collections(&self) -> Result<Vec<(CollectionName, CollectionState)>, StorageError> {
-        let table = self.transaction.open_table(COLLECTIONS)?;
+        let table = self.collections_table()?;
         let mut collections = Vec::new();
         for row in table.iter()? {
             let (name, bytes) = row?;
@@ -149,9 +152,17 @@ impl ReadView {
 
     /// What one collection shows; zeros when it is not known.
     pub fn collection(&self, collection: &CollectionName) -> Result<CollectionState, StorageError> {
-        let table = self.transaction.open_table(COLLECTIONS)?;
-        let row = table.get(collection.as_str())?;
+        let row = self.collections_table()?.get(collection.as_str())?;
         row.map_or(Ok(CollectionState::default()), |bytes| decode_collection(bytes.value(), collection.as_str()))
+    }
+
+    /// Opening a table costs more than reading a row of it.
+    fn collections_table(&self) -> Result<&ReadOnlyTable<&'static str, &'static [u8]>, StorageError> {
+        if self.collections.get().is_none() {
+            // Somebody else may have been faster; what they opened is the same.
+            drop(self.collections.set(self.transaction.open_table(COLLECTIONS)?));
+        }
+        self.collections.get().ok_or(StorageError::Stopped)
     }
 
     /// What this look reflects: position, vector and clock.

@@ -25,8 +25,8 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::language::expression::{Expression, Kind, PathExpression, PathStep};
-use crate::plan::OrderKey;
 use crate::plan::terms::{Restriction, Saying, saying};
+use crate::plan::{Options, OrderKey};
 
 /// Documents by way of an index.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct IndexAccess {
     pub direction: Direction,
     /// How many of its paths the stretches fix to one value each.
     pub fixed_paths: usize,
-    /// What the stretches say, for people.
+    /// What the stretches say, for people: only where the plan is explained.
     pub detail: String,
     /// The conditions that an entry answers by itself, by their places in the source's filter.
     pub answered: Vec<usize>,
@@ -66,8 +66,10 @@ pub(crate) fn best(
     indexes: &[Arc<IndexState>],
     filter: &[Expression],
     needs_number: bool,
+    options: Options,
 ) -> Result<Option<(IndexAccess, u64)>, Failure> {
-    let mut ways: Vec<IndexAccess> = indexes.iter().filter_map(|index| access(index, filter)).collect();
+    let mut ways: Vec<IndexAccess> =
+        indexes.iter().filter_map(|index| access(index, filter, options.estimates)).collect();
     if ways.len() == 1 && !needs_number {
         return Ok(ways.pop().map(|only| (only, u64::MAX)));
     }
@@ -91,7 +93,7 @@ pub(crate) fn best(
 }
 
 /// The way through one index.
-fn access(index: &Arc<IndexState>, filter: &[Expression]) -> Option<IndexAccess> {
+fn access(index: &Arc<IndexState>, filter: &[Expression], is_explained: bool) -> Option<IndexAccess> {
     let definition = index.definition.as_ref()?;
     let case = definition.case();
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
@@ -99,7 +101,8 @@ fn access(index: &Arc<IndexState>, filter: &[Expression]) -> Option<IndexAccess>
     let (mut fixed_paths, mut answered, mut details) = (0, Vec::new(), Vec::new());
     for path in &definition.paths {
         let Some(said) = said(path, filter, case) else { break };
-        details.push(format!("{path} {}", said.restriction.to_text()));
+        // Nobody reads it but those who ask for an explanation.
+        details.push(if is_explained { format!("{path} {}", said.restriction.to_text()) } else { String::new() });
         // What every text begins with that is like a pattern need not be all there is to the pattern.
         if !matches!(said.restriction, Restriction::StartsWith(_)) {
             answered.extend(said.conditions);
@@ -173,16 +176,19 @@ fn between(prefix: &[u8], low: &Bound<Value>, high: &Bound<Value>, case: Case) -
 fn said(path: &IndexPath, filter: &[Expression], case: Case) -> Option<Said> {
     let mut said: Option<Said> = None;
     for (place, condition) in filter.iter().enumerate() {
-        let Some(Saying { path: about, restriction, is_of_items }) = saying(condition) else { continue };
+        let Some(saying) = saying(condition) else { continue };
+        let Saying { path: about, restriction, is_of_items, ignores_case } = saying;
         let is_order = matches!(restriction, Restriction::Between(..));
-        // Where case does not count, order is another one.
-        if !leads_to(about, path) || (is_order && case != Case::Exact) {
+        // Where case does not count, order is another one; where it does, it counts for every condition.
+        if !leads_to(about, path) || (is_order && case != Case::Exact) || (ignores_case && case == Case::Exact) {
             continue;
         }
         said = Some(match said {
             None => Said { restriction, conditions: vec![place], is_of_items },
             // One item may answer one condition and another item the other.
             Some(said) if path.has_items() || is_of_items || said.is_of_items => said,
+            // 'Ada' and 'ada' are one key and two values: what both conditions hold for is not to be told from values.
+            Some(said) if case != Case::Exact => said,
             Some(said) => {
                 let (restriction, says_both) = said.restriction.and(restriction);
                 // Where the stretch answers one of the two, both are asked again.

@@ -4,7 +4,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use holdfast_core::collation::end_of_prefix;
-use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::error::Refusal;
+use holdfast_core::id::{CACHE_COLLECTION, CollectionName, DocumentId};
 use holdfast_storage::indexes::IndexState;
 use holdfast_storage::scan::Direction;
 use holdfast_storage::view::ReadView;
@@ -130,9 +131,18 @@ fn collection(name: &Name) -> Result<Collection, Failure> {
 /// The collection of a name that holds people's documents.
 pub(crate) fn documents_of(name: &Name) -> Result<CollectionName, Failure> {
     CollectionName::parse(&name.text).map_err(|refusal| {
-        QueryError::meaning(refusal.code(), format!("The {refusal}"), name.position)
-            .suggesting("Name a collection of documents.")
-            .into()
+        let (message, suggestion) = match &refusal {
+            Refusal::Reserved { name } if name.eq_ignore_ascii_case(CACHE_COLLECTION) => (
+                format!("The collection '{name}' is the cache's: its entries expire and are no documents, so no statement sees them"),
+                "Use the routes of /api/cache, or name a collection of documents.",
+            ),
+            Refusal::Reserved { name } => (
+                format!("The collection '{name}' is reserved: it is the node's own"),
+                "Name a collection of documents; of the node's own, _collections, _conflicts, _indexes and _operations can be read.",
+            ),
+            _ => (format!("The {refusal}"), "Name a collection of documents."),
+        };
+        QueryError::meaning(refusal.code(), message, name.position).suggesting(suggestion).into()
     })
 }
 
@@ -195,7 +205,8 @@ fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView, options: Options
     let needs_numbers = options.estimates || sources.len() > 1;
     for source in sources {
         let Collection::Documents(collection) = &source.collection else { continue };
-        let of_id = source.filter.iter().filter_map(saying).filter(|saying| saying.path.is_document_id());
+        let of_id = source.filter.iter().filter_map(saying);
+        let of_id = of_id.filter(|saying| saying.path.is_document_id() && !saying.ignores_case);
         // Of two that do not go together, either one holds.
         let both = |left: Restriction, right| left.and(right).0;
         let of_id = of_id.map(|saying| saying.restriction).reduce(both).and_then(by_id);
@@ -206,7 +217,7 @@ fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView, options: Options
             continue;
         }
         let indexes = indexes(view, collection)?;
-        if let Some((access, estimate)) = index::best(view, &indexes, &source.filter, needs_numbers)? {
+        if let Some((access, estimate)) = index::best(view, &indexes, &source.filter, needs_numbers, options)? {
             source.estimated_rows = source.estimated_rows.min(estimate);
             source.access = Access::Index(Box::new(access));
         } else if let Some(access) = of_id {
@@ -219,7 +230,7 @@ fn choose_accesses(sources: &mut [SourcePlan], view: &ReadView, options: Options
 
 /// The indexes of a collection that may be used.
 fn indexes(view: &ReadView, collection: &CollectionName) -> Result<Vec<Arc<IndexState>>, Failure> {
-    Ok(view.ready_indexes(collection)?.into_iter().map(Arc::new).collect())
+    Ok(view.ready_indexes(collection)?)
 }
 
 /// A stretch of ids is taken to hold one document in so many.

@@ -4,6 +4,7 @@
 //!   Total >= 10 AND Total < 20 AND Note IS NULL      Total: 10 ..< 20     Note: no restriction that an index knows
 //!   Id = 'a' OR Id = 'b'                             Id: one of 'a', 'b'
 //!   Name LIKE 'Ada%'                                 Name: begins with 'Ada'
+//!   Name ILIKE 'ada%', LOWER(Name) = 'ada'           the same for Name where case does not count
 //! ```
 //!
 //! **What stays true.** A document for which the condition is true has its value within the restriction. The reverse
@@ -11,7 +12,7 @@
 
 use std::ops::Bound;
 
-use holdfast_core::collation::compare;
+use holdfast_core::collation::{compare, fold};
 use serde_json::Value;
 
 use crate::language::expression::{Among, Comparison, Expression, Kind, PathExpression, Quantifier};
@@ -73,67 +74,113 @@ pub(crate) struct Saying<'e> {
     pub(crate) restriction: Restriction,
     /// Whether it is said of one of the items there: `ANY path = 1`. Another condition may be true of another item.
     pub(crate) is_of_items: bool,
+    /// Whether it is said of what a text is where case does not count.
+    pub(crate) ignores_case: bool,
+}
+
+/// What is said, and of which path.
+struct About<'e> {
+    path: &'e PathExpression,
+    restriction: Restriction,
+    ignores_case: bool,
+}
+
+impl<'e> About<'e> {
+    fn exactly(path: &'e PathExpression, restriction: Restriction) -> Self {
+        Self { path, restriction, ignores_case: false }
+    }
 }
 
 /// What a condition says of a path, if it is about one.
 pub(crate) fn saying(condition: &Expression) -> Option<Saying<'_>> {
-    let ((path, restriction), is_of_items) = match &condition.kind {
+    let (about, is_of_items) = match &condition.kind {
         Kind::Quantified { quantifier: Quantifier::Any, items, predicate } => match &items.kind {
             Kind::Path(path) => (about(predicate, Some(path))?, true),
             _ => return None,
         },
         Kind::In { value, among: Among::ItemsOf(items), negated: false } => match (&value.kind, &items.kind) {
             (Kind::Literal(value), Kind::Path(path)) if !value.is_null() => {
-                ((path, Restriction::OneOf(vec![value.clone()])), true)
+                (About::exactly(path, Restriction::OneOf(vec![value.clone()])), true)
             }
             _ => (about(condition, None)?, false),
         },
         _ => (about(condition, None)?, false),
     };
-    Some(Saying { path, restriction, is_of_items })
+    let About { path, restriction, ignores_case } = about;
+    Some(Saying { path, restriction, is_of_items, ignores_case })
 }
 
 /// What a condition says of a path, or of the items at a path when it is asked of them.
-fn about<'e>(
-    condition: &'e Expression,
-    items: Option<&'e PathExpression>,
-) -> Option<(&'e PathExpression, Restriction)> {
-    let subject = |expression: &'e Expression| match (&expression.kind, items) {
-        (Kind::Path(path), None) if !path.names_many() => Some(path),
-        (Kind::Element, Some(path)) => Some(path),
-        _ => None,
-    };
+fn about<'e>(condition: &'e Expression, items: Option<&'e PathExpression>) -> Option<About<'e>> {
+    let subject = |expression: &'e Expression| subject(expression, items);
+    let exactly = |value: &'e Expression, restriction| Some(About::exactly(subject(value)?, restriction));
     match &condition.kind {
-        Kind::Compare { comparison, left, right } => match (&left.kind, &right.kind) {
-            (_, Kind::Literal(value)) => Some((subject(left)?, compared(*comparison, value)?)),
-            (Kind::Literal(value), _) => Some((subject(right)?, compared(comparison.flipped(), value)?)),
-            _ => None,
-        },
+        Kind::Compare { comparison, left, right } => {
+            let (comparison, value, constant) = match (&left.kind, &right.kind) {
+                (_, Kind::Literal(constant)) => (*comparison, left, constant),
+                (Kind::Literal(constant), _) => (comparison.flipped(), right, constant),
+                _ => return None,
+            };
+            match lowered(value).filter(|_| comparison == Comparison::Equal) {
+                Some(value) => one_of_lowered(subject(value)?, vec![constant.clone()]),
+                None => exactly(value, compared(comparison, constant)?),
+            }
+        }
         Kind::Between { value, low, high, negated: false } => match (&low.kind, &high.kind) {
             (Kind::Literal(low), Kind::Literal(high)) if !low.is_null() && !high.is_null() => {
-                let range = Restriction::Between(Bound::Included(low.clone()), Bound::Included(high.clone()));
-                Some((subject(value)?, range))
+                exactly(value, Restriction::Between(Bound::Included(low.clone()), Bound::Included(high.clone())))
             }
             _ => None,
         },
-        Kind::In { value, among: Among::Listed(listed), negated: false } => {
-            Some((subject(value)?, Restriction::OneOf(constants(listed)?)))
-        }
-        Kind::Like { value, pattern, escape, ignores_case: false, negated: false } => match &pattern.kind {
+        Kind::In { value, among: Among::Listed(listed), negated: false } => match lowered(value) {
+            Some(value) => one_of_lowered(subject(value)?, constants(listed)?),
+            None => exactly(value, Restriction::OneOf(constants(listed)?)),
+        },
+        Kind::Like { value, pattern, escape, ignores_case, negated: false } => match &pattern.kind {
             Kind::Literal(Value::String(pattern)) => {
-                Some((subject(value)?, Restriction::StartsWith(prefix_of(pattern, *escape)?)))
+                let prefix =
+                    if *ignores_case { folded_prefix_of(pattern, *escape) } else { prefix_of(pattern, *escape) };
+                let restriction = Restriction::StartsWith(prefix?);
+                Some(About { path: subject(value)?, restriction, ignores_case: *ignores_case })
             }
             _ => None,
         },
         Kind::Call { function: Function::StartsWith, arguments } => match arguments.as_slice() {
             [value, Expression { kind: Kind::Literal(Value::String(prefix)), .. }] if !prefix.is_empty() => {
-                Some((subject(value)?, Restriction::StartsWith(prefix.clone())))
+                exactly(value, Restriction::StartsWith(prefix.clone()))
             }
             _ => None,
         },
         Kind::Or(parts) => one_of_several(parts, items),
         _ => None,
     }
+}
+
+/// The path that an expression is, or stands for.
+fn subject<'e>(expression: &'e Expression, items: Option<&'e PathExpression>) -> Option<&'e PathExpression> {
+    match (&expression.kind, items) {
+        (Kind::Path(path), None) if !path.names_many() => Some(path),
+        (Kind::Element, Some(path)) => Some(path),
+        _ => None,
+    }
+}
+
+/// What stands in `LOWER(..)`.
+fn lowered(expression: &Expression) -> Option<&Expression> {
+    match &expression.kind {
+        Kind::Call { function: Function::Lower, arguments } => match arguments.as_slice() {
+            [value] => Some(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `LOWER(path)` is one of these. It makes of a sigma at the end of a word what no comparison without case does, so of
+/// that nothing is said.
+fn one_of_lowered(path: &PathExpression, values: Vec<Value>) -> Option<About<'_>> {
+    let is_safe = values.iter().all(|value| value.as_str().is_some_and(|text| !text.contains('ς')));
+    is_safe.then_some(About { path, restriction: Restriction::OneOf(values), ignores_case: true })
 }
 
 /// The constants of a list, without null: nothing is equal to it.
@@ -147,20 +194,22 @@ fn constants(listed: &[Expression]) -> Option<Vec<Value>> {
 }
 
 /// `a = 1 OR a = 2 OR a IN (3, 4)`
-fn one_of_several<'e>(
-    parts: &'e [Expression],
-    items: Option<&'e PathExpression>,
-) -> Option<(&'e PathExpression, Restriction)> {
-    let mut all: Option<(&PathExpression, Vec<Value>)> = None;
+fn one_of_several<'e>(parts: &'e [Expression], items: Option<&'e PathExpression>) -> Option<About<'e>> {
+    let mut all: Option<(&PathExpression, Vec<Value>, bool)> = None;
     for part in parts {
-        let (path, Restriction::OneOf(values)) = about(part, items)? else { return None };
+        let About { path, restriction: Restriction::OneOf(values), ignores_case } = about(part, items)? else {
+            return None;
+        };
         match &mut all {
-            None => all = Some((path, values)),
-            Some((known, all)) if *known == path => all.extend(values),
+            None => all = Some((path, values, ignores_case)),
+            Some((known, all, is_any)) if *known == path => {
+                all.extend(values);
+                *is_any |= ignores_case;
+            }
             Some(_) => return None,
         }
     }
-    all.map(|(path, values)| (path, Restriction::OneOf(values)))
+    all.map(|(path, values, ignores_case)| About { path, restriction: Restriction::OneOf(values), ignores_case })
 }
 
 fn compared(comparison: Comparison, value: &Value) -> Option<Restriction> {
@@ -191,6 +240,11 @@ fn prefix_of(pattern: &str, escape: Option<char>) -> Option<String> {
         }
     }
     (!prefix.is_empty()).then_some(prefix)
+}
+
+/// The same where case does not count: there, the sign that escapes is the same in either case too.
+fn folded_prefix_of(pattern: &str, escape: Option<char>) -> Option<String> {
+    prefix_of(&fold(pattern), escape.map(|escape| escape.to_lowercase().next().unwrap_or(escape)))
 }
 
 impl Restriction {

@@ -170,7 +170,13 @@ fn prepare_sources(plan: &SelectPlan, readers: &mut Readers, options: Options) -
     let mut filters = Vec::new();
     for (number, source) in plan.sources.iter().enumerate() {
         let mut computed = Vec::new();
-        for expression in &source.filter {
+        let is_answered = |place: usize| match &source.access {
+            // The entry says exactly which values the document has, and the stretch that they are right.
+            Access::Index(access) => options.optimises && access.is_plain() && access.answered.contains(&place),
+            _ => false,
+        };
+        let asked = source.filter.iter().enumerate().filter(|(place, _)| !is_answered(*place));
+        for (_, expression) in asked {
             let test = readers.get_mut(number).filter(|_| options.optimises).and_then(|reader| {
                 let test = Test::of(expression, number, reader)?;
                 reader.add_test(test);
@@ -235,12 +241,15 @@ impl<'run, 'sink, 'stop, 'compute> Stream<'run, 'sink, 'stop, 'compute> {
         }
         self.fill_tables(plan)?;
         let mut rows = open(first, self.views, resumed, self.budget)?;
+        let mut row = Vec::with_capacity(plan.sources.len());
         while let Some(body) = rows.next(self.budget)? {
             let Some(loaded) = self.load(0, &[], body)? else { continue };
-            if self.feed(&mut vec![Some(loaded)])?.is_break() {
+            row.push(Some(loaded));
+            if self.feed(&mut row)?.is_break() {
                 self.note_place(&rows);
                 return Ok(());
             }
+            row.clear();
         }
         self.budget.lap(Lap::Read(0));
         let is_done = self.feed_those_without_partner(plan)?.is_break();

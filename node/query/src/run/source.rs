@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::index::range::KeyRange;
+use holdfast_storage::finder::DocumentFinder;
 use holdfast_storage::indexes::IndexScan;
 use holdfast_storage::scan::{Direction, DocumentScan};
 use holdfast_storage::view::ReadView;
@@ -28,11 +29,11 @@ pub(crate) enum Rows<'view> {
         told: u64,
     },
     /// One after the other by id.
-    Ids { view: &'view ReadView, collection: CollectionName, ids: std::vec::IntoIter<DocumentId> },
+    Ids { finder: DocumentFinder<'view>, ids: std::vec::IntoIter<DocumentId> },
     /// By entries of an index, in their order.
     Entries {
         view: &'view ReadView,
-        collection: CollectionName,
+        finder: DocumentFinder<'view>,
         access: IndexAccess,
         /// The stretches that are still to be walked, the next one last.
         ranges: Vec<KeyRange>,
@@ -83,7 +84,7 @@ impl<'view> Rows<'view> {
                         Direction::Backward => id.as_str().as_bytes() <= from,
                     });
                 }
-                Ok(Self::Ids { view, collection: collection.clone(), ids: ids.into_iter() })
+                Ok(Self::Ids { finder: view.finder(collection), ids: ids.into_iter() })
             }
         }
     }
@@ -104,8 +105,9 @@ impl<'view> Rows<'view> {
         if access.direction == Direction::Forward {
             ranges.reverse();
         }
-        let (collection, access) = (collection.clone(), access.clone());
-        Self::Entries { view, collection, access, ranges, scan: None, at: Vec::new() }
+        // Documents are hoped to lie as their entries do: many are indexed by what rises with their ids.
+        let finder = view.finder(collection);
+        Self::Entries { view, finder, access: access.clone(), ranges, scan: None, at: Vec::new() }
     }
 
     /// The entry of the last document, for whoever goes on there.
@@ -136,16 +138,16 @@ impl<'view> Rows<'view> {
                 budget.examine(document.text().len())?;
                 Ok(Some(Body::Stored(document)))
             }
-            Self::Ids { view, collection, ids } => {
+            Self::Ids { finder, ids } => {
                 for id in ids {
                     budget.examine(0)?;
-                    if let Some(document) = view.scanned(collection, &id)? {
+                    if let Some(document) = finder.find(id.as_str().as_bytes())? {
                         return Ok(Some(Body::Stored(document)));
                     }
                 }
                 Ok(None)
             }
-            Self::Entries { view, collection, access, ranges, scan, at } => loop {
+            Self::Entries { view, finder, access, ranges, scan, at } => loop {
                 if scan.is_none() {
                     let Some(range) = ranges.pop() else { return Ok(None) };
                     *scan = Some(view.index_scan(&access.index, &range, access.direction, None)?);
@@ -157,7 +159,7 @@ impl<'view> Rows<'view> {
                 budget.examine(0)?;
                 at.clear();
                 at.extend_from_slice(entry.cursor());
-                if let Some(document) = view.scanned(collection, &entry.document_id()?)? {
+                if let Some(document) = finder.find(entry.id()?.as_bytes())? {
                     return Ok(Some(Body::Stored(document)));
                 }
             },

@@ -207,5 +207,5 @@ fn indexes(view: &ReadView) -> Result<Vec<MadeRow>, Failure> {
         row.insert("Entries".to_owned(), Value::from(index.counts.entries));
         made(index.name.clone(), &Value::Object(row))
     };
-    Ok(view.indexes()?.iter().map(row).collect())
+    Ok(view.indexes()?.iter().map(|index| row(index)).collect())
 }

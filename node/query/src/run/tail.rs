@@ -96,9 +96,16 @@ impl<'sink> Tail<'sink> {
         (self.sink)(&self.text)?;
         self.window.left -= 1;
         self.window.answered += 1;
-        let place = Place::Id(self.current.0.clone(), self.current.1);
-        let is_counted = self.window.is_counted || self.current.0.is_empty();
-        self.window.last = Some(if is_counted { Place::Offset(self.window.passed) } else { place });
+        let (id, rows) = (&self.current.0, self.current.1);
+        match &mut self.window.last {
+            last if self.window.is_counted || id.is_empty() => *last = Some(Place::Offset(self.window.passed)),
+            // Most rows are not the last one: what the one before took is taken again.
+            Some(Place::Id(last_id, last_rows)) => {
+                last_id.clone_from(id);
+                *last_rows = rows;
+            }
+            last => *last = Some(Place::Id(id.clone(), rows)),
+        }
         // Whether there is another row is of no interest if nobody may ask for it.
         let is_done = self.window.left == 0 && !self.window.may_go_on;
         Ok(if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

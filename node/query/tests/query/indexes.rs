@@ -185,3 +185,49 @@ fn partners_are_found_by_an_index_where_that_is_shorter() {
     assert_eq!(found, rows(&mut shop, statement).0);
     assert!(found.len() > 3);
 }
+
+#[test]
+fn what_ignores_case_comes_by_an_index_that_does() {
+    let mut shop = Shop::new();
+    let names = ["Ada", "ADA", "ada", "adam", "Bob", "Straße", "STRASSE", "ΟΔΟΣ", "οδος", "İda", "", "a_a", "A%"];
+    let documents = names.iter().enumerate().map(|(n, name)| json!({"Id": format!("d{n}"), "name": name}));
+    shop.put("people", &documents.collect::<Vec<_>>());
+    shop.put("people", &[json!({"Id": "list", "name": "x", "tags": ["Red", "BLUE"]}), json!({"Id": "none"})]);
+    shop.index("exact", "people", &["name"], false);
+    shop.index("tags", "people", &["tags"], true);
+    for with_folded in [false, true] {
+        if with_folded {
+            shop.index("folded", "people", &["name"], true);
+        }
+        for (condition, is_by_index) in [
+            ("name ILIKE 'aDa'", true),
+            ("name ILIKE 'ada%'", true),
+            ("name ILIKE 'aX%' ESCAPE 'x'", true),
+            ("name ILIKE 'Ax_%' ESCAPE 'X'", true),
+            ("name ILIKE '%ada'", false),
+            ("name NOT ILIKE 'ada%'", false),
+            ("LOWER(name) = 'ada'", true),
+            ("'ada' = LOWER(name)", true),
+            ("LOWER(name) = 'Ada'", true),
+            ("LOWER(name) = 'straße'", true),
+            ("LOWER(name) IN ('bob', 'adam', 'i̇da')", true),
+            ("LOWER(name) = 'οδος'", false),
+            ("LOWER(name) = 'ada' AND name = 'ADA'", true),
+            ("name = 'Ada' OR LOWER(name) = 'bob'", true),
+            ("LOWER(name) <> 'ada'", false),
+            ("LOWER(name) > 'b'", false),
+            ("UPPER(name) = 'STRASSE'", false),
+            ("ANY tags ILIKE 'blue'", true),
+        ] {
+            let statement = format!("SELECT Id, name FROM people WHERE {condition}");
+            shop.options.optimises = false;
+            let (expected, _) = rows(&mut shop, &statement);
+            shop.options.optimises = true;
+            let (found, plan) = rows(&mut shop, &statement);
+            assert_eq!(found, expected, "{statement} by {plan}");
+            if with_folded {
+                assert_eq!(plan.starts_with("IndexScan"), is_by_index, "{statement} by {plan}");
+            }
+        }
+    }
+}

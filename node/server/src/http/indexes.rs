@@ -118,7 +118,7 @@ pub async fn list(
     let collection = parameters.collection.as_deref().map(CollectionName::parse).transpose()?;
     let records = app.scan(move || {
         let view = database.view()?;
-        let is_wanted = |one: &&IndexState| {
+        let is_wanted = |one: &&Arc<IndexState>| {
             let of = one.definition.as_ref().map(|definition| &definition.collection);
             collection.is_none() || of == collection.as_ref()
         };
@@ -184,7 +184,7 @@ pub async fn define(app: &App, database: &Arc<OpenDatabase>, definition: IndexDe
         let duplicates = app.scan(move || {
             let view = reading.view()?;
             let is_there = |one: &IndexState| one.definition.as_ref() == Some(&wanted);
-            if view.indexes()?.iter().any(is_there) { Ok(Vec::new()) } else { view.duplicates(&wanted) }
+            if view.indexes()?.iter().any(|index| is_there(index)) { Ok(Vec::new()) } else { view.duplicates(&wanted) }
         });
         let duplicates = duplicates.await?;
         if let Some(first) = duplicates.first() {

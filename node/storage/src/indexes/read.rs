@@ -45,7 +45,7 @@ pub struct IndexState {
 /// What a view has looked up about indexes, kept for all who share it.
 #[derive(Debug, Default)]
 pub(crate) struct IndexCache {
-    states: OnceLock<Arc<Vec<IndexState>>>,
+    states: OnceLock<Arc<Vec<Arc<IndexState>>>>,
     entries: OnceLock<ReadOnlyTable<&'static [u8], u16>>,
 }
 
@@ -78,7 +78,7 @@ impl IndexState {
 
 impl ReadView {
     /// All indexes of the database that are wanted, by name.
-    pub fn indexes(&self) -> Result<Arc<Vec<IndexState>>, StorageError> {
+    pub fn indexes(&self) -> Result<Arc<Vec<Arc<IndexState>>>, StorageError> {
         if let Some(states) = self.index_cache().states.get() {
             return Ok(Arc::clone(states));
         }
@@ -95,16 +95,16 @@ impl ReadView {
             })
             .collect();
         states.sort_by(|left, right| left.name.cmp(&right.name));
-        let states = Arc::new(states);
+        let states = Arc::new(states.into_iter().map(Arc::new).collect());
         // Somebody else may have been faster; what they found is the same.
         drop(self.index_cache().states.set(Arc::clone(&states)));
         Ok(states)
     }
 
     /// The indexes of a collection that may be used now.
-    pub fn ready_indexes(&self, collection: &CollectionName) -> Result<Vec<IndexState>, StorageError> {
+    pub fn ready_indexes(&self, collection: &CollectionName) -> Result<Vec<Arc<IndexState>>, StorageError> {
         let indexes = self.indexes()?;
-        let is_of = |one: &&IndexState| one.definition.as_ref().is_some_and(|it| it.collection == *collection);
+        let is_of = |one: &&Arc<IndexState>| one.definition.as_ref().is_some_and(|it| it.collection == *collection);
         Ok(indexes.iter().filter(|one| one.is_ready()).filter(is_of).cloned().collect())
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_core::collation::{Case, encode};
@@ -68,7 +69,7 @@ impl Node {
         while self.work(SMALL).has_more {}
     }
 
-    fn index(&self, name: &str) -> Option<IndexState> {
+    fn index(&self, name: &str) -> Option<Arc<IndexState>> {
         let indexes = self.database.view().unwrap().indexes().unwrap();
         indexes.iter().find(|index| index.name == name).cloned()
     }

@@ -93,3 +93,34 @@ fn a_single_document_is_handed_out_like_one_of_a_scan() {
     assert!(view.scanned(&name("tea"), &id("d4")).unwrap().is_none());
     assert!(view.scanned(&name("tea"), &id("none")).unwrap().is_none());
 }
+
+#[test]
+fn documents_are_found_by_their_ids_in_whatever_order_they_are_asked_for() {
+    let opened = filled();
+    let view = opened.database.view().unwrap();
+    let ids: Vec<String> = (0..12).map(|number| format!("d{number}")).collect();
+    let mut sorted = ids.clone();
+    sorted.sort();
+    let mut random = 7_u64;
+    for round in 0..200 {
+        let mut finder = view.finder(&name("tea"));
+        for step in 0..30_usize {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let any = usize::try_from(random >> 33).unwrap() % ids.len();
+            // Ways that rise and fall, with leaps, and some without any order.
+            let place = match round % 4 {
+                0 => step % sorted.len(),
+                1 => (2 * sorted.len() - 1 - step % sorted.len()) % sorted.len(),
+                2 if step % 5 > 0 => step % sorted.len(),
+                _ => any,
+            };
+            let id = &sorted[place];
+            let found = finder.find(id.as_bytes()).unwrap();
+            let expected = view.scanned(&name("tea"), &DocumentId::parse(id).unwrap()).unwrap();
+            let shown = |document: Option<crate::scan::ScannedDocument>| {
+                document.map(|document| (document.id().unwrap().to_owned(), document.text().to_vec(), document.version))
+            };
+            assert_eq!(shown(found), shown(expected), "{id} in round {round}");
+        }
+    }
+}
