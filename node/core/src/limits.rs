@@ -48,6 +48,8 @@ pub const QUERY_SCRIPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const QUERY_HISTORY_ENTRIES_MAX: usize = 1_000;
 /// Longest text that it remembers, in bytes.
 pub const QUERY_HISTORY_ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// Seconds that a query waits for whoever reads its answer, all pauses together: while it waits, it holds a place.
+pub const QUERY_READER_WAIT_SECONDS_MAX: u64 = 3_600;
 /// Most keys that a query groups or orders by, and most fields that one statement assigns to by name.
 pub const QUERY_KEYS_MAX: usize = 256;
 /// Most collections that one query joins.

@@ -8,6 +8,8 @@
 //!
 //! **What it does not do.** It measures no memory: what holds rows says how much they take, roughly.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::failure::Failure;
 use crate::stopwatch::{Clock, Lap, Stopwatch};
 
@@ -43,6 +45,8 @@ pub struct Budget<'stop> {
     memory_bytes_peak: u64,
     /// Work left until the next look at the time.
     until_look: u64,
+    /// Where what was looked at is told while the query runs, and how much of it was.
+    told: Option<(&'stop AtomicU64, u64)>,
     /// Where time goes, if anybody wants to know.
     stopwatch: Option<Stopwatch>,
 }
@@ -61,7 +65,24 @@ impl<'stop> Budget<'stop> {
             memory_bytes: 0,
             memory_bytes_peak: 0,
             until_look: WORK_BETWEEN_LOOKS,
+            told: None,
             stopwatch: None,
+        }
+    }
+
+    /// Adds to a counter what is looked at from now on: at each look at the time, and when
+    /// [`Self::tell`] is called.
+    #[must_use]
+    pub fn telling(mut self, counter: &'stop AtomicU64) -> Self {
+        self.told = Some((counter, self.examined));
+        self
+    }
+
+    /// Adds to that counter what it does not know yet.
+    pub fn tell(&mut self) {
+        if let Some((counter, told)) = &mut self.told {
+            counter.fetch_add(self.examined - *told, Ordering::Relaxed);
+            *told = self.examined;
         }
     }
 
@@ -130,6 +151,7 @@ impl<'stop> Budget<'stop> {
 
     /// Asks whether to go on.
     pub fn look(&mut self) -> Result<(), Failure> {
+        self.tell();
         match (self.should_stop)() {
             None => Ok(()),
             Some(Stop::Timeout) => Err(Failure::refused(
@@ -164,6 +186,12 @@ impl<'stop> Budget<'stop> {
     #[inline]
     pub fn release(&mut self, bytes: usize) {
         self.memory_bytes = self.memory_bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Rows go nowhere from now on, as where a statement is only explained: however many bytes they have, they are not too
+    /// many.
+    pub(crate) fn answer_nobody(&mut self) {
+        self.limits.bytes_max = u64::MAX;
     }
 
     /// A row of so many bytes is answered.
@@ -215,6 +243,16 @@ mod tests {
             budget.release(90);
         }
         assert_eq!(budget.memory_bytes_peak(), 90);
+    }
+
+    #[test]
+    fn what_was_looked_at_is_told_while_the_query_runs_and_once() {
+        let (counter, mut go_on) = (AtomicU64::new(7), || None);
+        let mut budget = Budget::new(LIMITS, &mut go_on).telling(&counter);
+        (0..300).try_for_each(|_| budget.examine(10)).unwrap();
+        assert_eq!(counter.load(Ordering::Relaxed), 7 + 256);
+        budget.tell();
+        assert_eq!(counter.load(Ordering::Relaxed), 7 + 300);
     }
 
     #[test]

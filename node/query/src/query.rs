@@ -341,6 +341,7 @@ impl Query {
             return Ok(Explanation::of(&plan, None, None));
         }
         budget.measure(clock);
+        budget.answer_nobody();
         let (counts, _) = self.carried_out(&plan, world, compute, Page::default(), budget, &mut |_| Ok(()))?;
         let stopwatch = budget.take_stopwatch();
         let ran = Ran { counts: &counts, stopwatch: stopwatch.as_ref() };

@@ -68,7 +68,8 @@ async fn a_reader_that_stands_still_holds_up_nobody_and_takes_bounded_room() {
     let node = Node::start_with(Vec::new(), |settings| {
         settings.query.max_running = 1;
         settings.query.max_waiting = 0;
-        settings.query.timeout_seconds = 2;
+        settings.query.timeout_seconds = 3_600;
+        settings.query.unread_seconds = 1;
     })
     .await;
     // Far more than the buffers of a connection hold.
@@ -81,7 +82,7 @@ async fn a_reader_that_stands_still_holds_up_nobody_and_takes_bounded_room() {
     // The only place is taken while nobody reads; other routes and writers go on.
     query(&node, "SELECT COUNT(n) FROM things").await.problem(503, "too-many-queries");
     node.put("/api/documents/things/one-more", "{}").await.expect(200);
-    // At its deadline the query gives its place back, whether anybody reads or not.
+    // When nothing was read for too long, the query gives its place back, whatever time it has left.
     let freed = async {
         while query(&node, "SELECT COUNT(n) FROM things").await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -94,5 +95,31 @@ async fn a_reader_that_stands_still_holds_up_nobody_and_takes_bounded_room() {
     }
     let text = String::from_utf8(last).unwrap();
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(last["$error"]["code"], "query-timeout");
+    assert_eq!(last["$error"]["code"], "query-unread");
+}
+
+#[tokio::test]
+async fn waiting_for_a_slow_reader_is_no_time_of_the_query() {
+    let node = Node::start_with(Vec::new(), |settings| {
+        settings.query.timeout_seconds = 8;
+        settings.query.unread_seconds = 60;
+    })
+    .await;
+    // More than the buffers of a connection hold, so that the query waits.
+    fill(&node, 400).await;
+    let body = json!({"query": "SELECT a.pad, b.pad AS other FROM things a CROSS JOIN things b"}).to_string();
+    let question = node.ask("POST", "/api/query").header("Accept", NDJSON).body(body);
+    let began = std::time::Instant::now();
+    let mut response = question.request().send().await.unwrap();
+    let mut text = Vec::new();
+    text.extend_from_slice(&response.chunk().await.unwrap().unwrap());
+    // A pause that is longer than the query may take.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.extend_from_slice(&chunk);
+    }
+    assert!(began.elapsed() > Duration::from_secs(9));
+    let text = String::from_utf8(text).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["$summary"]["ReturnedRows"], 160_000, "{last}");
 }

@@ -21,6 +21,8 @@ fn each_limit_has_its_code() {
     shop.limits.bytes_max = 10_000;
     assert_eq!(shop.run(all).unwrap_err().code(), "query-too-large");
     assert_eq!(shop.run("SELECT * FROM things LIMIT 10").unwrap().rows.len(), 10);
+    // Nobody is answered with the rows of what is only explained.
+    assert_eq!(shop.run("EXPLAIN ANALYZE SELECT * FROM things").map(|given| given.plan).unwrap(), "Explain");
     shop.limits.bytes_max = 1 << 30;
     shop.limits.examined_max = 2_999;
     assert_eq!(shop.run(all).unwrap_err().code(), "query-too-large");

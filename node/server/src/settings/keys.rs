@@ -331,7 +331,18 @@ pub static KEYS: &[Key] = &[
         (1, 1_000_000_000_000),
         "Documents and index entries that one query may look at; a query that passes a limit is answered with 422.",
     ),
-    number("Query:TimeoutSeconds", 30, (1, 86_400), "Seconds that one query may take, waiting for a place included."),
+    number(
+        "Query:TimeoutSeconds",
+        30,
+        (1, 86_400),
+        "Seconds that one query may take, waiting for a place included, but not waiting for whoever reads its answer.",
+    ),
+    number(
+        "Query:UnreadSeconds",
+        30,
+        (1, 3_600),
+        "Seconds that the answer of a query in lines may wait without any of it being read; then the query ends.",
+    ),
     number(
         "Query:MaxMemoryMB",
         128,

@@ -279,6 +279,8 @@ pub struct QuerySettings {
     pub max_examined_documents: u64,
     /// Seconds that one query may take.
     pub timeout_seconds: u64,
+    /// Seconds that an answer in lines may wait for its reader.
+    pub unread_seconds: u64,
     /// Megabytes that one query may hold.
     #[serde(rename = "MaxMemoryMB")]
     pub max_memory_megabytes: u64,

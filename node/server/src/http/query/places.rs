@@ -26,6 +26,11 @@ use crate::settings::sections::QuerySettings;
 
 /// Seconds after which a caller may try again for whom there was no place.
 const TRY_AGAIN_SECONDS: u64 = 1;
+/// How long a query may hold up the thread that serves, before it goes on in a place of its own: about as long as going
+/// there and back takes, a few times over.
+const MOMENT_MAX: Duration = Duration::from_micros(500);
+/// How often a query looks at the time in a moment at most.
+const MOMENT_LOOKS_MAX: u32 = 8;
 const MEGABYTE: u64 = 1024 * 1024;
 
 /// The places in which queries run. One per node.
@@ -37,6 +42,7 @@ pub struct Places {
     running_max: usize,
     limits: Limits,
     time_max: Duration,
+    unread_max: Duration,
 }
 
 impl Places {
@@ -54,6 +60,7 @@ impl Places {
                 writes_max: TRANSACTION_OPERATIONS_MAX as u64,
             },
             time_max: Duration::from_secs(settings.timeout_seconds),
+            unread_max: Duration::from_secs(settings.unread_seconds),
         }
     }
 
@@ -71,9 +78,11 @@ impl Places {
     pub fn lease(&self) -> Lease {
         let watch = Watch {
             limits: self.limits,
+            unread_max: self.unread_max,
             deadline: clock::monotonic() + self.time_max,
             is_given_up: Arc::default(),
             examined: Arc::default(),
+            waited_micros: Arc::default(),
         };
         Lease(watch)
     }
@@ -156,10 +165,13 @@ impl Drop for Lease {
 pub struct Watch {
     /// What it may use.
     pub limits: Limits,
-    /// Until when.
+    /// How long its answer may wait without any of it being read.
+    pub unread_max: Duration,
+    /// Until when, not counting what it waits for its reader.
     pub deadline: Instant,
     is_given_up: Arc<AtomicBool>,
     examined: Arc<AtomicU64>,
+    waited_micros: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -168,7 +180,17 @@ impl Watch {
         if self.is_given_up.load(Ordering::Relaxed) {
             return Some(Stop::Cancelled);
         }
-        (clock::monotonic() >= self.deadline).then_some(Stop::Timeout)
+        (clock::monotonic() >= self.deadline + self.waited()).then_some(Stop::Timeout)
+    }
+
+    /// How long the query has waited for whoever reads its answer: that is no time of its own.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_micros.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the query has waited so long for whoever reads its answer.
+    pub fn note_waited(&self, time: Duration) {
+        self.waited_micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Documents and index entries that it has looked at.
@@ -182,16 +204,17 @@ impl Watch {
         &self,
         work: impl FnOnce(&mut Budget<'_>) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
-        let mut looks = 0;
-        // The first look is before anything is done, the second when the moment is over.
+        let (mut looks, mut is_over, began) = (0, false, clock::monotonic());
+        // The first look is before anything is done.
         let mut should_stop = || {
             looks += 1;
-            (looks > 1).then_some(Stop::Cancelled)
+            is_over = looks > MOMENT_LOOKS_MAX || (looks > 1 && began.elapsed() > MOMENT_MAX);
+            is_over.then_some(Stop::Cancelled)
         };
         let mut budget = Budget::new(self.limits, &mut should_stop);
         let outcome = work(&mut budget);
         let examined = budget.examined();
-        if looks > 1 {
+        if is_over {
             return None;
         }
         self.examined.fetch_add(examined, Ordering::Relaxed);
@@ -208,10 +231,10 @@ impl Watch {
             at_each_look();
             self.stop()
         };
-        let mut budget = Budget::new(self.limits, &mut should_stop);
+        let mut budget = Budget::new(self.limits, &mut should_stop).telling(&self.examined);
         // What was waited for and has no time left does not begin.
         let outcome = budget.look().and_then(|()| work(&mut budget));
-        self.examined.fetch_add(budget.examined(), Ordering::Relaxed);
+        budget.tell();
         outcome
     }
 }

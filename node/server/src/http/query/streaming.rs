@@ -5,8 +5,9 @@
 //!                                                                      └ none is free: the query waits
 //! ```
 //!
-//! **What stays true.** Memory is bounded whatever the number of rows. A reader that goes away ends the query; one that
-//! stands still ends it at its deadline. What fails before the first row is an answer with the status of its error; what
+//! **What stays true.** Memory is bounded whatever the number of rows. A reader that goes away ends the query. Waiting for a
+//! slow reader is no time of the query's own; one that takes nothing for long ends it, and so does one that takes for ever,
+//! because a query that waits holds a place and its view of the database. What fails before the first row is an answer with the status of its error; what
 //! fails later is the last line.
 
 use std::cell::{Cell, RefCell};
@@ -19,6 +20,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use holdfast_core::limits::QUERY_READER_WAIT_SECONDS_MAX;
 use holdfast_query::failure::Failure;
 use holdfast_query::query::Page;
 use tokio::runtime::Handle;
@@ -173,14 +175,18 @@ impl Source {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(piece) | TrySendError::Closed(piece)) => piece,
         };
-        let sending = async { tokio::time::timeout_at(self.watch.deadline.into(), self.sender.send(piece)).await };
-        match self.runtime.block_on(sending) {
+        let left = Duration::from_secs(QUERY_READER_WAIT_SECONDS_MAX).saturating_sub(self.watch.waited());
+        let patience = self.watch.unread_max.min(left);
+        let began = clock::monotonic();
+        let sent = self.runtime.block_on(async { tokio::time::timeout(patience, self.sender.send(piece)).await });
+        self.watch.note_waited(began.elapsed());
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Failure::refused("query-cancelled", "Nobody reads the answer", "Send it again.")),
             Err(_) => Err(Failure::refused(
-                "query-timeout",
+                "query-unread",
                 "The answer was not read in time",
-                "Read it faster, ask for fewer rows and go on with NextCursor, or raise Query:TimeoutSeconds.",
+                "Read it faster, ask for fewer rows and go on with NextCursor, or raise Query:UnreadSeconds.",
             )),
         }
     }
