@@ -26,6 +26,7 @@ pub mod forwarding;
 pub mod gathering;
 pub mod session;
 pub mod states;
+pub mod branches;
 pub mod turned;
 pub mod comparison;
 pub mod survey;

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, Chains};
 use crate::error::Refusal;
-use crate::id::CollectionName;
+use crate::id::{CollectionName, OperationId};
 use crate::limits::{BRANCH_SEQUENCES_MAX, COLLECTIONS_IN_STATES_MAX, VECTOR_ORIGINS_MAX};
 use crate::members::{Members, Membership};
 use crate::stamp::Stamp;
+use crate::sync::branches::Told;
 use crate::sync::message::{PROTOCOL, Standing, StandingRecord, parse_hex, parse_vector, vector_record};
 use crate::vector::{Dot, Origin, Sequence, Vector};
 
@@ -90,6 +91,9 @@ pub struct BranchRequest {
 pub struct BranchResponse {
     /// Operation ids by sequence; what the log no longer holds is left out.
     pub operations: BTreeMap<u64, String>,
+    /// The chain before each of them that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chains_before: BTreeMap<u64, String>,
 }
 
 /// A head, checked.
@@ -156,6 +160,31 @@ impl BranchRequest {
             return Err(Refusal::invalid("too-many-sequences", reason));
         }
         Ok((self.origin.parse()?, self.sequences.iter().copied().map(Sequence).collect()))
+    }
+}
+
+impl From<&BTreeMap<Sequence, Told>> for BranchResponse {
+    fn from(found: &BTreeMap<Sequence, Told>) -> Self {
+        let before = |(of, told): (&Sequence, &Told)| Some((of.0, format!("{:016x}", told.before?.0)));
+        Self {
+            operations: found.iter().map(|(of, told)| (of.0, told.id.to_string())).collect(),
+            chains_before: found.iter().filter_map(before).collect(),
+        }
+    }
+}
+
+impl BranchResponse {
+    /// Checks it.
+    pub fn parse(&self) -> Result<BTreeMap<Sequence, Told>, Refusal> {
+        if self.operations.len() > BRANCH_SEQUENCES_MAX {
+            let reason = format!("More than {BRANCH_SEQUENCES_MAX} operations are named.");
+            return Err(Refusal::invalid("too-many-sequences", reason));
+        }
+        let operation = |(sequence, id): (&u64, &String)| {
+            let before = self.chains_before.get(sequence).map(|text| parse_hex(text).map(Chain)).transpose()?;
+            Ok((Sequence(*sequence), Told { id: id.parse::<OperationId>()?, before }))
+        };
+        self.operations.iter().map(operation).collect()
     }
 }
 

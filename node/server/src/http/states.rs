@@ -66,7 +66,7 @@ pub(crate) async fn branch(
 ) -> Result<Json<BranchResponse>, ApiError> {
     let (origin, sequences) = request.parse()?;
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
-    let found = tokio::task::block_in_place(|| ids_of_origin(&database, &origin, Some(&sequences)));
+    let found = tokio::task::block_in_place(|| ids_of_origin(&database, &origin, &sequences));
     let found = found.map_err(|error| storage_failed(&error))?;
-    Ok(Json(BranchResponse { operations: found.into_iter().map(|(of, id)| (of.0, id.to_string())).collect() }))
+    Ok(Json(BranchResponse::from(&found)))
 }

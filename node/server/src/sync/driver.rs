@@ -12,7 +12,7 @@ use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
 use holdfast_core::sync::session::{Action, Event, Phase, Refused, Selection, Session};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Position, Sequence, Vector};
+use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
@@ -359,7 +359,7 @@ impl Driver {
         };
         let offer = ready?;
         if offer.is_behind_itself {
-            return self.look_at_states(None, Cause::Asked).await;
+            return self.look_at_states(Cause::Asked).await;
         }
         if offer.is_below_floor {
             return self.give_states().await;
@@ -386,16 +386,16 @@ impl Driver {
                 return Ok(Event::Pushed { through: after, looked: after, has_gap: false, peer: None });
             }
             Err(PeerError::Refused { code, .. }) if code == REBASE_NEEDED => {
-                return self.look_at_states(None, Cause::Asked).await;
+                return self.look_at_states(Cause::Asked).await;
             }
             Err(PeerError::Refused { code, .. }) if is_choice(&code) => return Ok(self.left_out(&code)),
             Err(error) => return Err(self.why(error).await),
             Ok(response) => response,
         };
         let peer = self.meet(&response.standing, sent.elapsed()).await?;
-        if let Some(stranger) = &response.stranger {
+        if response.stranger.is_some() {
             let cause = if response.is_forgotten { Cause::Forgotten } else { Cause::Asked };
-            return self.look_at_states(parse_dot(stranger).as_ref(), cause).await;
+            return self.look_at_states(cause).await;
         }
         self.note(|status| status.operations_sent += operations as u64);
         let confirmed = Position(response.last_processed_log_sequence.min(through.0));
@@ -468,7 +468,7 @@ impl Driver {
         let (pull, took) = match fetched {
             Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
             Err(PeerError::Refused { code, .. }) if code == STATES_NEEDED => {
-                return self.look_at_states(None, Cause::Asked).await;
+                return self.look_at_states(Cause::Asked).await;
             }
             Err(PeerError::Refused { code, .. }) if is_choice(&code) => return Ok(self.left_out(&code)),
             Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => {
@@ -483,7 +483,7 @@ impl Driver {
         };
         let peer = self.meet(&pull.head.standing, took).await?;
         if self.forgot_itself(&peer.vector)? {
-            return self.look_at_states(None, Cause::Asked).await;
+            return self.look_at_states(Cause::Asked).await;
         }
         let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
         match ours.map_err(|error| error.to_string())? {
@@ -510,7 +510,7 @@ impl Driver {
                 membership::note_stranger(&self.sync, &self.database, &self.peer.node, &stranger.dot);
                 let is_unjudged = stranger.misfit == Misfit::Writer && self.session.failures() >= PUSHES_AWAITED;
                 let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
-                self.look_at_states(Some(&stranger.dot), cause).await
+                self.look_at_states(cause).await
             }
             Ok(Answer::Receipt(receipt)) => {
                 Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
@@ -591,10 +591,11 @@ impl Driver {
     }
 
     /// Operations alone do not do: looks at the peer's states, and takes them if that is needed.
-    async fn look_at_states(&mut self, stranger: Option<&Dot>, cause: Cause) -> Result<Event, String> {
+    async fn look_at_states(&mut self, cause: Cause) -> Result<Event, String> {
         (self.next_push, self.next_pull) = (None, None);
-        match states::look(&self.sync, &Giver::from(&self.peer), &self.database, stranger, cause).await? {
+        match states::look(&self.sync, &Giver::from(&self.peer), &self.database, cause).await? {
             states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
+            states::Outcome::TheirBranch => self.give_states().await,
             states::Outcome::Done(..) => {
                 // The database was made anew; the session with the new one takes over and ends this task.
                 std::future::pending().await
@@ -679,11 +680,6 @@ fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Po
 /// Whether a refusal is what the peer's operator has chosen, and no failure.
 fn is_choice(code: &str) -> bool {
     code == DATABASE_NOT_SELECTED || code == PEER_INACTIVE
-}
-
-fn parse_dot(text: &str) -> Option<Dot> {
-    let (origin, sequence) = text.rsplit_once(':')?;
-    Some(Dot { origin: origin.parse().ok()?, sequence: Sequence(sequence.parse().ok()?) })
 }
 
 fn signed_difference(left: u64, right: u64) -> i64 {

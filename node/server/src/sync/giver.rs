@@ -163,7 +163,7 @@ impl Turned {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = questions.closed() => {}
-                looked = states::look(&taking, &giver, &database, None, Cause::Asked) => {
+                looked = states::look(&taking, &giver, &database, Cause::Asked) => {
                     if let Err(error) = &looked {
                         tracing::warn!(peer = %giver.node, database = %database.name(), error, "the states that the peer brought were not taken");
                     }
@@ -258,9 +258,8 @@ fn answer_to(
         }
         Question::Branch(request) => {
             let (origin, sequences) = request.parse().map_err(|refusal| refusal.to_string())?;
-            let found = ids_of_origin(database, &origin, Some(&sequences)).map_err(failed)?;
-            let operations = found.into_iter().map(|(of, id)| (of.0, id.to_string())).collect();
-            serde_json::to_vec(&BranchResponse { operations }).map_err(|error| error.to_string())
+            let found = ids_of_origin(database, &origin, &sequences).map_err(failed)?;
+            serde_json::to_vec(&BranchResponse::from(&found)).map_err(|error| error.to_string())
         }
     }
 }

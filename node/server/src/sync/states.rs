@@ -10,12 +10,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_core::id::{DatabaseName, OperationId};
-use holdfast_core::limits::{BRANCH_SEQUENCES_MAX, EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::chain::Chains;
+use holdfast_core::id::DatabaseName;
+use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Cause, Side};
+use holdfast_core::sync::branches::{self, Held, Known, Search, Sides, Told, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
-use holdfast_core::vector::{Dot, Origin, Position, Sequence};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
@@ -47,6 +50,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub enum Outcome {
     /// Nothing was to be done.
     Unneeded,
+    /// The peer holds another branch of an origin, which gives way: it takes our states.
+    TheirBranch,
     /// The database was made anew.
     Done(admission::Transfer, Carried),
 }
@@ -89,49 +94,37 @@ pub fn read_page(body: &[u8]) -> Result<(States, StatePage), PeerError> {
     Ok((states, page))
 }
 
-/// The operations of an origin that the log holds: those asked for, or all.
+/// The operations of an origin that the log holds, of those asked for.
 pub fn ids_of_origin(
     database: &OpenDatabase,
     origin: &Origin,
-    asked: Option<&[Sequence]>,
-) -> Result<BTreeMap<Sequence, OperationId>, StorageError> {
+    asked: &[Sequence],
+) -> Result<BTreeMap<Sequence, Told>, StorageError> {
     let mut found = BTreeMap::new();
     database.log()?.scan(Position::START, |entry| {
         if let Entry::Operation(logged) = entry
             && logged.operation.dot.origin == *origin
-            && asked.is_none_or(|asked| asked.contains(&logged.operation.dot.sequence))
+            && asked.contains(&logged.operation.dot.sequence)
         {
-            found.insert(logged.operation.dot.sequence, logged.operation.id);
+            let told = Told { id: logged.operation.id, before: logged.operation.chain };
+            found.insert(logged.operation.dot.sequence, told);
         }
         Ok(())
     })?;
     Ok(found)
 }
 
-/// Looks at a peer's states and takes them if that is needed. `stranger` is an operation that did not fit; for
-/// [`Cause::Forgotten`] one of ours, that the peer could not judge.
-pub async fn look(
-    sync: &Sync,
-    peer: &Giver,
-    database: &Arc<OpenDatabase>,
-    stranger: Option<&Dot>,
-    cause: Cause,
-) -> Result<Outcome, String> {
+/// Looks at a peer's states and takes them if that is needed.
+pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause: Cause) -> Result<Outcome, String> {
     let name = database.name().clone();
     let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
-    let me = database.origin();
-    let before = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?.vector.get(me);
-    // A node that was set back may have gone on under numbers that were given out before.
-    let suspect =
-        stranger.map(|dot| &dot.origin).or_else(|| (first.standing.vector.get(me) > Sequence(0)).then_some(me));
-    let mut forks = match suspect {
-        Some(origin) => forks(sync, peer, database, &first, origin).await?,
-        None => Vec::new(),
+    let forks = match forks(sync, peer, database, &first).await? {
+        Forks::Ours(forks) => forks,
+        Forks::Theirs(fork) => {
+            tracing::warn!(peer = %peer.node, database = %name, %fork, "the peer's branch of an origin gives way to ours");
+            return Ok(Outcome::TheirBranch);
+        }
     };
-    if first.standing.vector.get(me) > before && !forks.iter().any(|fork| fork.origin == *me) {
-        // What is written here from now on, while the states come in, has numbers that the peer knows for something else.
-        forks.push(Dot { origin: me.clone(), sequence: before.next() });
-    }
     let kind = {
         let log = database.log().map_err(|error| error.to_string())?;
         let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
@@ -228,93 +221,95 @@ async fn ask(
     Ok((states, page))
 }
 
-/// Where our branch of an origin leaves the peer's, if it does and it is ours that gives way: always when the origin is
-/// our own, else when our first differing operation has the greater id.
-async fn forks(
-    sync: &Sync,
-    peer: &Giver,
-    database: &Arc<OpenDatabase>,
-    theirs: &States,
-    origin: &Origin,
-) -> Result<Vec<Dot>, String> {
-    let (held, of) = (Arc::clone(database), origin.clone());
-    let ours = tokio::task::spawn_blocking(move || ids_of_origin(&held, &of, None));
-    let ours = ours.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let reach = theirs.standing.vector.get(origin);
-    let shared: Vec<(Sequence, OperationId)> = ours.into_iter().filter(|(sequence, _)| *sequence <= reach).collect();
-    // Invariant of the search: all before `low` agree; at `high`, if there is one, they differ.
-    let (mut low, mut high) = (0, shared.len());
-    let mut different = None;
-    while low < high {
-        let step = (high - low).div_ceil(BRANCH_SEQUENCES_MAX).max(1);
-        let asked: Vec<usize> = (low..high).step_by(step).chain([high - 1]).take(BRANCH_SEQUENCES_MAX).collect();
-        let sequences = asked.iter().filter_map(|at| Some(shared.get(*at)?.0.0)).collect();
-        let request = BranchRequest { origin: origin.to_string(), sequences };
-        let answer = peer.branch(&sync.client, database.name(), &request).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        let mut next_low = high;
-        for at in asked {
-            let Some((sequence, id)) = shared.get(at) else { continue };
-            // What its log no longer holds was settled long ago.
-            let Some(theirs) = answer.operations.get(&sequence.0) else { continue };
-            let theirs: OperationId = theirs.parse().map_err(|_| "answers with an id that is none".to_owned())?;
-            if theirs == *id {
-                low = at + 1;
-            } else {
-                different = Some((Dot { origin: origin.clone(), sequence: *sequence }, *id, theirs));
-                next_low = at;
-                break;
-            }
-        }
-        if next_low >= high {
-            break;
-        }
-        high = next_low;
-    }
-    if different.is_none() && *origin == *database.origin() {
-        return Ok(unconfirmed(database, peer, &shared, theirs)?.into_iter().collect());
-    }
-    match different {
-        Some((fork, ours, theirs)) if *origin == *database.origin() || ours > theirs => Ok(vec![fork]),
-        Some((fork, ..)) => {
-            Err(format!("holds another branch of {origin} from {fork} on; it takes our states when it next calls us"))
-        }
-        None => Ok(Vec::new()),
-    }
+/// Where branches part.
+enum Forks {
+    /// Ours give way, if there are any.
+    Ours(Vec<Dot>),
+    /// The peer's does.
+    Theirs(Dot),
 }
 
-/// The first operation of our own that the peer may only seem to know: it has seen our sequence, its log no longer says
-/// which operation that was, and it had not confirmed ours when we last knew.
-fn unconfirmed(
-    database: &OpenDatabase,
-    peer: &Giver,
-    shared: &[(Sequence, OperationId)],
-    theirs: &States,
-) -> Result<Option<Dot>, String> {
-    let me = database.origin();
-    let forgotten = theirs.floor.get(me);
-    let is_behind_itself = {
-        let state = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?;
-        theirs.standing.vector.get(me) > state.vector.get(me)
-    };
-    if !is_behind_itself {
-        return Ok(None);
+/// Where our branches of origins leave the peer's.
+async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Forks, String> {
+    let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
+    let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
+    let found = tokio::task::spawn_blocking(move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor));
+    let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let (mut forks, mut gives_way, mut stays) = (Vec::new(), false, None);
+    for mut search in found {
+        while let Some(sequences) = search.question() {
+            let sequences = sequences.into_iter().map(|sequence| sequence.0).collect();
+            let request = BranchRequest { origin: search.origin().to_string(), sequences };
+            let answer = peer.branch(&sync.client, database.name(), &request).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            search.take(&answer.parse().map_err(|refusal| refusal.to_string())?);
+        }
+        match search.verdict() {
+            Verdict::Same => {}
+            Verdict::Ours(fork) => {
+                gives_way = true;
+                forks.push(fork);
+            }
+            Verdict::Theirs(fork) => {
+                stays = Some(fork.clone());
+                forks.push(fork);
+            }
+        }
     }
-    let log = database.log().map_err(|error| error.to_string())?;
-    let confirmed = log.checkpoint(peer.node.as_str()).map_err(|error| error.to_string())?;
-    let confirmed = confirmed.map_or(Position::START, |checkpoint| checkpoint.pushed);
-    let mut first = None;
-    log.scan(confirmed, |entry| {
-        if let Entry::Operation(logged) = entry
-            && first.is_none()
-            && logged.operation.dot.origin == *me
-            && logged.operation.dot.sequence <= forgotten
-            && shared.iter().any(|(sequence, _)| *sequence == logged.operation.dot.sequence)
-        {
-            first = Some(logged.operation.dot);
+    // Where one of ours gives way, its states are taken, and then none of ours is known there by its name.
+    Ok(if gives_way { Forks::Ours(forks) } else { stays.map_or(Forks::Ours(forks), Forks::Theirs) })
+}
+
+/// A search for every origin of which a peer may hold another branch than we.
+fn searches(
+    database: &OpenDatabase,
+    peer: &Origin,
+    theirs: (&Vector, &Chains),
+    their_floor: &Vector,
+) -> Result<Vec<Search>, StorageError> {
+    let (state, log) = (database.view()?.state()?, database.log()?);
+    let ours = Known { vector: &state.vector, chains: &state.chains };
+    let theirs = Known { vector: theirs.0, chains: theirs.1 };
+    let wanted = branches::proofs(ours, theirs);
+    let mut proofs = BTreeMap::new();
+    if !wanted.is_empty() {
+        log.scan(Position::START, |entry| {
+            if let Entry::Operation(logged) = entry
+                && let Some(chain) = logged.operation.chain
+                && wanted.contains(&logged.operation.dot)
+            {
+                proofs.insert(logged.operation.dot, chain);
+            }
+            Ok(())
+        })?;
+    }
+    let suspects = branches::suspects(ours, theirs, &proofs);
+    let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    log.scan(Position::START, |entry| {
+        if let Entry::Operation(logged) = entry {
+            let Operation { id, dot: Dot { origin, sequence }, .. } = logged.operation;
+            if let Some(held) = held.get_mut(&origin) {
+                held.push(Held { position: logged.position, sequence, id });
+            }
         }
         Ok(())
-    })
-    .map_err(|error| error.to_string())?;
-    Ok(first)
+    })?;
+    let confirmed = log.checkpoint(peer.node.as_str())?.map_or(Position::START, |checkpoint| checkpoint.pushed);
+    let search = |(origin, held): (Origin, Vec<Held>)| {
+        let sides = Sides {
+            me: database.origin().clone(),
+            peer: peer.clone(),
+            chain: state.chains.get(&origin),
+            proof: suspects.get(&origin).copied().flatten(),
+            ours: state.vector.get(&origin),
+            theirs: theirs.vector.get(&origin),
+            their_floor: their_floor.get(&origin),
+            confirmed,
+        };
+        Search::new(origin, sides, held)
+    };
+    Ok(held.into_iter().map(search).collect())
 }

@@ -352,7 +352,7 @@ async fn look_at_other_branch(sync: &Sync, session: &SessionHandle, open: &Arc<O
     let Some(stranger) = theirs.other_branch(&ours.vector, &ours.chains) else { return };
     let Some(peer) = sync.registry().get(&theirs.standing.origin.node) else { return };
     membership::note_branch(sync, open, &peer.node, &stranger.origin);
-    if let Err(reason) = states::look(sync, &Giver::from(&peer), open, Some(&stranger), Cause::Asked).await {
+    if let Err(reason) = states::look(sync, &Giver::from(&peer), open, Cause::Asked).await {
         tracing::warn!(peer = %peer.node, database = %open.name(), reason, "the branches stand as they are for now");
     }
     session.call();

@@ -40,8 +40,10 @@ impl Writer {
             // Logs are causally closed, so whatever an operation has seen is here before it. A context beyond that
             // would cover operations that are yet to be written, and make them void.
             let is_unready = unready.contains(&index) || self.is_ahead(&operation);
-            let misfit = if operation.dot.sequence <= known {
+            let misfit = if operation.dot.sequence < known {
                 None
+            } else if operation.dot.sequence == known {
+                self.is_another_last(&operation).then_some(Misfit::Branch)
             } else if self.is_of_another_branch(&received.source, &operation) {
                 Some(Misfit::Branch)
             } else if is_endangered {
@@ -87,6 +89,12 @@ impl Writer {
         let comes_next = *sequence == self.state.vector.get(origin).next();
         (*origin == self.origin && *source != self.origin.node)
             || (comes_next && !self.state.chains.fits(origin, operation.chain))
+    }
+
+    /// Whether an operation has the number of the newest that is known of its origin, and is another one.
+    fn is_another_last(&self, operation: &Operation) -> bool {
+        let ends = operation.chain.map(|before| before.then(operation.id));
+        matches!((self.state.chains.get(&operation.dot.origin), ends), (Some(known), Some(ends)) if known != ends)
     }
 
     /// Whether an operation has seen others that are not here, besides those of its own origin before it.

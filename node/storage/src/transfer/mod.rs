@@ -180,7 +180,7 @@ impl Transfer {
                 letters.into_iter().map(|(_, letter)| letter).partition(|letter| !is_in_force(&letter.dot));
             let held = short_of(&theirs, in_force.iter().map(|letter| &letter.dot));
             if !held.covers_all(&before.floor) {
-                carry_states(writer, moment, &before, &held, None)?;
+                carry_states(writer, moment, &before, (&held, &branches), None)?;
             }
             writer.commit(moment, vec![Request::Adopt(before.adoption())])?;
             let ours =
@@ -189,8 +189,9 @@ impl Transfer {
             writer.take_letters(moment, there.into_iter().chain(ours.filter(is_ours_alone)).collect())?;
         } else {
             writer.take_letters(moment, letters.into_iter().map(|(_, letter)| letter).collect())?;
-            if !theirs.covers_all(&before.floor) {
-                carry_states(writer, moment, &before, &theirs, Some(&mut reissue))?;
+            let is_below_floor = |fork: &Dot| before.floor.covers(fork);
+            if !theirs.covers_all(&before.floor) || branches.iter().any(is_below_floor) {
+                carry_states(writer, moment, &before, (&theirs, &branches), Some(&mut reissue))?;
             }
         }
         let kept = self.carry_log(moment, &before, &theirs, is_merge, &branches, &mut reissue)?;
@@ -222,7 +223,8 @@ impl Transfer {
                 let dot = &logged.operation.dot;
                 let is_branched = branches.iter().any(|fork| is_after(dot, fork));
                 // What is parked is in no state.
-                let is_in_states = before.floor.covers(dot) && !theirs.covers(dot) && !before.has_parked(dot);
+                let is_lacked = !theirs.covers(dot) || is_branched;
+                let is_in_states = before.floor.covers(dot) && is_lacked && !before.has_parked(dot);
                 if (known.covers(dot) && !is_branched) || is_in_states {
                     continue;
                 }
@@ -371,7 +373,7 @@ fn carry_states(
     writer: &mut Writer,
     moment: &mut Moment<'_>,
     before: &Before,
-    theirs: &Vector,
+    (theirs, branches): (&Vector, &[Dot]),
     mut run: Option<&mut Reissue>,
 ) -> Result<(), CommitError> {
     let mut after = Position::START;
@@ -379,7 +381,8 @@ fn carry_states(
         let limit = ReadLimit { operations: CARRY_OPERATIONS, bytes: CARRY_BYTES };
         let page = before.view.states_after(after, limit).map_err(CommitError::NotWritten)?;
         after = page.through;
-        let is_new = |dot: &Dot| !theirs.covers(dot) && before.floor.covers(dot);
+        let is_branched = |dot: &Dot| branches.iter().any(|fork| is_after(dot, fork));
+        let is_new = |dot: &Dot| before.floor.covers(dot) && (!theirs.covers(dot) || is_branched(dot));
         let has_new = |one: &StateAt| {
             one.state.versions.iter().any(|version| is_new(&version.dot))
                 || one.state.increments.iter().any(|applied| is_new(&applied.dot))

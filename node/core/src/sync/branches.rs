@@ -1,0 +1,400 @@
+//! Where two branches of one origin part, and whose gives way.
+//!
+//! ```text
+//!   the numbers of an origin that both have ─► ask for ids, some hundred at a time ─► the first that differs
+//!     ─► ours gives way:   it is our own origin, or our first differing operation has the greater id
+//!        theirs does:      it is the peer's own, or its id is the greater: it takes our states
+//! ```
+//!
+//! Must stay true: of two nodes that compare their branches, exactly one gives way. Where the chains prove that there are
+//! two, and no log says any more where they part, all that is not proven equal counts as different: written twice is
+//! better than lost. Where nothing proves it, but this node may have been set back, whatever the peer had not confirmed
+//! counts as ours alone.
+//!
+//! Every origin that both know is looked at, for a node may hold branches of several: what is not proven to be one branch
+//! by the chains is asked for. The questions are asked by whoever drives the searches; nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::chain::{Chain, Chains};
+use crate::id::OperationId;
+use crate::limits::BRANCH_SEQUENCES_MAX;
+use crate::vector::{Dot, Origin, Position, Sequence, Vector};
+
+/// An operation of the origin in our log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Where it lies in our log.
+    pub position: Position,
+    /// As which of the origin's.
+    pub sequence: Sequence,
+    /// Its id.
+    pub id: OperationId,
+}
+
+/// An operation of the origin in the peer's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Its id.
+    pub id: OperationId,
+    /// The chain before it, if the peer knows it.
+    pub before: Option<Chain>,
+}
+
+/// What is known of both sides besides the operations.
+#[derive(Debug, Clone)]
+pub struct Sides {
+    /// Who writes here.
+    pub me: Origin,
+    /// Who writes at the peer.
+    pub peer: Origin,
+    /// Which branch is known here, if that was not lost sight of.
+    pub chain: Option<Chain>,
+    /// Whether the chains have proven that there are two branches.
+    pub proof: Option<Proof>,
+    /// How many operations of the origin are known here …
+    pub ours: Sequence,
+    /// … and at the peer.
+    pub theirs: Sequence,
+    /// The peer's log holds the origin's operations above this.
+    pub their_floor: Sequence,
+    /// The peer has confirmed our log up to here.
+    pub confirmed: Position,
+}
+
+/// Whose branch gives way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is one branch.
+    Same,
+    /// Ours, from this operation on.
+    Ours(Dot),
+    /// The peer's, from this operation on.
+    Theirs(Dot),
+}
+
+/// That there are two branches, and whose gives way when no log says any more where they part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Ours: it is the longer one, or of two that are equally long the one with the greater chain.
+    OursGivesWay,
+    /// Theirs.
+    TheirsGivesWay,
+}
+
+/// What one of the two knows of all origins.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// How much of each.
+    pub vector: &'a Vector,
+    /// The chain of each, up to there.
+    pub chains: &'a Chains,
+}
+
+/// The dots of our log whose chain tells whether it goes on where the peer is: each the next after what the peer knows.
+pub fn proofs(ours: Known<'_>, theirs: Known<'_>) -> BTreeSet<Dot> {
+    let next = |(origin, known): (&Origin, Sequence)| {
+        let theirs = theirs.vector.get(origin);
+        (theirs > Sequence(0) && known > theirs).then(|| Dot { origin: origin.clone(), sequence: theirs.next() })
+    };
+    ours.vector.iter().filter_map(next).collect()
+}
+
+/// The origins that both know and that may have two branches. `proofs` has the chain before each of [`proofs`] that our
+/// log still holds. With the proof that there are two, if that is one.
+pub fn suspects(ours: Known<'_>, theirs: Known<'_>, proofs: &BTreeMap<Dot, Chain>) -> BTreeMap<Origin, Option<Proof>> {
+    let suspect = |(origin, known): (&Origin, Sequence)| {
+        let reach = theirs.vector.get(origin);
+        let here = if known > reach {
+            proofs.get(&Dot { origin: origin.clone(), sequence: reach.next() }).copied()
+        } else {
+            ours.chains.get(origin).filter(|_| known == reach)
+        };
+        let proof = match (here, theirs.chains.get(origin)) {
+            (Some(here), Some(there)) if here == there => return None,
+            (Some(here), Some(there)) if known == reach && here.0 < there.0 => Some(Proof::TheirsGivesWay),
+            (Some(_), Some(_)) => Some(Proof::OursGivesWay),
+            _ => None,
+        };
+        (reach > Sequence(0)).then(|| (origin.clone(), proof))
+    };
+    ours.vector.iter().filter_map(suspect).collect()
+}
+
+/// The search for the first operation that differs.
+#[derive(Debug)]
+pub struct Search {
+    origin: Origin,
+    sides: Sides,
+    shared: Vec<Held>,
+    /// All before this agree, as far as the peer's log still says.
+    low: usize,
+    /// At this one they differ, if there is one.
+    high: usize,
+    asked: Vec<usize>,
+    /// Whether the peer has still to be asked which branch its next operation goes on.
+    is_next_open: bool,
+    different: Option<(Held, OperationId)>,
+    /// Up to here both have the same.
+    equal: Sequence,
+}
+
+impl Search {
+    /// A search among the operations of an origin that our log holds.
+    pub fn new(origin: Origin, sides: Sides, held: impl IntoIterator<Item = Held>) -> Self {
+        let mut shared: Vec<Held> = held.into_iter().filter(|held| held.sequence <= sides.theirs).collect();
+        shared.sort_by_key(|held| held.sequence);
+        let high = shared.len();
+        let is_next_open = sides.chain.is_some() && sides.theirs > sides.ours;
+        Self {
+            origin,
+            sides,
+            shared,
+            low: 0,
+            high,
+            asked: Vec::new(),
+            is_next_open,
+            different: None,
+            equal: Sequence(0),
+        }
+    }
+
+    /// The origin.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The sequences whose ids the peer is to be asked for next; nothing when the search is over.
+    pub fn question(&mut self) -> Option<Vec<Sequence>> {
+        if self.is_next_open {
+            // Its chain tells at once whether there is anything to look for.
+            return Some(vec![self.sides.ours.next()]);
+        }
+        if self.low >= self.high {
+            return None;
+        }
+        let step = (self.high - self.low).div_ceil(BRANCH_SEQUENCES_MAX).max(1);
+        let every = (self.low..self.high).step_by(step);
+        self.asked = every.chain([self.high - 1]).take(BRANCH_SEQUENCES_MAX).collect();
+        Some(self.asked.iter().filter_map(|at| Some(self.shared.get(*at)?.sequence)).collect())
+    }
+
+    /// Takes the answer to the last question in: ids by sequence, without those that the peer's log no longer holds.
+    pub fn take(&mut self, answer: &BTreeMap<Sequence, Told>) {
+        if std::mem::take(&mut self.is_next_open) {
+            match answer.get(&self.sides.ours.next()).and_then(|told| told.before) {
+                Some(before) if Some(before) == self.sides.chain => {
+                    self.equal = self.sides.ours;
+                    self.low = self.high;
+                }
+                Some(_) => self.sides.proof = Some(Proof::TheirsGivesWay),
+                None => {}
+            }
+            return;
+        }
+        let before = self.high;
+        for at in std::mem::take(&mut self.asked) {
+            let Some(held) = self.shared.get(at) else { continue };
+            // What its log no longer holds was settled long ago.
+            let Some(theirs) = answer.get(&held.sequence) else { continue };
+            if theirs.id == held.id {
+                self.low = at + 1;
+                self.equal = held.sequence;
+            } else {
+                self.different = Some((*held, theirs.id));
+                self.high = at;
+                break;
+            }
+        }
+        if self.high == before {
+            // Nothing of what was asked for differs.
+            self.low = self.high;
+        }
+    }
+
+    /// What the answers mean.
+    pub fn verdict(&self) -> Verdict {
+        let dot = |sequence| Dot { origin: self.origin.clone(), sequence };
+        let (is_own, is_theirs) = (self.origin == self.sides.me, self.origin == self.sides.peer);
+        match (&self.different, self.sides.proof) {
+            (Some((held, theirs)), _) if is_own || (held.id > *theirs && !is_theirs) => {
+                Verdict::Ours(dot(held.sequence))
+            }
+            (Some((held, _)), _) => Verdict::Theirs(dot(held.sequence)),
+            (None, Some(proof)) if is_own || (proof == Proof::OursGivesWay && !is_theirs) => {
+                Verdict::Ours(dot(self.unproven()))
+            }
+            (None, Some(_)) => Verdict::Theirs(dot(self.unproven())),
+            (None, None) if is_own && self.sides.theirs > self.sides.ours => {
+                // What is written here from now on has numbers that the peer knows for something else.
+                Verdict::Ours(dot(self.unconfirmed().unwrap_or(self.sides.ours.next())))
+            }
+            (None, None) => Verdict::Same,
+        }
+    }
+
+    /// Whether there may be two branches all the same, because no log says any more which operations they were.
+    pub fn is_undecided(&self) -> bool {
+        self.verdict() == Verdict::Same && self.equal < self.sides.ours.min(self.sides.theirs)
+    }
+
+    /// The first operation that is not known to be the same at the peer.
+    fn unproven(&self) -> Sequence {
+        self.equal.next()
+    }
+
+    /// The first operation of our own that the peer may only seem to know: it has seen our sequence, its log no longer
+    /// says which operation that was, and it had not confirmed ours when we last knew.
+    fn unconfirmed(&self) -> Option<Sequence> {
+        let is_unsure = |held: &&Held| held.position > self.sides.confirmed && held.sequence <= self.sides.their_floor;
+        self.shared.iter().filter(is_unsure).map(|held| held.sequence).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::id::NodeName;
+
+    fn origin(name: &str) -> Origin {
+        Origin { node: NodeName::parse(name).unwrap(), incarnation: 7 }
+    }
+
+    fn search(me: &str, of: &str, ids: &[u128], theirs: u64, their_floor: u64, confirmed: u64) -> Search {
+        let held = (1..).zip(ids).map(|(number, id)| Held {
+            position: Position(number),
+            sequence: Sequence(number),
+            id: OperationId(*id),
+        });
+        let sides = Sides {
+            me: origin(me),
+            peer: origin("peer"),
+            chain: None,
+            proof: None,
+            ours: Sequence(ids.len() as u64),
+            theirs: Sequence(theirs),
+            their_floor: Sequence(their_floor),
+            confirmed: Position(confirmed),
+        };
+        Search::new(origin(of), sides, held.collect::<Vec<_>>())
+    }
+
+    /// Runs the search against a peer with these ids, the first `forgotten` of which its log no longer holds.
+    fn run(search: Search, theirs: &[u128], forgotten: u64) -> (Verdict, usize) {
+        let mut questions = 0;
+        let search = ask(search, theirs, forgotten, &mut questions);
+        (search.verdict(), questions)
+    }
+
+    fn run_to_end(search: Search, theirs: &[u128], forgotten: u64) -> Search {
+        ask(search, theirs, forgotten, &mut 0)
+    }
+
+    fn ask(mut search: Search, theirs: &[u128], forgotten: u64, questions: &mut usize) -> Search {
+        while let Some(asked) = search.question() {
+            *questions += 1;
+            assert!(asked.len() <= BRANCH_SEQUENCES_MAX);
+            let id = |sequence: &Sequence| {
+                let at = usize::try_from(sequence.0).unwrap() - 1;
+                Some((*sequence, Told { id: OperationId(*theirs.get(at)?), before: None }))
+            };
+            let answer = asked.iter().filter(|sequence| sequence.0 > forgotten).filter_map(id).collect();
+            search.take(&answer);
+        }
+        search
+    }
+
+    fn at(of: &str, sequence: u64) -> Dot {
+        Dot { origin: origin(of), sequence: Sequence(sequence) }
+    }
+
+    #[test]
+    fn of_two_that_compare_a_third_ones_branches_exactly_one_gives_way() {
+        let (left, right) = ([1, 2, 30, 40], [1, 2, 31, 39, 50]);
+        let of_left = run(search("a", "c", &left, 5, 0, 0), &right, 0).0;
+        let of_right = run(search("b", "c", &right, 4, 0, 0), &left, 0).0;
+        assert_eq!((of_left, of_right), (Verdict::Theirs(at("c", 3)), Verdict::Ours(at("c", 3))));
+        assert_eq!(run(search("a", "c", &left, 4, 0, 0), &left, 0).0, Verdict::Same);
+    }
+
+    #[test]
+    fn a_node_always_gives_way_with_its_own_origin() {
+        assert_eq!(run(search("a", "a", &[1, 2, 3], 3, 0, 0), &[1, 2, 9], 0).0, Verdict::Ours(at("a", 3)));
+        assert_eq!(run(search("a", "a", &[1, 2, 3], 3, 0, 0), &[1, 2, 3], 0).0, Verdict::Same);
+    }
+
+    #[test]
+    fn a_node_that_was_set_back_gives_way_with_all_that_the_peer_may_only_seem_to_know() {
+        // It wrote two again, of five that the peer has seen.
+        let again = [1, 2, 13, 14];
+        assert_eq!(run(search("a", "a", &again, 5, 0, 0), &[1, 2, 3, 4, 5], 0).0, Verdict::Ours(at("a", 3)));
+        assert_eq!(run(search("a", "a", &again, 5, 5, 2), &[1, 2, 3, 4, 5], 5).0, Verdict::Ours(at("a", 3)));
+        // What it had confirmed is the same; nothing was written again yet.
+        assert_eq!(run(search("a", "a", &[1, 2], 5, 5, 2), &[1, 2, 3, 4, 5], 5).0, Verdict::Ours(at("a", 3)));
+    }
+
+    #[test]
+    fn one_branch_is_proven_by_its_chains_and_all_else_is_looked_at() {
+        let chains = |ids: &[u128]| ids.iter().fold(Chain::START, |chain, id| chain.then(OperationId(*id)));
+        let known = |entries: &[(&str, &[u128])]| {
+            let vector: Vector = entries.iter().map(|(of, ids)| (origin(of), Sequence(ids.len() as u64))).collect();
+            let chains: Chains = entries.iter().map(|(of, ids)| (origin(of), chains(ids))).collect();
+            (vector, chains)
+        };
+        let ours =
+            known(&[("level", &[1, 2]), ("ahead", &[1, 2, 3]), ("behind", &[1]), ("other", &[1, 2]), ("new", &[1])]);
+        let theirs = known(&[("level", &[1, 2]), ("ahead", &[1, 2]), ("behind", &[1, 2]), ("other", &[1, 3])]);
+        let ours = Known { vector: &ours.0, chains: &ours.1 };
+        let theirs = Known { vector: &theirs.0, chains: &theirs.1 };
+        assert_eq!(proofs(ours, theirs), [at("ahead", 3)].into());
+        let proof = BTreeMap::from([(at("ahead", 3), chains(&[1, 2]))]);
+        let is_greater = chains(&[1, 2]).0 > chains(&[1, 3]).0;
+        let level = if is_greater { Proof::OursGivesWay } else { Proof::TheirsGivesWay };
+        let expected = |all: &[(&str, Option<Proof>)]| -> BTreeMap<Origin, Option<Proof>> {
+            all.iter().map(|(of, proof)| (origin(of), *proof)).collect()
+        };
+        assert_eq!(suspects(ours, theirs, &proof), expected(&[("behind", None), ("other", Some(level))]));
+        let other = BTreeMap::from([(at("ahead", 3), chains(&[1, 9]))]);
+        assert_eq!(suspects(ours, theirs, &other).get(&origin("ahead")), Some(&Some(Proof::OursGivesWay)));
+        let forgotten = suspects(ours, theirs, &BTreeMap::new());
+        assert_eq!(forgotten.get(&origin("ahead")), Some(&None), "not in the log any more");
+    }
+
+    #[test]
+    fn where_no_log_says_where_branches_part_all_that_is_not_proven_equal_is_different() {
+        let mut apart = search("a", "c", &[1, 2, 3, 4], 4, 2, 0);
+        apart.sides.proof = Some(Proof::OursGivesWay);
+        assert_eq!(run(apart, &[], 0).0, Verdict::Ours(at("c", 1)));
+        let mut known = search("a", "c", &[1, 2, 3, 4], 3, 3, 0);
+        known.sides.proof = Some(Proof::TheirsGivesWay);
+        assert_eq!(run(known, &[1, 2], 0).0, Verdict::Theirs(at("c", 3)));
+    }
+
+    #[test]
+    fn the_next_operation_of_the_longer_branch_tells_whether_it_is_another() {
+        let chain = |ids: &[u128]| ids.iter().fold(Chain::START, |chain, id| chain.then(OperationId(*id)));
+        let with = |before: Chain| {
+            let mut search = search("a", "c", &[1, 2], 3, 0, 0);
+            search.sides.chain = Some(chain(&[1, 2]));
+            search.is_next_open = true;
+            assert_eq!(search.question(), Some(vec![Sequence(3)]));
+            search.take(&[(Sequence(3), Told { id: OperationId(9), before: Some(before) })].into());
+            run(search, &[], 0)
+        };
+        assert_eq!(with(chain(&[1, 2])), (Verdict::Same, 0));
+        assert!(run_to_end(search("a", "c", &[1, 2], 3, 3, 0), &[1, 2, 3], 3).is_undecided());
+        assert!(!run_to_end(search("a", "c", &[1, 2], 3, 0, 0), &[1, 2, 3], 0).is_undecided());
+        assert_eq!(with(chain(&[1, 7])).0, Verdict::Theirs(at("c", 1)));
+    }
+
+    #[test]
+    fn among_many_operations_the_first_that_differs_is_found_with_few_questions() {
+        let ours: Vec<u128> = (1..=200_000).collect();
+        let mut theirs = ours.clone();
+        theirs.iter_mut().skip(123_456).for_each(|id| *id += 1_000_000);
+        let (verdict, questions) = run(search("a", "a", &ours, 200_000, 0, 0), &theirs, 0);
+        assert_eq!(verdict, Verdict::Ours(at("a", 123_457)));
+        assert!(questions <= 3, "{questions}");
+    }
+}
