@@ -7,6 +7,7 @@
 //!   forgetting      ─► tombstones that go while nodes write and join, transfers that are cut
 //!   cache           ─► caches that lose power, messages and time
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
+//!   contested       ─► the same for two nodes under one name, and nodes that are set back without knowing it
 //! ```
 //!
 //! | variable | meaning |
@@ -14,6 +15,7 @@
 //! | `HOLDFAST_SIMULATION_SEED` | the number that decides all worlds; world 0 is that seed itself |
 //! | `HOLDFAST_SIMULATION_HAZARDS` | 0 lets no tombstones go while nodes join, nobody be counted out by force, and nothing be parked where states are taken |
 //! | `HOLDFAST_SIMULATION_PLAIN` | 1 leaves out what was added to worlds later, as for the kept seeds |
+//! | `HOLDFAST_SIMULATION_CONTESTED` | in how many percent of the worlds that allow for it nodes are copied, or set back without knowing it |
 //! | `HOLDFAST_SIMULATION_WORLDS` | how many worlds; with 1, its last events are shown |
 //!
 //! `cargo xtask simulate` sets them.
@@ -21,6 +23,7 @@
 
 mod cache;
 mod caught;
+mod contested;
 mod forgetting;
 mod matrix;
 mod peers;

@@ -14,6 +14,8 @@ use holdfast_tests::world::{self, Drawing, Scenario};
 const WORLDS: u64 = 2_000;
 /// The seed of a usual run: always the same worlds, so that the test command is not a lottery.
 const SEED: u64 = 0;
+/// Worlds in which nodes are copied, or set back without knowing it, of those that allow for it.
+const CONTESTED_PERCENT: u64 = 15;
 /// After so many failures a run ends.
 const FAILURES_MAX: usize = 5;
 
@@ -28,7 +30,9 @@ fn wish(variable: &str) -> Option<u64> {
 fn drawing() -> Drawing {
     let has_hazards = wish("HOLDFAST_SIMULATION_HAZARDS") != Some(0);
     let is_plain = wish("HOLDFAST_SIMULATION_PLAIN").is_some_and(|wish| wish > 0);
-    Drawing { has_hazards, is_plain }
+    let contested_percent =
+        if is_plain { 0 } else { wish("HOLDFAST_SIMULATION_CONTESTED").unwrap_or(CONTESTED_PERCENT) };
+    Drawing { has_hazards, is_plain, contested_percent }
 }
 
 /// Adds up what worlds have done.
@@ -85,9 +89,11 @@ fn regressions() -> Vec<(u64, Drawing, &'static str)> {
     let lines = REGRESSIONS.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let entry = |line: &'static str| {
         let (seed, story) = line.split_once(char::is_whitespace).expect("a seed and its story");
-        let is_full = seed.starts_with('+');
-        let drawing = Drawing { has_hazards: is_full, is_plain: !is_full };
-        (seed.trim_start_matches('+').parse().expect("a seed is a number"), drawing, story.trim())
+        let is_contested = seed.starts_with('*');
+        let is_full = is_contested || seed.starts_with('+');
+        let contested_percent = if is_contested { 100 } else { 0 };
+        let drawing = Drawing { has_hazards: is_full, is_plain: !is_full, contested_percent };
+        (seed.trim_start_matches(['+', '*']).parse().expect("a seed is a number"), drawing, story.trim())
     };
     lines.map(entry).collect()
 }

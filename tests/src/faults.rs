@@ -65,6 +65,10 @@ pub struct FaultOptions {
     pub foreign: u64,
     /// Nodes that are away for longer than any lease.
     pub absences: u64,
+    /// Nodes that are started a second time under their name, on a disk of their own.
+    pub twins: u64,
+    /// Times that a node is put back to a backup, and nothing on its disk tells.
+    pub rollbacks: u64,
     /// Times that the nodes fall into two parts that do not hear each other for longer than any lease.
     pub partitions: u64,
 }
@@ -113,6 +117,17 @@ impl FaultOptions {
             ..Self::default()
         }
     }
+}
+
+/// What a second node of a name begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disks {
+    /// A copied data directory, which notices that it is one.
+    Copied,
+    /// A copy of a whole machine: nothing tells.
+    Snapshot,
+    /// Nothing.
+    Empty,
 }
 
 /// One piece of trouble, or its end.
@@ -212,6 +227,22 @@ pub enum Fault {
         /// Which.
         node: usize,
     },
+    /// A node's disk is put back to the last copy of it, with everything that could tell.
+    RollBack {
+        /// Which.
+        node: usize,
+    },
+    /// A second node starts under the name of one that goes on.
+    Twin {
+        /// Whose name.
+        node: usize,
+        /// On which disk.
+        disks: Disks,
+        /// Whether it is reached where the other one was, and the other one elsewhere.
+        takes_address: bool,
+    },
+    /// The second node gets a name of its own.
+    PartTwins,
     /// An operator at one node counts another out.
     Fence {
         /// Where.
@@ -275,6 +306,7 @@ pub fn plan(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut See
     faults.extend(machines(options, nodes, active, seed));
     faults.extend(operators(options, nodes, active, seed));
     faults.extend(long_absences(options, nodes, active, seed));
+    faults.extend(identities(options, nodes, active, seed));
     faults
 }
 
@@ -360,6 +392,27 @@ fn long_absences(options: &FaultOptions, nodes: usize, active: Millis, seed: &mu
             faults.push((start, Fault::Cut { from, to }));
             faults.push((end, Fault::Mend { from, to }));
         }
+    }
+    faults
+}
+
+/// Copies and backups that do not know that they are.
+fn identities(options: &FaultOptions, nodes: usize, active: Millis, seed: &mut Seed) -> Vec<(Millis, Fault)> {
+    let mut faults = Vec::new();
+    if options.twins > 0 {
+        // The last node is the one that becomes a twin.
+        let ((start, end), node) = (span(active, seed), seed.index(nodes - 1));
+        let disks = *seed.pick(&[Disks::Copied, Disks::Snapshot, Disks::Snapshot, Disks::Empty]);
+        let takes_address = seed.chance(30);
+        faults.push((start, Fault::Twin { node, disks, takes_address }));
+        if seed.chance(50) {
+            faults.push((end, Fault::PartTwins));
+        }
+    }
+    for _ in 0..options.rollbacks {
+        let ((start, end), node) = (span(active, seed), seed.index(nodes));
+        faults.push((start, Fault::Backup { node }));
+        faults.push((end, Fault::RollBack { node }));
     }
     faults
 }

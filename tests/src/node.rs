@@ -15,6 +15,7 @@ mod driver;
 pub mod form;
 pub mod garble;
 mod hardship;
+pub mod identity;
 mod membership;
 mod policy;
 mod sabotage;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use holdfast::sync::survey::Found;
+use holdfast_core::chain::Chains;
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::conflict::policy::ConflictPolicy;
 use holdfast_core::digest::Digest;
@@ -140,6 +142,10 @@ pub struct Outbox {
     pub seen: Vec<&'static str>,
     /// What the node knows and shows, if that has changed.
     pub shows: Option<(Vector, Digest)>,
+    /// Which branches it knows, where there may be several.
+    pub chains: Chains,
+    /// Origins of which it and a peer may know two branches, which no log tells apart any more.
+    pub undecided: Vec<Origin>,
     /// Operations that have come into the log, whoever wrote them.
     pub logged: Vec<Operation>,
     /// Who it was and what it knew, if it goes on under another incarnation.
@@ -173,6 +179,8 @@ pub struct Setup {
     pub policy: ConflictPolicy,
     /// How long a member may be silent before it is counted out.
     pub lease: Option<Millis>,
+    /// Whether nodes may be copied, or set back without knowing it.
+    pub is_contested: bool,
 }
 
 /// One node of a world.
@@ -304,6 +312,7 @@ impl Node {
             self.open_link(now, peer, outbox);
         }
         outbox.shows = self.shows();
+        outbox.chains = self.chains();
         outbox.later.push((Millis(self.seed.range(1..self.setup.sweep.0 + 1)), Stimulus::Sweep));
         outbox.later.push((SETTLE_EVERY, Stimulus::Settle));
         self.plan_upkeep(outbox);
@@ -313,7 +322,7 @@ impl Node {
 
     /// Begins a session with a peer, where the last one has left off.
     fn open_link(&mut self, now: Millis, peer: usize, outbox: &mut Outbox) {
-        let (local, random) = (name_of(self.index), self.seed.next_u64());
+        let (local, random) = (self.identity.node.clone(), self.seed.next_u64());
         let Some(running) = &mut self.running else { return };
         let saved = running.writer.checkpoint(&name_of(peer));
         let saved = saved.map(|saved| (saved.peer_log_id, saved.pushed, saved.pulled));
@@ -452,6 +461,12 @@ impl Node {
         Some((view.state().expect("a healthy database").vector, view.digest().expect("a healthy database")))
     }
 
+    /// Which branch of each origin it knows, where there may be several.
+    fn chains(&self) -> Chains {
+        let running = self.running.as_ref().filter(|_| self.setup.is_contested);
+        running.map(|running| running.writer.state().chains.clone()).unwrap_or_default()
+    }
+
     /// Tells of the operations that came into the log after a position.
     fn tell_logged(&self, after: Position, outbox: &mut Outbox) {
         let Some(running) = &self.running else { return };
@@ -530,6 +545,7 @@ impl Node {
                 outbox.has_grown = true;
                 self.tell_logged(before, outbox);
                 outbox.shows = self.shows();
+                outbox.chains = self.chains();
                 self.announce(now, newest, outbox);
                 self.look_for_conflicts(outbox);
             }

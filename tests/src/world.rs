@@ -14,6 +14,7 @@ mod scenario;
 mod foreign;
 mod stage;
 mod operators;
+mod twins;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -38,6 +39,7 @@ use crate::workload::Workload;
 
 use self::foreign::{AGAIN, FOREIGN, Foreign};
 pub use self::scenario::Scenario;
+use self::twins::Twins;
 
 /// Events that are kept.
 const RECENT_MAX: usize = 100_000;
@@ -47,6 +49,9 @@ const SHOWN_MAX: usize = 60;
 const REST_WITHIN: Millis = Millis(30 * 60 * 1_000);
 /// Beyond one sweep, in which every node asks every peer: time for the answers to come in.
 const QUIET_MARGIN: Millis = Millis(2_000);
+
+/// What the seed of a world is changed by for whatever contests names, so that nothing else is drawn otherwise for it.
+const CONTESTED: u64 = 0x7477_696e_7321_7477;
 
 /// Why a world has failed, with what happened before.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub struct Drawing {
     pub has_hazards: bool,
     /// Nothing that was added to worlds later: what kept seeds of before were drawn with.
     pub is_plain: bool,
+    /// In how many percent of the worlds that allow for it nodes are copied, or set back without knowing it.
+    pub contested_percent: u64,
 }
 
 /// Runs the world of a seed and checks it.
@@ -83,6 +90,10 @@ pub fn run(number: u64, drawing: Drawing) -> Result<Ending, Failure> {
     let mut scenario = Scenario::drawn_from(&mut seed);
     if !drawing.is_plain {
         scenario = scenario.seasoned(&mut Seed::new(!number));
+    }
+    let mut beside = Seed::new(number ^ CONTESTED);
+    if beside.chance(drawing.contested_percent) {
+        scenario = scenario.contested(&mut beside);
     }
     if !drawing.has_hazards {
         scenario = scenario.without_hazards();
@@ -139,6 +150,7 @@ pub struct World {
     heard: Heard,
     seen: BTreeMap<&'static str, u64>,
     history: History,
+    twins: Twins,
     last_growth: Millis,
     trace: Trace,
 }
@@ -162,7 +174,14 @@ impl Trace {
 impl World {
     /// A world in which everything is about to begin.
     pub fn new(scenario: Scenario, mut seed: Seed) -> Self {
-        let peers = |node| scenario.topology.peers_of(node, scenario.nodes);
+        let sleeper = (scenario.faults.twins > 0).then(|| scenario.nodes - 1);
+        let peers = |node| {
+            let mut peers = scenario.topology.peers_of(node, scenario.nodes);
+            peers.retain(|peer| Some(*peer) != sleeper);
+            peers
+        };
+        // The last one, but for a twin.
+        let wrong = sleeper.unwrap_or(scenario.nodes).saturating_sub(1);
         let mut nodes = Vec::with_capacity(scenario.nodes);
         for index in 0..scenario.nodes {
             let mine = peers(index);
@@ -172,11 +191,16 @@ impl World {
                 peers: mine.clone(),
                 batch: scenario.batch,
                 sweep: scenario.sweep,
-                sabotage: if index + 1 == scenario.nodes { scenario.sabotage } else { Sabotage::None },
+                sabotage: if index == wrong || scenario.sabotage.is_of_all() {
+                    scenario.sabotage
+                } else {
+                    Sabotage::None
+                },
                 forgets: scenario.forgets,
                 surveys: scenario.surveys,
                 policy: ConflictPolicy::LastWriterWins,
                 lease: scenario.lease,
+                is_contested: scenario.is_contested(),
             };
             nodes.push(Node::new(index, setup, seed.fork()));
         }
@@ -197,6 +221,7 @@ impl World {
             heard: Heard::default(),
             seen: BTreeMap::new(),
             history: History::default(),
+            twins: Twins::sleeping(sleeper),
             last_growth: Millis(0),
             trace: Trace::default(),
             scenario,
@@ -340,7 +365,7 @@ impl World {
         let way = format!("{} n{from} ─► n{to} #{exchange}", self.now);
         let Some(number) = garbled else {
             self.trace.add(format!("{way} {}", body.line()));
-            self.heard.note(self.now, from, to);
+            self.heard.note(self.now, self.twins.at_address_of(from), to);
             if let Some(foreign) = self.foreign.as_mut().filter(|_| to == FOREIGN) {
                 return foreign.take(exchange, &body, side.as_deref());
             }
@@ -361,6 +386,9 @@ impl World {
 
     fn start(&mut self, index: usize) {
         let mut outbox = Outbox::default();
+        if self.twins.sleeper == Some(index) {
+            return;
+        }
         if let Some(node) = self.nodes.get_mut(index).filter(|node| !node.is_up()) {
             node.start(self.now, &mut outbox);
         }
@@ -383,18 +411,18 @@ impl World {
             self.find(checker, format!("n{index}: {what}"));
         }
         if let Some((knows, shows)) = outbox.shows {
-            self.history.note_vector(index, &knows);
+            self.history.note_knowledge(index, &knows, &outbox.chains);
             if self.scenario.surveys {
                 self.truth.note(index, &knows, shows);
             }
-            if let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), knows, shows) {
+            let known = (knows, outbox.chains.clone());
+            if let Some(Finding { checker, what }) = self.sameness.look(&format!("n{index}"), known, shows) {
                 self.find(checker, what);
             }
         }
         for claim in outbox.claims {
-            let now = self.nodes.get(claim.peer).and_then(Node::shows);
             *self.seen.entry("said InSync").or_default() += 1;
-            if let Some(Finding { checker, what }) = self.truth.judge(index, &claim, now) {
+            if let Some(Finding { checker, what }) = self.judge_claim(index, &claim) {
                 self.find(checker, what);
             }
         }
@@ -411,13 +439,15 @@ impl World {
             self.last_growth = self.now;
         }
         self.acknowledged.extend(outbox.acknowledged);
-        self.history.take_note(index, outbox.logged, outbox.rebased);
+        self.history.undecided.extend(outbox.undecided);
+        self.history.take_note(index, outbox.logged, outbox.rebased, &outbox.chains);
         let life = self.nodes.get(index).map_or(0, Node::life);
         for (after, stimulus) in outbox.later {
             self.at(self.now + after, Occurrence::Told { node: index, life, stimulus });
         }
         let side = self.nodes.get(index).and_then(Node::side).map(Box::new);
         for (to, exchange, body) in outbox.sends {
+            let (to, from) = (self.twins.at_address_of(to), self.twins.at_address_of(index));
             for record in body.operations() {
                 let dot = record.clone().into_operation().map(|(_, Operation { dot, .. })| dot);
                 if let Ok(dot) = dot {
@@ -429,7 +459,7 @@ impl World {
             let body = if to == FOREIGN { body } else { self.scenario.forms.carry(index, to, body) };
             for (arrival, garbled) in self.network.arrivals(self.now, index, to) {
                 let (body, side) = (body.clone(), side.clone());
-                let message = Message { from: index, to, exchange, body, side, garbled };
+                let message = Message { from, to, exchange, body, side, garbled };
                 self.at(arrival, Occurrence::Arrives(message));
             }
         }

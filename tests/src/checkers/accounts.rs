@@ -39,7 +39,8 @@ pub fn check(end: &Ending) -> Result<(), String> {
 /// Whether a change is known everywhere, or may be lost, or gave way to one that is accounted for.
 fn is_accounted_for(end: &Ending, written: &Operation, asked: &mut BTreeSet<OperationId>) -> bool {
     let identity = written.identity();
-    let is_elsewhere = written.document.is_none() || end.history.is_losable(identity);
+    let is_elsewhere =
+        written.document.is_none() || end.history.is_losable(identity) || end.history.is_indistinct(written);
     if !asked.insert(identity) {
         return false;
     }
@@ -49,7 +50,7 @@ fn is_accounted_for(end: &Ending, written: &Operation, asked: &mut BTreeSet<Oper
     let same_document =
         |other: &&Operation| (&other.collection, &other.document) == (&written.collection, &written.document);
     let took_its_place = |other: &&Operation| {
-        end.history.names(identity).any(|name| other.context.covers(&name.dot)) && other.identity() != identity
+        end.history.names(identity).any(|name| end.has_seen(other, name)) && other.identity() != identity
     };
     let others: Vec<&Operation> = end.history.operations.values().filter(same_document).collect();
     if others.iter().filter(|other| took_its_place(other)).any(|other| is_accounted_for(end, other, asked)) {
@@ -72,7 +73,7 @@ fn is_delete(operation: &Operation) -> bool {
 /// is gone, a write that had not seen the delete may be shown in its place.
 fn shows_the_last(end: &Ending, place: &Place, known: &[&Operation]) -> Result<(), String> {
     let is_covered =
-        |operation: &Operation| known.iter().any(|other| other.kind.is_whole() && other.context.covers(&operation.dot));
+        |operation: &Operation| known.iter().any(|other| other.kind.is_whole() && end.has_seen(other, operation));
     let standing = || known.iter().filter(|operation| operation.kind.is_whole() && !is_covered(operation));
     let last = standing().max_by_key(|operation| (operation.stamp, &operation.dot));
     let writes: BTreeSet<OperationId> =

@@ -16,6 +16,7 @@
 //! | `accounts` | the same as `durability`, where logs are pruned and nodes change their names |
 //! | `status` | who says `InSync` of a peer is right, and in the end all say so |
 //! | `letters` | what is not understood is parked everywhere, as it came, until it is settled |
+//! | `identity` | no two nodes write as one origin, and all mean the same operations by the same dots |
 //! | `leases` | nobody counts a member out without hearing a majority |
 //! | `policies` | no policy has anything left to say of any conflict |
 //! | `findings` | nothing else was seen that should never be seen |
@@ -32,8 +33,10 @@ pub mod durability;
 pub mod exactly_once;
 pub mod groups;
 pub mod history;
+pub mod identity;
 pub mod leases;
 pub mod letters;
+pub mod lineage;
 pub mod policies;
 pub mod replay;
 pub mod resurrection;
@@ -43,10 +46,12 @@ pub mod transfers;
 
 use std::collections::BTreeMap;
 
+use holdfast_core::chain::Chains;
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
-use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::json::JsonText;
+use holdfast_core::members::Members;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Vector};
@@ -58,6 +63,7 @@ use holdfast_storage::record::progress::CollectionState;
 use redb::backends::InMemoryBackend;
 
 use crate::checkers::history::History;
+use crate::checkers::lineage::Knowledge;
 use crate::disk::DiskImage;
 
 /// Which document: its collection and its id.
@@ -96,6 +102,9 @@ pub struct Ending {
     pub images: Vec<DiskImage>,
 }
 
+/// Operations on a document. Where nodes are copied, a dot may name two.
+pub type Operations<'a> = BTreeMap<(Dot, OperationId), &'a Operation>;
+
 /// Something that should never be seen, and was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -128,6 +137,10 @@ pub struct NodeEnding {
     pub origin: Origin,
     /// What it knows.
     pub vector: Vector,
+    /// Which branch it knows of each origin.
+    pub chains: Chains,
+    /// Whom it counts with.
+    pub members: Members,
     /// The digest that it would tell its peers.
     pub digest: Digest,
     /// Its collections.
@@ -155,7 +168,7 @@ pub struct Shown {
 pub type Checker = (&'static str, fn(&Ending) -> Result<(), String>);
 
 /// All of them, the plainest first.
-pub const ALL: [Checker; 16] = [
+pub const ALL: [Checker; 17] = [
     ("findings", findings),
     ("groups", groups::check),
     ("exactly_once", exactly_once::check),
@@ -172,6 +185,7 @@ pub const ALL: [Checker; 16] = [
     ("policies", policies::check),
     ("letters", letters::check),
     ("leases", leases::check),
+    ("identity", identity::check),
 ];
 
 /// Reports the first thing that was seen on the way, whoever looks for it.
@@ -194,9 +208,12 @@ impl NodeEnding {
             let text = text.map(|text| String::from_utf8(text).expect("documents are UTF-8"));
             documents.insert((one.collection, one.document), Shown { state: one.state, text });
         }
+        let state = view.state().expect("healthy data");
         Self {
             origin,
-            vector: view.state().expect("healthy data").vector,
+            vector: state.vector,
+            chains: state.chains,
+            members: state.members,
             digest: view.digest().expect("healthy data"),
             collections: view.collections().expect("healthy data").into_iter().collect(),
             log,
@@ -215,22 +232,37 @@ impl Ending {
     }
 
     /// An operation as its author wrote it, if that is known.
-    pub fn as_written(&self, dot: &Dot) -> Option<&Operation> {
+    pub fn as_written(&self, held: &Operation) -> Option<&Operation> {
+        let Operation { dot, id, .. } = held;
         let author = self.nodes.iter().find(|node| node.origin == dot.origin);
         let logged = self.acknowledged.iter().chain(author.into_iter().flat_map(|author| &author.log));
-        logged.map(|logged| &logged.operation).find(|operation| operation.dot == *dot)
+        logged
+            .map(|logged| &logged.operation)
+            .find(|operation| operation.dot == *dot && (operation.id == *id || !self.history.lineage.is_branched()))
+    }
+
+    /// Whether an operation has another in its context.
+    pub fn has_seen(&self, by: &Operation, operation: &Operation) -> bool {
+        self.history.has_seen(by, operation)
     }
 
     /// Whether every node knows an operation.
     pub fn is_known(&self, operation: &Operation) -> bool {
-        self.nodes.iter().all(|node| node.vector.covers(&operation.dot))
+        self.nodes.iter().all(|node| {
+            // Copying what is known is for worlds alone in which a dot may mean two operations.
+            node.vector.covers(&operation.dot)
+                && (!self.history.lineage.is_branched() || {
+                    let known = Knowledge { vector: node.vector.clone(), chains: node.chains.clone() };
+                    self.history.lineage.is_among(&known, operation)
+                })
+        })
     }
 
     /// Every operation that any node ever held, or whose writer was answered, by document; each once.
-    pub fn operations(&self) -> BTreeMap<Place, BTreeMap<Dot, &Operation>> {
+    pub fn operations(&self) -> BTreeMap<Place, Operations<'_>> {
         let acknowledged = self.acknowledged.iter().map(|logged| &logged.operation);
         let logged = self.nodes.iter().flat_map(|node| &node.log).map(|logged| &logged.operation);
-        let mut operations: BTreeMap<Place, BTreeMap<Dot, &Operation>> = BTreeMap::new();
+        let mut operations: BTreeMap<Place, Operations<'_>> = BTreeMap::new();
         for operation in self.history.operations.values().chain(logged).chain(acknowledged) {
             let Some(id) = &operation.document else { continue };
             // What is parked is not part of any document.
@@ -238,7 +270,7 @@ impl Ending {
                 continue;
             }
             let place = (operation.collection.clone(), id.clone());
-            operations.entry(place).or_default().insert(operation.dot.clone(), operation);
+            operations.entry(place).or_default().insert((operation.dot.clone(), operation.id), operation);
         }
         operations
     }
@@ -247,7 +279,7 @@ impl Ending {
     ///
     /// A whole write covers whole writes that it has seen. An increment gives way to a put or a delete that has seen it,
     /// and to patches that have seen it and write its fields.
-    pub fn standing<'a>(operations: &BTreeMap<Dot, &'a Operation>) -> Vec<&'a Operation> {
+    pub fn standing<'a>(operations: &Operations<'a>) -> Vec<&'a Operation> {
         let stands = |operation: &&Operation| {
             let mut seen_by = operations.values().filter(|other| other.context.covers(&operation.dot));
             match &operation.kind {

@@ -1,6 +1,6 @@
 //! What was deleted stays deleted: where a delete has seen everything else, nobody shows the document.
 
-use holdfast_core::operation::OperationKind;
+use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::vector::Dot;
 
 use crate::checkers::Ending;
@@ -9,16 +9,18 @@ use crate::checkers::Ending;
 /// had seen what is shown.
 pub fn check(end: &Ending) -> Result<(), String> {
     for (place, operations) in end.operations() {
-        let is_last = |delete: &holdfast_core::operation::Operation| {
+        let is_last = |delete: &Operation| {
             matches!(delete.kind, OperationKind::Delete)
                 && end.is_known(delete)
-                && operations.keys().all(|dot| *dot == delete.dot || delete.context.covers(dot))
+                && operations.values().all(|other| other.id == delete.id || end.has_seen(delete, other))
         };
         let is_over = |shown: &Dot| {
+            let is_shown = |other: &&&Operation| other.dot == *shown && end.is_known(other);
+            let shown = operations.values().find(is_shown)?;
             operations.values().find(|operation| {
                 matches!(operation.kind, OperationKind::Delete)
                     && end.is_known(operation)
-                    && operation.context.covers(shown)
+                    && end.has_seen(operation, shown)
             })
         };
         for node in &end.nodes {

@@ -118,6 +118,10 @@ impl Node {
             // Read at the last moment: it may have said more since the push was decided.
             filter.learn(link.session.peer_vector());
         }
+        if self.forgot_itself(filter.known()) {
+            self.fail(now, peer, exchange, outbox);
+            return self.ask_for_states(peer, Cause::Asked, outbox);
+        }
         if self.has_forgotten_what_is_lacked(filter.known()) {
             // What it holds below its floor is letters alone, which mean nothing without the rest.
             outbox.sends.push((peer, 0, Body::TakeStates));
@@ -161,13 +165,23 @@ impl Node {
         if !is_wanted {
             return;
         }
-        if let (Body::Push(_) | Body::Pull(_), Some(side)) = (&body, side)
-            && !self.is_admitted(from, exchange, side, outbox)
-        {
-            return;
+        if let (Body::Push(_) | Body::Pull(_), Some(side)) = (&body, side) {
+            let is_welcome = match &body {
+                Body::Push(_) if self.setup.is_contested => self.is_let_in(now, from, exchange, side, outbox),
+                _ if self.setup.is_contested => self.reaches_back(from, exchange, &side.vector, outbox),
+                _ => self.is_admitted(from, exchange, side, outbox),
+            };
+            if !is_welcome {
+                return;
+            }
         }
         if let (Body::Push(_) | Body::Pushed(_) | Body::Pulled(_), Some(side)) = (&body, side) {
-            self.meet_member(now, &side.origin, outbox);
+            let is_dialled = !matches!(body, Body::Push(_));
+            if is_dialled && self.setup.is_contested && side.origin.node != name_of(from) {
+                outbox.lines.push(format!("n{from} answers as {}", side.origin));
+                return self.fail(now, from, exchange, outbox);
+            }
+            self.meet_member(now, &side.origin, is_dialled, outbox);
         }
         match body {
             Body::Push(request) => self.receive_push(now, from, exchange, request, outbox),
@@ -184,6 +198,8 @@ impl Node {
                     self.take_states(now, exchange, (&page, adoption.map(|adoption| *adoption)), side, outbox);
                 }
             }
+            Body::AskBranch { origin, sequences } => self.answer_branch(from, exchange, &origin, &sequences, outbox),
+            Body::Branch(found) => self.look_on(now, exchange, Some(&found), outbox),
             Body::Survey(request) => self.answer_survey(now, from, exchange, *request, outbox),
             Body::Surveyed(response) => self.take_survey(now, from, exchange, *response, outbox),
             Body::Standing(standing) => match standing.parse() {
@@ -259,6 +275,12 @@ impl Node {
             outbox.findings.push(Finding::refusal(format!("a standing of n{peer} was refused")));
             return;
         };
+        if response.stranger.is_some() {
+            let cause = if response.is_forgotten { Cause::Forgotten } else { Cause::Asked };
+            let random = self.seed.next_u64();
+            self.handle(now, peer, Event::Failed { random }, outbox);
+            return self.ask_for_states(peer, cause, outbox);
+        }
         let through = Position(response.last_processed_log_sequence).min(under_way.through);
         let has_gap = response.gap.is_some();
         if through < under_way.through && through <= under_way.after && !has_gap {
@@ -289,8 +311,15 @@ impl Node {
             Ok((received, standing))
         });
         match received {
+            Ok((_, standing)) if self.forgot_itself(&standing.vector) => {
+                self.fail(now, peer, exchange, outbox);
+                self.ask_for_states(peer, Cause::Asked, outbox);
+            }
             Ok((received, standing)) if !received.operations.is_empty() && !self.may_be_believed(&standing) => {
                 outbox.lines.push(format!("takes nothing from n{peer}: it must take our states first"));
+                if self.setup.is_contested {
+                    outbox.sends.push((peer, 0, Body::TakeStates));
+                }
                 self.end(peer, exchange);
                 let random = self.seed.next_u64();
                 self.handle(now, peer, Event::Failed { random }, outbox);
@@ -315,8 +344,15 @@ impl Node {
             (Answer::Together(Ok(written)), Caller::Client) => {
                 outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
             }
-            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Push { from, exchange, .. }) => {
+            (Answer::Receipt(receipt @ Receipt { stranger: Some(_), .. }), Caller::Push { from, exchange, .. }) => {
+                let Some(stranger) = &receipt.stranger else { return };
                 outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
+                if self.setup.is_contested {
+                    self.note_stranger(stranger, outbox);
+                    let Some(ours) = self.standing(now) else { return };
+                    outbox.sends.push((from, exchange, Body::Pushed(wire::push_response(&receipt, &ours))));
+                    return;
+                }
                 let cause = if stranger.misfit == Misfit::Writer { Cause::Forgotten } else { Cause::Asked };
                 outbox.sends.push((from, exchange, Body::Turned(Admission::MustRebase, cause)));
                 if stranger.dot.origin == self.origin {
@@ -327,7 +363,12 @@ impl Node {
                 outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
                 let failures = self.link(peer).map_or(0, |link| link.session.failures());
                 self.fail(now, peer, exchange, outbox);
-                if stranger.misfit == Misfit::Writer && failures >= PUSHES_AWAITED {
+                if self.setup.is_contested {
+                    self.note_stranger(&stranger, outbox);
+                    let is_unjudged = stranger.misfit == Misfit::Writer && failures >= PUSHES_AWAITED;
+                    let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
+                    self.ask_for_states(peer, cause, outbox);
+                } else if stranger.misfit == Misfit::Writer && failures >= PUSHES_AWAITED {
                     self.ask_for_states(peer, Cause::Unjudged, outbox);
                 }
             }

@@ -9,6 +9,7 @@ use holdfast_core::time::Millis;
 use holdfast_storage::integrity::check_file;
 
 use crate::disk::{Disk, DiskImage, Room};
+use crate::node::identity::Copy;
 use crate::node::{Node, Outbox, empty_image};
 
 thread_local! {
@@ -29,7 +30,7 @@ pub(super) struct Hardship {
     /// Peers to or from which the database does not go: out, in.
     unselected: BTreeMap<usize, (bool, bool)>,
     /// A copy of the disk.
-    backup: Option<DiskImage>,
+    pub(super) backup: Option<Copy>,
 }
 
 impl Hardship {
@@ -94,7 +95,7 @@ impl Node {
 
     /// Copies the disk.
     pub fn back_up(&mut self) {
-        self.hardship.backup = Some(self.disk.image());
+        self.hardship.backup = Some(self.copy());
     }
 
     /// Puts an empty disk in the place of the one that it has. Answers whether it has to be started again.
@@ -105,7 +106,7 @@ impl Node {
     /// Puts the disk back to its copy, if there is one, and knows it. Answers whether it has to be started again.
     pub fn restore(&mut self) -> bool {
         let Some(backup) = self.hardship.backup.clone() else { return false };
-        self.exchange_disk(backup)
+        self.exchange_disk(backup.image)
     }
 
     fn exchange_disk(&mut self, image: DiskImage) -> bool {

@@ -21,7 +21,10 @@ impl Node {
     }
 
     /// Counts in who exchanges operations with us. Where leases are kept, who was counted out by one comes back so.
-    pub(super) fn meet_member(&mut self, now: Millis, origin: &Origin, outbox: &mut Outbox) {
+    pub(super) fn meet_member(&mut self, now: Millis, origin: &Origin, is_dialled: bool, outbox: &mut Outbox) {
+        if self.setup.is_contested {
+            return self.meet_by_name(now, origin, is_dialled, outbox);
+        }
         self.hear_of(now, origin);
         let (Some(side), Some(_)) = (self.side(), self.setup.lease) else { return };
         let is_retired = side.members.get(origin).is_some_and(|known| known.fenced == Some(FenceReason::Retired));

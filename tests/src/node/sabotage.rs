@@ -38,11 +38,20 @@ pub enum Sabotage {
     NeverSettles,
     /// It counts out who is silent, whoever else it hears.
     CountsAlone,
+    /// All of them count in whoever comes under the name of a member that speaks.
+    LetsNamesakesIn,
+    /// None of them looks where branches part before it takes a peer's states.
+    IgnoresBranches,
     /// It keeps what it does not understand, but not as it came.
     RewritesLetters,
 }
 
 impl Sabotage {
+    /// Whether one wrong node among sound ones would do no harm, so that all of them are.
+    pub fn is_of_all(self) -> bool {
+        matches!(self, Self::LetsNamesakesIn | Self::IgnoresBranches)
+    }
+
     /// The groups of requests that are committed in place of one.
     pub(super) fn before_commit(
         self,
@@ -52,6 +61,8 @@ impl Sabotage {
     ) -> Vec<Vec<(Request, Caller)>> {
         match self {
             Self::None | Self::ForgetsWhatPeersKnow | Self::NeverSettles | Self::CountsAlone => vec![batch],
+            Self::LetsNamesakesIn | Self::IgnoresBranches => vec![batch],
+
             Self::RewritesLetters => vec![changed(batch, &|received| {
                 let is_parked = |operation: &Operation| matches!(operation.kind, OperationKind::Unknown { .. });
                 received.operations.iter_mut().filter(|(_, operation)| is_parked(operation)).for_each(disable);

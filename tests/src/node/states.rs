@@ -10,7 +10,7 @@ use holdfast_core::sync::admission::{self, Admission, Cause, admit};
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::Event;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::commit::{CommitError, Moment};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
@@ -19,6 +19,7 @@ use holdfast_storage::transfer::page::{decode_page, encode_page, letters_of};
 use holdfast_storage::transfer::{Ending, Source, Transfer, adoption_of};
 
 use crate::checkers::Finding;
+use crate::node::identity::Looking;
 use crate::node::wire::{Body, Side};
 use crate::node::{Node, Outbox, Stimulus, name_of, options};
 use crate::seed::Seed;
@@ -31,12 +32,16 @@ const FILES: [&str; 2] = ["states-log", "states-data"];
 /// A transfer under way.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    peer: usize,
+    pub(super) peer: usize,
     /// Why they are asked for.
     cause: Cause,
     /// The question that waits for its answer.
-    number: u64,
+    pub(super) number: u64,
     under_way: Option<UnderWay>,
+    /// Where our branches leave the peer's, once that was looked for.
+    pub(super) forks: Option<Vec<Dot>>,
+    /// The search for that.
+    pub(super) looking: Option<Looking>,
 }
 
 /// What of it is on the disk, and how it will end.
@@ -45,6 +50,13 @@ struct UnderWay {
     transfer: Transfer,
     source: Source,
     kind: admission::Transfer,
+    forks: Vec<Dot>,
+}
+
+impl Incoming {
+    fn cause_by_branches(&self) -> Cause {
+        if self.forks.as_ref().is_some_and(|forks| !forks.is_empty()) { Cause::Branched } else { self.cause }
+    }
 }
 
 impl Node {
@@ -91,6 +103,10 @@ impl Node {
         }
         let random = self.seed.next_u64();
         self.handle(now, peer, Event::Failed { random }, outbox);
+        if admission == Admission::NameTaken && self.setup.is_contested {
+            outbox.lines.push(format!("is told by n{peer} that another node goes on under its name"));
+            return;
+        }
         match admission {
             Admission::NeedsStates | Admission::MustRebase | Admission::NameTaken => {
                 self.ask_for_states(peer, cause, outbox);
@@ -105,16 +121,31 @@ impl Node {
         if running.incoming.is_some() {
             return;
         }
-        running.incoming = Some(Incoming { peer, cause, number: 0, under_way: None });
+        running.incoming = Some(Incoming { peer, cause, number: 0, under_way: None, forks: None, looking: None });
         self.ask_for_page(peer, Position::START, None, outbox);
     }
 
     fn ask_for_page(&mut self, peer: usize, after: Position, log_id: Option<u64>, outbox: &mut Outbox) {
+        self.ask(peer, Body::AskStates { after, log_id }, outbox);
+    }
+
+    pub(super) fn ask_for_branch(
+        &mut self,
+        peer: usize,
+        origin: Origin,
+        sequences: Vec<Sequence>,
+        outbox: &mut Outbox,
+    ) {
+        self.ask(peer, Body::AskBranch { origin, sequences }, outbox);
+    }
+
+    /// Asks for the next thing that a transfer needs.
+    fn ask(&mut self, peer: usize, question: Body, outbox: &mut Outbox) {
         self.exchanges += 1;
         let number = self.exchanges;
         let Some(incoming) = self.running.as_mut().and_then(|running| running.incoming.as_mut()) else { return };
         incoming.number = number;
-        outbox.sends.push((peer, number, Body::AskStates { after, log_id }));
+        outbox.sends.push((peer, number, question));
         outbox.later.push((PAGE_WAIT_MAX, Stimulus::StatesTimedOut { number }));
     }
 
@@ -159,15 +190,25 @@ impl Node {
     ) {
         let Some(running) = &mut self.running else { return };
         let Some(mut incoming) = running.incoming.take_if(|incoming| incoming.number == exchange) else { return };
+        let is_first = incoming.under_way.as_ref().is_none_or(|under_way| under_way.source != source_of(theirs));
+        if self.setup.is_contested && is_first && incoming.forks.is_none() {
+            let peer = incoming.peer;
+            let looking = self.look(page.to_vec(), adoption, theirs, peer);
+            incoming.looking = Some(looking);
+            if let Some(running) = &mut self.running {
+                running.incoming = Some(incoming);
+            }
+            return self.look_on(now, exchange, None, outbox);
+        }
         let Ok(page) = decode_page(page) else {
             outbox.findings.push(Finding::refusal(format!("states of {} were refused", theirs.origin)));
             return;
         };
         let begun = match incoming.under_way.take().filter(|under_way| under_way.source == source_of(theirs)) {
             Some(under_way) => Ok(under_way),
-            None => match self.kind_of_transfer(theirs, incoming.cause) {
+            None => match self.kind_of_transfer(theirs, incoming.cause_by_branches()) {
                 Some(kind @ (admission::Transfer::Merge | admission::Transfer::Rebase)) => {
-                    self.open_transfer(theirs, kind, outbox)
+                    self.open_transfer(theirs, (kind, incoming.forks.clone().unwrap_or_default()), outbox)
                 }
                 _ => {
                     outbox.lines.push("needs no states, or the other one shall take ours first".to_owned());
@@ -210,7 +251,7 @@ impl Node {
     fn open_transfer(
         &mut self,
         theirs: &Side,
-        kind: admission::Transfer,
+        (kind, forks): (admission::Transfer, Vec<Dot>),
         outbox: &mut Outbox,
     ) -> Result<UnderWay, StorageError> {
         let attempt = |node: &mut Self| {
@@ -233,7 +274,7 @@ impl Node {
                 fresh.ok_or_else(|| StorageError::damaged("the files of a transfer", "they are not empty"))?
             }
         };
-        Ok(UnderWay { transfer, source: source_of(theirs), kind })
+        Ok(UnderWay { transfer, source: source_of(theirs), kind, forks })
     }
 
     /// Carries over what it holds beyond the peer's states, and starts anew on the files that it has made.
@@ -254,7 +295,7 @@ impl Node {
         let finished = {
             let mut random = random_of(&mut self.seed);
             let mut moment = Moment { now: wall, random: &mut random };
-            let ending = Ending { adoption, letters, kind, branches: Vec::new() };
+            let ending = Ending { adoption, letters, kind, branches: under_way.forks };
             under_way.transfer.finish(&mut moment, ending, &running.database, &origin)
         };
         match finished {

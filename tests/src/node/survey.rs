@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast::sync::driver::SessionStatus;
 use holdfast::sync::standing::{Evidence, PeerState, state_of};
 use holdfast_core::digest::Digest;
+use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::comparison::{Comparison, Inconclusive, Outcome, Side, compare};
 use holdfast_core::sync::message::PROTOCOL;
 use holdfast_core::sync::session::Event;
@@ -22,6 +23,7 @@ use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::view::ReadView;
 
 use crate::checkers::Finding;
+use crate::checkers::identity::NOTICED;
 use crate::node::wire::Body;
 use crate::node::{Link, Node, Outbox, Sabotage, name_of};
 
@@ -183,9 +185,21 @@ impl Node {
             link.word = Some(theirs.standing.now);
         }
         self.take_told(now, &theirs, Some(now.since(look.asked_at)));
+        self.look_at_other_branch(peer, &theirs, outbox);
         let log_id = Some(theirs.standing.log_id);
         self.handle(now, peer, Event::Heard { vector: vector.clone(), log_id }, outbox);
         self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector });
+    }
+
+    /// Two branches of an origin that are equally long show in their chains alone.
+    fn look_at_other_branch(&mut self, peer: usize, theirs: &Survey, outbox: &mut Outbox) {
+        let Some(running) = self.running.as_ref().filter(|_| self.setup.is_contested) else { return };
+        let state = running.writer.state();
+        if let Some(stranger) = theirs.other_branch(&state.vector, &state.chains) {
+            outbox.lines.push(format!("n{peer} holds another branch of {}", stranger.origin));
+            outbox.seen.push(NOTICED);
+            self.ask_for_states(peer, Cause::Asked, outbox);
+        }
     }
 
     /// Notes what a peer has told of others; whom it heard, if it is known how old the message is at most.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use holdfast_core::chain::Chains;
 use holdfast_core::members::FenceReason;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position};
@@ -39,6 +40,7 @@ impl Node {
             origin: self.origin.clone(),
             log_id: running.database.log_id(),
             vector: state.vector.clone(),
+            chains: if self.setup.is_contested { state.chains.clone() } else { Chains::new() },
             graves: state.graves.clone(),
             floor: running.writer.floor().clone(),
             members: state.members.clone(),
@@ -56,6 +58,19 @@ impl Node {
     pub(super) fn keep_up(&mut self, now: Millis, outbox: &mut Outbox) {
         self.plan_upkeep(outbox);
         let (Some(side), Some(forgets)) = (self.side(), self.setup.forgets) else { return };
+        // Where names are contested, who it is is for others to say.
+        if !self.setup.is_contested {
+            self.count_itself(&side, outbox);
+        }
+        let tombstones_before = Millis(self.wall(now).0.saturating_sub(forgets.tombstone_age.0));
+        outbox.lines.push(format!("counts with {:?}", side.members.active().collect::<Vec<_>>()));
+        self.submit(Request::GiveUp { tombstones_before, documents_max: DOCUMENTS_MAX }, Caller::Nobody, outbox);
+        if self.seed.chance(forgets.prune_percent) {
+            outbox.has_failed = !self.prune(forgets, outbox);
+        }
+    }
+
+    fn count_itself(&mut self, side: &Side, outbox: &mut Outbox) {
         if side.members.get(&self.origin).is_none() {
             let member = self.origin.clone();
             self.submit(Request::Member { member, fence: None }, Caller::Nobody, outbox);
@@ -65,12 +80,6 @@ impl Node {
         for member in formers {
             let fence = Some(FenceReason::Retired);
             self.submit(Request::Member { member, fence }, Caller::Nobody, outbox);
-        }
-        let tombstones_before = Millis(self.wall(now).0.saturating_sub(forgets.tombstone_age.0));
-        outbox.lines.push(format!("counts with {:?}", side.members.active().collect::<Vec<_>>()));
-        self.submit(Request::GiveUp { tombstones_before, documents_max: DOCUMENTS_MAX }, Caller::Nobody, outbox);
-        if self.seed.chance(forgets.prune_percent) {
-            outbox.has_failed = !self.prune(forgets, outbox);
         }
     }
 

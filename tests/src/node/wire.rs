@@ -1,16 +1,20 @@
 //! What the nodes of a world send each other: the product's own messages.
 
+use std::collections::BTreeMap;
+
+use holdfast_core::chain::Chains;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
 use holdfast_core::members::Members;
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Admission, Cause};
+use holdfast_core::sync::branches::Told;
 use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
     parse_hex, parse_vector, vector_record,
 };
 use holdfast_core::sync::survey::{SurveyRequest, SurveyResponse};
-use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::request::{Misfit, Receipt, Received};
@@ -41,6 +45,8 @@ pub struct Side {
     pub log_id: u64,
     /// What it knows.
     pub vector: Vector,
+    /// Which branch of each origin, where branches are looked for.
+    pub chains: Chains,
     /// Below this it may have removed tombstones.
     pub graves: Vector,
     /// Its log holds every operation above this.
@@ -89,6 +95,15 @@ pub enum Body {
         /// What else there is to take over, with the last page.
         adoption: Option<Box<Adoption>>,
     },
+    /// The question for the ids of an origin's operations.
+    AskBranch {
+        /// The origin.
+        origin: Origin,
+        /// Which of them.
+        sequences: Vec<Sequence>,
+    },
+    /// Those that the log holds.
+    Branch(BTreeMap<Sequence, Told>),
     /// What the sender knows.
     Standing(StandingRecord),
     /// A question for how the data compares.
@@ -131,6 +146,8 @@ impl Body {
             Self::States { adoption, .. } => {
                 format!("states{}", if adoption.is_some() { ", the last of them" } else { "" })
             }
+            Self::AskBranch { origin, sequences } => format!("asks for {} of {origin}", sequences.len()),
+            Self::Branch(found) => format!("tells {} of them", found.len()),
             Self::Standing(standing) => format!("knows {:?}", standing.vector),
             Self::Survey(survey) => format!("shows {}, and you?", survey.survey.digest),
             Self::Surveyed(answer) => format!("shows {} itself", answer.survey.digest),

@@ -106,7 +106,12 @@ impl Foreign {
 
     /// Its gateway says how far it is; or that it has forgotten what the writer has not seen.
     pub(super) fn take(&mut self, exchange: u64, body: &Body, gateway: Option<&Side>) {
-        if let (Body::Turned(..), Some(gateway)) = (body, gateway.filter(|_| exchange == self.exchange)) {
+        let is_turned = match body {
+            Body::Turned(..) => true,
+            Body::Pushed(answer) => answer.stranger.is_some(),
+            _ => false,
+        };
+        if let Some(gateway) = gateway.filter(|_| is_turned && exchange == self.exchange) {
             self.begin_anew(&gateway.vector);
         } else if let Body::Pushed(answer) = body
             && let Ok(standing) = answer.standing.parse()

@@ -51,6 +51,9 @@ impl World {
             Fault::Backup { node } => self.change(node, Node::back_up),
             Fault::Wipe { node } => self.lose_disk(node, Node::wipe),
             Fault::Restore { node } => self.lose_disk(node, Node::restore),
+            Fault::RollBack { node } => self.lose_disk(node, Node::roll_back),
+            Fault::Twin { node, disks, takes_address } => self.start_twin(node, disks, takes_address),
+            Fault::PartTwins => self.part_twins(),
             Fault::Fence { node, member } => {
                 let member = self.nodes.get(member).map(|member| member.origin().clone());
                 let mut outbox = Outbox::default();
@@ -64,6 +67,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.trace.add(format!("{} all is healed", self.now));
         self.network.heal();
+        self.part_twins();
         for node in 0..self.nodes.len() {
             self.at_node(node, |node| {
                 node.slow_down(Millis(0));

@@ -83,6 +83,27 @@ impl Scenario {
         if self.forgets.is_some() && seed.chance(20) { self.with_leases(seed) } else { self }
     }
 
+    /// The same with nodes that are copied, or set back to an earlier time without knowing it.
+    #[must_use]
+    pub fn contested(mut self, seed: &mut Seed) -> Self {
+        // Where leases run out, who is who is a question of its own.
+        if self.forgets.is_none() || self.lease.is_some() {
+            return self;
+        }
+        let has_twin = seed.chance(60);
+        self.faults.twins = u64::from(has_twin);
+        self.faults.rollbacks = if has_twin && seed.chance(70) { 0 } else { seed.range(1..3) };
+        self.nodes = self.nodes.max(3);
+        // Equally long branches show in surveys alone.
+        self.surveys = true;
+        self
+    }
+
+    /// Whether two nodes may claim one name.
+    pub fn is_contested(&self) -> bool {
+        self.faults.twins + self.faults.rollbacks > 0
+    }
+
     /// The same with members that are counted out when they were silent for too long, and some that are.
     fn with_leases(mut self, seed: &mut Seed) -> Self {
         self.lease = Some(Millis(seed.range(4_000..15_000)));
