@@ -13,6 +13,7 @@
 //! | `open` | opening 1 M documents | 100 ms clean, 2 s after a kill | below |
 //! | `query` | queries and indexes over HTTP; see `query` | SQLite in process, GET by id, fixed numbers | as there |
 //! | `sync` | two nodes in sync; see `sync` | fixed numbers, and itself alone | as there |
+//! | `cache` | cache entries; see `cache` | documents, Redis, fixed numbers, and itself | as there |
 
 use super::load::{Amount, Numbers, Plan, Report, Server, drive, per_second};
 use super::servers::{Floor, Node, Redis, directory_bytes, file_bytes, import_directly, purchases};
@@ -61,6 +62,8 @@ pub(super) enum Case {
     Sync,
     /// Queries and indexes, against SQLite on the same documents.
     Query,
+    /// Cache entries: get, set, sight at a peer, many of them, and their end.
+    Cache,
 }
 
 /// The chosen cases in their usual order; all of them if none is chosen.
@@ -109,6 +112,7 @@ impl Bench {
             Case::Size => self.with_node(&name, size),
             Case::Open => self.with_node(&name, |binary| self.open(binary, &directory)),
             Case::Query => self.with_node(&name, |binary| super::query::query(self, binary, &directory)),
+            Case::Cache => self.with_node(&name, |binary| Ok(super::cache::cache(self, binary, &directory))),
             Case::Sync => self.with_node(&name, |binary| Ok(super::sync::sync(self, binary, &directory))),
         };
         // Gigabytes of one case must not slow the next; what cannot be removed goes at the end.
@@ -297,7 +301,8 @@ impl Bench {
         Ok(rows)
     }
 
-    fn timed(&self, server: Server, connections: usize, template: super::http::Template) -> Plan {
+    /// A plan of as many seconds as a round takes.
+    pub(super) fn timed(&self, server: Server, connections: usize, template: super::http::Template) -> Plan {
         Plan {
             server,
             connections,
@@ -418,15 +423,18 @@ impl Openings {
 
 /// The rounds of both sides.
 #[derive(Debug, Default)]
-struct Sides {
-    floor: Vec<Report>,
+pub(super) struct Sides {
+    /// The reports of what the node is compared with, where it reports so.
+    pub(super) floor: Vec<Report>,
     /// The rates of what the node is compared with.
-    against: Vec<f64>,
-    node: Vec<Report>,
+    pub(super) against: Vec<f64>,
+    /// The node's.
+    pub(super) node: Vec<Report>,
 }
 
 impl Sides {
-    fn push_floor(&mut self, report: Report) {
+    /// Adds a round of what the node is compared with.
+    pub(super) fn push_floor(&mut self, report: Report) {
         self.against.push(report.rate);
         self.floor.push(report);
     }
@@ -440,7 +448,7 @@ impl Sides {
     }
 
     /// `least` is the wanted ratio, zero for none.
-    fn row(&self, name: &str, against: &str, least: f64) -> Row {
+    pub(super) fn row(&self, name: &str, against: &str, least: f64) -> Row {
         let notes = [describe("node", &self.node), describe(against, &self.floor)];
         let wanted = least > 0.0;
         Row {

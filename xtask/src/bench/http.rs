@@ -75,6 +75,26 @@ impl Template {
         Self { bytes: text.into_bytes(), slots, documents }
     }
 
+    /// A request whose body is a list of `item`, each with its own number, between what opens and what closes it.
+    pub(super) fn list(method: &str, path: &str, headers: &[&str], parts: [&str; 3], items: u64) -> Self {
+        let [open, item, close] = parts;
+        let between = items.saturating_sub(1);
+        let body_bytes = (open.len() + close.len()) as u64 + item.len() as u64 * items + between;
+        let length = format!("Content-Length: {body_bytes}");
+        let headers: Vec<&str> = headers.iter().copied().chain([length.as_str()]).collect();
+        let Self { bytes, mut slots, .. } = Self::single(method, path, &headers, "");
+        let mut text = String::from_utf8(bytes).unwrap_or_default() + open;
+        for add in 0..items {
+            if add > 0 {
+                text.push(',');
+            }
+            slots.extend(marks(item, text.len(), add));
+            text.push_str(item);
+        }
+        text.push_str(close);
+        Self { bytes: text.into_bytes(), slots, documents: items }
+    }
+
     /// The request for document `number` and those after it.
     pub(super) fn fill(&mut self, number: u64) -> &[u8] {
         for slot in &self.slots {
@@ -274,6 +294,15 @@ mod tests {
             "POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nA: b\r\nContent-Length: 40\r\n\r\n\
              {\"Id\":\"0000000041\"}\n{\"Id\":\"0000000042\"}\n"
         );
+    }
+
+    #[test]
+    fn a_list_has_its_items_between_its_ends_and_says_its_length() {
+        let mut template = Template::list("PUT", "/list", &["A: b"], ["[", &format!("\"{}\"", mark()), "]"], 2);
+        let text = String::from_utf8(template.fill(7).to_vec()).unwrap();
+        let body = "[\"0000000007\",\"0000000008\"]";
+        let head = format!("PUT /list HTTP/1.1\r\nHost: 127.0.0.1\r\nA: b\r\nContent-Length: {}\r\n\r\n", body.len());
+        assert_eq!(text, head + body);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod servers;
 mod table;
 mod cases;
 mod sync;
+mod cache;
 mod query;
 
 use cases::{Bench, Case};
@@ -45,7 +46,7 @@ pub(crate) struct BenchArgs {
     /// Connections of the cases that have a target at 64.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Documents of the case that opens a large database.
+    /// Documents of the case that opens a large database, and entries of a large cache.
     #[arg(long, default_value_t = 1_000_000)]
     documents: u64,
     /// A directory with real data (`cdnow-purchases.csv`); without it a file of the same shape is made.

@@ -21,8 +21,9 @@ pub(super) const DATABASE: &str = "bench";
 /// How long a server may take until it answers.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Headers of every request to the node, and to the floor, which ignores them.
-const HEADERS: [&str; 2] = ["Database: bench", "ApiKey: root"];
-const HEADERS_JSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/json"];
+pub(super) const HEADERS: [&str; 2] = ["Database: bench", "ApiKey: root"];
+/// The same with a body.
+pub(super) const HEADERS_JSON: [&str; 3] = ["Database: bench", "ApiKey: root", "Content-Type: application/json"];
 /// Headers of questions that an operator or a peer asks.
 pub(super) const HEADERS_PEER: [&str; 5] = [
     "Database: bench",

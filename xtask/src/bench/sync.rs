@@ -39,7 +39,7 @@ const CATCH_UP_WANTED: f64 = 40_000.0;
 /// Documents a second that a bootstrap must reach.
 const BOOTSTRAP_WANTED: f64 = 50_000.0;
 /// Writes a second while it is measured when they are visible.
-const WRITES_PER_SECOND: u32 = 500;
+pub(super) const WRITES_PER_SECOND: u32 = 500;
 /// Writers that share them, so that one slow write delays few others.
 const WRITERS: u32 = 20;
 /// What their first writes wait for: all connections are open by then.
@@ -63,7 +63,7 @@ const DELETED: u64 = 20_000;
 const LIVE: u64 = 50_000;
 
 /// Latencies in microseconds.
-type Latencies = Histogram<u64>;
+pub(super) type Latencies = Histogram<u64>;
 
 /// All lines of this file.
 pub(super) fn sync(bench: &Bench, binary: &Path, directory: &Path) -> Vec<Row> {
@@ -197,7 +197,7 @@ fn visible(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
     wait_until_equal(&here, &there)?;
     let (mut p50, mut p99, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..bench.rounds {
-        let Steady { written, seen } = steadily(bench.seconds, round as u64, &here, &there)?;
+        let Steady { written, seen } = steadily(bench.seconds, round as u64, &here, &there, write_and_see)?;
         p50.push(at(&seen, 0.5));
         p99.push(at(&seen, 0.99));
         notes.push(format!(
@@ -283,7 +283,8 @@ fn next_number(plan: &Plan) -> u64 {
     }
 }
 
-fn start(binary: &Path, directory: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Node, String> {
+/// Starts a node that can have peers.
+pub(super) fn start(binary: &Path, directory: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Node, String> {
     let own =
         [("HOLDFAST__Node__NodeId", name), ("HOLDFAST__Node__ReplicationApiKey", "the-secret-of-the-bench-cluster")];
     let settings: Vec<_> = own.iter().chain(settings).copied().collect();
@@ -291,7 +292,7 @@ fn start(binary: &Path, directory: &Path, name: &str, settings: &[(&str, &str)])
 }
 
 /// Registers both with each other.
-fn introduce(full: &Node, empty: &Node) -> Result<(), String> {
+pub(super) fn introduce(full: &Node, empty: &Node) -> Result<(), String> {
     for (at, of) in [(empty, full), (full, empty)] {
         let peer = json!({ "NodeId": node_id(of)?, "BaseUrl": format!("http://{}", of.server.address) });
         at.call("POST", "/api/cluster/peers", &peer.to_string())?;
@@ -383,15 +384,23 @@ fn timed_requests(node: &Node, template: &Template, count: u64) -> Result<Latenc
 
 /// What a steady load has measured.
 #[derive(Debug, Clone)]
-struct Steady {
+pub(super) struct Steady {
     /// From a write's sending to its answer.
-    written: Latencies,
+    pub(super) written: Latencies,
     /// From the answer to a write until a read at the peer has given it.
-    seen: Latencies,
+    pub(super) seen: Latencies,
 }
 
-/// Writes at a fixed rate, and reads each write at the peer from the moment it is answered.
-fn steadily(seconds: f64, round: u64, here: &Node, there: &Node) -> Result<Steady, String> {
+/// Writes at a fixed rate, and reads each write at the peer from the moment it is answered; `write_and_see` does both.
+pub(super) fn steadily(
+    seconds: f64,
+    round: u64,
+    here: &Node,
+    there: &Node,
+    write_and_see: impl AsyncFn(&mut Connection, &mut Connection, u64) -> Result<(Duration, Duration), String>
+    + Copy
+    + 'static,
+) -> Result<Steady, String> {
     let (here, there) = (here.server.address, there.server.address);
     let measured = Rc::new(RefCell::new(Steady { written: latencies()?, seen: latencies()? }));
     let apart = Duration::from_secs(1) / WRITES_PER_SECOND;
@@ -448,7 +457,8 @@ async fn write_and_see(
     Ok((answered - sent, answered.elapsed()))
 }
 
-fn on_this_thread<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+/// Runs the work of one generator.
+pub(super) fn on_this_thread<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -456,20 +466,23 @@ fn on_this_thread<T>(work: impl Future<Output = Result<T, String>>) -> Result<T,
     LocalSet::new().block_on(&runtime, work)
 }
 
-fn latencies() -> Result<Latencies, String> {
+/// No latencies yet.
+pub(super) fn latencies() -> Result<Latencies, String> {
     Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|error| format!("cannot make a histogram: {error}"))
 }
 
-fn record(latencies: &mut Latencies, latency: Duration) {
+/// Adds one.
+pub(super) fn record(latencies: &mut Latencies, latency: Duration) {
     latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
 }
 
-fn quantiles(latencies: &Latencies) -> String {
+/// How they are spread, for a note.
+pub(super) fn quantiles(latencies: &Latencies) -> String {
     let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| Unit::Seconds.show(at(latencies, quantile)));
     format!("p50 {p50}, p90 {p90}, p99 {p99}, max {max}")
 }
 
 /// A quantile in seconds.
-fn at(latencies: &Latencies, quantile: f64) -> f64 {
+pub(super) fn at(latencies: &Latencies, quantile: f64) -> f64 {
     Duration::from_micros(latencies.value_at_quantile(quantile)).as_secs_f64()
 }
