@@ -1,6 +1,11 @@
 //! What an `UPDATE` makes of one document: a counter operation, a patch, or the whole document.
+//!
+//! `stock = stock - 1` does what `{"$inc": {"stock": -1}}` does: where nothing or null is, it counts from zero, and what is
+//! no number is refused. `SET {..}` takes the fields that a patch takes: those that the node keeps are left out, so that a
+//! row that was read with them can be set, and an id in it has to be that of the document.
 
 use holdfast_core::counter::{Amount, Increment};
+use holdfast_core::id::DocumentId;
 use holdfast_core::json::{ID_FIELD, is_kept_name, merge_patch, with_id};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::request::{Action, Expect};
@@ -8,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::language::error::QueryError;
-use crate::language::expression::{Expression, PathStep};
+use crate::language::expression::{Arithmetic, Expression, Kind, PathStep};
 use crate::language::statement::{Assignment, Changes, Update};
 use crate::plan::constants::folded;
 use crate::run::row::Loaded;
@@ -41,26 +46,30 @@ impl Updating {
         };
         let mut after = object.clone();
         let mut patch = Map::new();
-        let mut counted = Vec::new();
+        let mut increments = Vec::new();
         match &self.changes {
             Changes::Merge(expression) => {
-                for (name, value) in merged_fields(expression, &before, compute)? {
+                let id = loaded.body.document_id()?;
+                for (name, value) in merged_fields(expression, &before, &id, compute)? {
                     after.insert(name.clone(), value.clone());
                     patch.insert(name, value);
                 }
             }
             Changes::Assign(assignments) => {
                 for assignment in assignments {
-                    if let Some(amount) = amount_of(assignment, object, compute)? {
-                        counted.push(amount);
-                        continue;
-                    }
-                    let value = compute.value(&assignment.value, &[Some(&before)])?;
+                    let value = match counted(assignment, &before, object, compute)? {
+                        Some(Counted::By(path, amount)) => {
+                            increments.push((path, amount));
+                            continue;
+                        }
+                        Some(Counted::To(value)) => Some(value),
+                        None => compute.value(&assignment.value, &[Some(&before)])?,
+                    };
                     assign(&mut after, &mut patch, assignment, value)?;
                 }
             }
         }
-        let increment = (!counted.is_empty()).then_some(Increment(counted));
+        let increment = (!increments.is_empty()).then_some(Increment(increments));
         if patch.is_empty()
             && let Some(increment) = increment
         {
@@ -87,34 +96,70 @@ impl Updating {
 fn merged_fields(
     expression: &Expression,
     before: &Value,
+    id: &DocumentId,
     compute: &Compute<'_>,
 ) -> Result<Vec<(String, Value)>, Failure> {
     let Some(Value::Object(fields)) = compute.value(expression, &[Some(before)])? else {
         let message = "UPDATE requires a JSON object after SET.";
         return Err(QueryError::meaning("update-not-an-object", message, expression.position).into());
     };
-    let is_free = |(name, _): &(String, Value)| !name.eq_ignore_ascii_case(ID_FIELD) && !is_kept_name(name);
-    Ok(fields.into_iter().filter(is_free).collect())
+    let names_id = |name: &str| name.eq_ignore_ascii_case(ID_FIELD) || name.eq_ignore_ascii_case("_id");
+    let is_own_id = |value: &Value| match value {
+        Value::String(text) => text == id.as_str(),
+        Value::Number(number) => number.as_str() == id.as_str(),
+        _ => false,
+    };
+    if fields.iter().any(|(name, value)| names_id(name) && !is_own_id(value)) {
+        return Err(QueryError::meaning("id-not-writable", "A document keeps its id.", expression.position)
+            .suggesting("Leave the id out, or insert a document under the other id and delete this one.")
+            .into());
+    }
+    Ok(fields.into_iter().filter(|(name, _)| !names_id(name) && !is_kept_name(name)).collect())
+}
+
+/// What `field = field + amount` comes to.
+enum Counted {
+    /// The amount is added to the field at a path, whatever stands there by then.
+    By(Vec<String>, Amount),
+    /// The field is written: it cannot be counted, as an item of an array or a number with too many digits.
+    To(Value),
 }
 
 /// The amount that is added to a field, if that is all that an assignment does.
-fn amount_of(
+fn counted(
     assignment: &Assignment,
-    before: &Map<String, Value>,
+    before: &Value,
+    object: &Map<String, Value>,
     compute: &Compute<'_>,
-) -> Result<Option<(Vec<String>, Amount)>, Failure> {
-    let Some((is_subtracted, amount)) = assignment.increment() else { return Ok(None) };
-    let Some(Value::Number(amount)) = compute.value(amount, &[])? else { return Ok(None) };
-    let Some(amount) = Amount::parse(amount.as_str()) else { return Ok(None) };
-    let amount = if is_subtracted { -amount } else { amount };
-    let Some(path) = names_of(assignment) else { return Ok(None) };
-    let is_number = value_at(before, &path).is_some_and(Value::is_number);
-    let increment = Increment(vec![(path, amount)]);
-    // A field that cannot be counted exactly is written like any other.
-    if !is_number || increment.misfit(before).is_some() {
-        return Ok(None);
+) -> Result<Option<Counted>, Failure> {
+    let Some((is_subtracted, expression)) = assignment.increment() else { return Ok(None) };
+    let Some(Value::Number(number)) = compute.value(expression, &[])? else {
+        // A sum with null is null, and would wipe what was counted.
+        let message = format!("What is added to {} is no number.", assignment.path);
+        return Err(QueryError::meaning("type-mismatch", message, expression.position)
+            .suggesting("Send a number. To empty the field, write SET field = NULL.")
+            .into());
+    };
+    if let (Some(path), Some(amount)) = (names_of(assignment), Amount::parse(number.as_str())) {
+        let amount = if is_subtracted { -amount } else { amount };
+        let increment = Increment(vec![(path.clone(), amount)]);
+        if increment.misfit(object).is_none() {
+            return Ok(Some(Counted::By(path, amount)));
+        }
     }
-    Ok(increment.0.into_iter().next())
+    let sum = compute.value(&assignment.value, &[Some(before)])?.filter(|sum| !sum.is_null());
+    Ok(sum.or(from_zero(is_subtracted, expression, compute)?).map(Counted::To))
+}
+
+/// An amount that is added to nothing.
+fn from_zero(is_subtracted: bool, amount: &Expression, compute: &Compute<'_>) -> Result<Option<Value>, Failure> {
+    let zero = Expression::new(Kind::Literal(Value::from(0)), amount.position);
+    let sum = Kind::Arithmetic {
+        operator: if is_subtracted { Arithmetic::Subtract } else { Arithmetic::Add },
+        left: Box::new(zero),
+        right: Box::new(amount.clone()),
+    };
+    Ok(compute.value(&Expression::new(sum, amount.position), &[])?)
 }
 
 /// The names on the way to a field, if there is nothing but names.
@@ -124,11 +169,6 @@ fn names_of(assignment: &Assignment) -> Option<Vec<String>> {
         PathStep::Index(_) | PathStep::Each => None,
     };
     assignment.path.steps.iter().map(name).collect()
-}
-
-fn value_at<'value>(object: &'value Map<String, Value>, path: &[String]) -> Option<&'value Value> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(object.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
 /// Puts a value where an assignment says, and notes in the patch what that writes.

@@ -142,8 +142,62 @@ fn what_is_kept_by_the_node_cannot_be_assigned() {
     for text in ["UPDATE things SET Id = 'x'", "UPDATE things SET _id = 'x'", "UPDATE things SET _sys_a = 1"] {
         assert!(shop.run(text).is_err(), "{text}");
     }
-    shop.run("UPDATE things SET {Id: 'other', n: 1} WHERE Id = 'd09'").unwrap();
-    assert_eq!(rows(&mut shop, "SELECT Id, n FROM things WHERE Id = 'd09'"), r#"{"Id":"d09","n":1}"#);
+    shop.run("UPDATE things SET {Id: 'other', n: 1} WHERE Id = 'd09'").unwrap_err();
+    assert_eq!(rows(&mut shop, "SELECT Id, n FROM things WHERE Id = 'd09'"), r#"{"Id":"d09","n":9}"#);
+}
+
+#[test]
+fn an_object_that_is_set_may_hold_the_documents_own_id_and_no_other() {
+    let mut shop = shop();
+    shop.run("UPDATE things SET {Id: 'd09', _id: 'd09', _sys_version: 'v', n: 100} WHERE Id = 'd09'").unwrap();
+    assert_eq!(rows(&mut shop, "SELECT $ FROM things WHERE Id = 'd09'"), r#"{"Id":"d09","n":100,"at":{"x":1}}"#);
+    for id in ["{Id: 'd10', n: 1}", "{_id: 'd10'}", "{ID: null}", "{iD: MISSING, id: 7}"] {
+        let refused = shop.run(&format!("UPDATE things SET {id} WHERE Id = 'd09'")).unwrap_err();
+        assert_eq!(refused.code(), "id-not-writable", "{id}");
+    }
+    // What was read with the fields that the node keeps can be inserted under another id.
+    let row = json!({"row": {"_id": "old", "Id": "new", "n": 1, "_sys_version": "v", "_sys_deleted": false}});
+    let Value::Object(row) = row else { panic!() };
+    shop.run_with("INSERT INTO things VALUES @row", row, Page::default()).unwrap();
+    assert_eq!(rows(&mut shop, "SELECT $ FROM things WHERE Id = 'new'"), r#"{"n":1,"Id":"new"}"#);
+}
+
+#[test]
+fn adding_counts_from_zero_and_never_makes_null_of_a_number() {
+    let mut shop = Shop::new();
+    let documents = [
+        json!({"Id": "none"}),
+        json!({"Id": "null", "n": null, "sub": null}),
+        json!({"Id": "number", "n": 0.5, "sub": {"n": 1}, "list": [null, 1]}),
+    ];
+    shop.put("things", &documents);
+    for text in ["UPDATE things SET n = n + 1", "UPDATE things SET n = 2 + n, sub.n = sub.n - 1"] {
+        assert!(matches!(change(&shop, text).0, Action::Patch { increment: Some(_), .. }), "{text}");
+        assert_eq!(shop.run(text).unwrap().rows.len(), 3, "{text}");
+    }
+    // More digits than a counter has, and items of arrays, are written: they count from zero too.
+    shop.run("UPDATE things SET fine = fine - 0.00000000001").unwrap();
+    shop.run("UPDATE things SET list[0] = list[0] + 1, list[1] = list[1] + 1 WHERE Id = 'number'").unwrap();
+    assert_eq!(
+        rows(&mut shop, "SELECT $ FROM things"),
+        concat!(
+            r#"{"Id":"none","fine":-1e-11,"n":3,"sub":{"n":-1}} "#,
+            r#"{"Id":"null","n":3,"sub":{"n":-1},"fine":-1e-11} "#,
+            r#"{"Id":"number","n":3.5,"sub":{"n":0},"list":[1,2],"fine":-1e-11}"#
+        )
+    );
+    for (text, code) in [
+        ("UPDATE things SET n = n + NULL", "type-mismatch"),
+        ("UPDATE things SET n = n - MISSING", "type-mismatch"),
+        ("UPDATE things SET n = n + 'x'", "type-mismatch"),
+        ("UPDATE things SET list = list + 1", "type-mismatch"),
+        ("UPDATE things SET list.n = list.n + 1 WHERE Id = 'number'", "update-path-invalid"),
+    ] {
+        assert_eq!(shop.run(text).unwrap_err().code(), code, "{text}");
+    }
+    shop.put("things", &[json!({"Id": "text", "n": "1"})]);
+    assert_eq!(shop.run("UPDATE things SET n = n + 1").unwrap_err().code(), "type-mismatch");
+    assert_eq!(rows(&mut shop, "SELECT n FROM things WHERE Id = 'none'"), r#"{"n":3}"#);
 }
 
 #[test]
