@@ -97,7 +97,10 @@ fn a_node_that_says_in_sync_without_a_proof_is_noticed() {
     assert!(sound.seen["said InSync"] > 10, "{:?}", sound.seen);
     let said = status::check(&play(Sabotage::ClaimsByVectors)).unwrap_err();
     assert!(said.contains("says InSync"), "{said}");
-    let silent = status::check(&play(Sabotage::LogsWithoutApplying("put"))).unwrap_err();
+    assert_eq!(sound.found_by("difference"), Ok(()));
+    let different = play(Sabotage::LogsWithoutApplying("put"));
+    assert!(different.found_by("difference").is_err(), "they differ, and nobody says so");
+    let silent = status::check(&different).unwrap_err();
     assert!(silent.contains("says Diverged"), "{silent}");
 }
 

@@ -54,7 +54,8 @@ impl ReadView {
         if collections.is_none() {
             counts.clear();
         }
-        let side = Side { vector: state.vector, collections, whole, changed, asked: BTreeMap::new() };
+        let (vector, graves) = (state.vector, state.graves);
+        let side = Side { vector, graves, collections, whole, changed, asked: BTreeMap::new() };
         Ok(SurveyedSide { side, counts, newest: state.position })
     }
 

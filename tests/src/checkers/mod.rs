@@ -115,6 +115,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Two nodes of which one says that they differ, after the same operations.
+    pub fn difference(what: String) -> Self {
+        Self { checker: "difference", what }
+    }
+
     /// A message between sound nodes that was refused.
     pub fn refusal(what: String) -> Self {
         Self { checker: "refusal", what }

@@ -150,7 +150,7 @@ impl Node {
         if survey.side.vector == vector {
             let outcome = compare(&survey.side, &theirs.side);
             let comparison = Comparison { outcome, at: now, ours: vector.clone(), theirs: vector };
-            self.conclude(from, comparison);
+            self.conclude(from, comparison, outbox);
         }
     }
 
@@ -188,7 +188,7 @@ impl Node {
         self.look_at_other_branch(peer, &theirs, outbox);
         let log_id = Some(theirs.standing.log_id);
         self.handle(now, peer, Event::Heard { vector: vector.clone(), log_id }, outbox);
-        self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector });
+        self.conclude(peer, Comparison { outcome, at: now, ours, theirs: vector }, outbox);
     }
 
     /// Two branches of an origin that are equally long show in their chains alone.
@@ -217,7 +217,13 @@ impl Node {
         }
     }
 
-    fn conclude(&mut self, peer: usize, comparison: Comparison) {
+    /// Takes note of what was found. Two nodes that differ after the same operations are never to be seen: either they
+    /// do, or what is on its way between them was taken for a difference.
+    fn conclude(&mut self, peer: usize, comparison: Comparison, outbox: &mut Outbox) {
+        if let Outcome::Different(collections) = &comparison.outcome {
+            let what = format!("n{} says that n{peer} shows something else in {collections:?}", self.index);
+            outbox.findings.push(Finding::difference(what));
+        }
         let Some(link) = self.link(peer) else { return };
         if comparison.is_conclusive() {
             link.found.conclusive = Some(comparison);

@@ -33,6 +33,8 @@ pub type DocumentKey = (CollectionName, DocumentId);
 pub struct Side {
     /// What this side knows.
     pub vector: Vector,
+    /// Documents whose deletes lie below this may be forgotten on this side, and are named nowhere.
+    pub graves: Vector,
     /// The digest of each collection; `None` when there are too many to name, then [`Self::whole`] alone counts.
     pub collections: Option<BTreeMap<CollectionName, Digest>>,
     /// The digest of everything.
@@ -67,6 +69,8 @@ pub enum Inconclusive {
     Incomplete,
     /// The other side knows less than it was known to know: it may have been restored.
     Receded,
+    /// One side has forgotten deletes that the other has not seen.
+    Forgotten,
 }
 
 impl Inconclusive {
@@ -76,6 +80,7 @@ impl Inconclusive {
             Self::TooManyChanged => "too many documents are on their way to compare the rest",
             Self::Incomplete => "the peer did not name all that was asked",
             Self::Receded => "the peer knows less than it did; it may have been restored",
+            Self::Forgotten => "one of both has forgotten deletes that the other has not seen",
         }
     }
 }
@@ -96,6 +101,10 @@ pub struct Comparison {
 /// Compares both sides.
 pub fn compare(ours: &Side, theirs: &Side) -> Outcome {
     let is_one_vector = ours.vector == theirs.vector;
+    // A document that is forgotten has no record that could be left out, and is still shown where its delete is unknown.
+    if !ours.vector.covers_all(&theirs.graves) || !theirs.vector.covers_all(&ours.graves) {
+        return Outcome::Inconclusive(Inconclusive::Forgotten);
+    }
     let left_out = if is_one_vector {
         BTreeSet::new()
     } else {

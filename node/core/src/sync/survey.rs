@@ -196,6 +196,7 @@ impl SurveyRecord {
         let collections = self.collections.map(|records| parse_collections(records, &mut counts)).transpose()?;
         let side = Side {
             vector: standing.vector.clone(),
+            graves: parse_vector(&self.graves)?,
             collections,
             whole: parse_digest(&self.digest)?,
             changed: self.changed.map(parse_parts).transpose()?,

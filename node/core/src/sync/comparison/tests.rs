@@ -87,6 +87,7 @@ impl Node {
             .iter()
             .filter(|(_, (state, place))| *place > self.confirmed && !known.covers_all(&state.vector));
         Side {
+            graves: Vector::new(),
             vector: self.vector.clone(),
             whole: collections.values().fold(Digest::default(), |sum, digest| sum.plus(*digest)),
             collections: Some(collections),
@@ -185,6 +186,11 @@ fn without_the_documents_on_their_way_nothing_is_said() {
     let (_, ours, theirs) = survey(&left, &right, &heard);
     let too_many = Side { changed: None, ..theirs.clone() };
     assert_eq!(compare(&ours, &too_many), Outcome::Inconclusive(Inconclusive::TooManyChanged));
+    let forgetful = Side {
+        graves: [(Origin { node: NodeName::parse("far").unwrap(), incarnation: 1 }, Sequence(1))].into_iter().collect(),
+        ..theirs.clone()
+    };
+    assert_eq!(compare(&ours, &forgetful), Outcome::Inconclusive(Inconclusive::Forgotten));
     let silent = Side { asked: BTreeMap::new(), ..theirs.clone() };
     assert_eq!(compare(&ours, &silent), Outcome::Inconclusive(Inconclusive::Incomplete));
     let many_collections = Side { collections: None, ..theirs };
