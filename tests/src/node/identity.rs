@@ -223,7 +223,7 @@ impl Node {
         log.scan(Position::START, |entry| {
             if let Entry::Operation(logged) = entry {
                 let Operation { id, dot, chain, .. } = logged.operation;
-                let one = Held { position: logged.position, sequence: dot.sequence, id };
+                let one = Held { position: logged.position, sequence: dot.sequence, id, before: chain };
                 held.entry(dot.origin.clone()).or_default().push(one);
                 if let Some(chain) = chain.filter(|_| wanted.contains(&dot)) {
                     proofs.insert(dot, chain);

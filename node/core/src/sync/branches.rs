@@ -6,9 +6,10 @@
 //!        theirs does:      it is the peer's own, or its id is the greater: it takes our states
 //! ```
 //!
-//! Must stay true: of two nodes that compare their branches, exactly one gives way. Where the chains prove that there are
-//! two, and no log says any more where they part, all that is not proven equal counts as different: written twice is
-//! better than lost. Where nothing proves it, but this node may have been set back, whatever the peer had not confirmed
+//! Must stay true: of two nodes that compare their branches, exactly one gives way. Where it is certain that there are
+//! two, and the logs no longer say where they part, all that is not proven equal counts as different: written twice is
+//! better than lost. The first that differs of those that both logs hold is not where they part, unless the chains
+//! before it are the same. Where nothing proves it, but this node may have been set back, whatever the peer had not confirmed
 //! counts as ours alone.
 //!
 //! Every origin that both know is looked at, for a node may hold branches of several: what is not proven to be one branch
@@ -30,6 +31,8 @@ pub struct Held {
     pub sequence: Sequence,
     /// Its id.
     pub id: OperationId,
+    /// The chain before it, if it is known here.
+    pub before: Option<Chain>,
 }
 
 /// An operation of the origin in the peer's log.
@@ -195,16 +198,20 @@ impl Search {
         let before = self.high;
         for at in std::mem::take(&mut self.asked) {
             let Some(held) = self.shared.get(at) else { continue };
-            // What its log no longer holds was settled long ago.
+            // Of what its log no longer holds, the chains of later ones tell whether it was the same.
             let Some(theirs) = answer.get(&held.sequence) else { continue };
             if theirs.id == held.id {
                 self.low = at + 1;
                 self.equal = held.sequence;
-            } else {
-                self.different = Some((*held, theirs.id));
-                self.high = at;
-                break;
+                continue;
             }
+            self.different = Some((*held, theirs.id));
+            self.high = at;
+            if held.before.is_some() && held.before == theirs.before {
+                self.low = at;
+                self.equal = Sequence(held.sequence.0.saturating_sub(1));
+            }
+            break;
         }
         if self.high == before {
             // Nothing of what was asked for differs.
@@ -218,9 +225,9 @@ impl Search {
         let (is_own, is_theirs) = (self.origin == self.sides.me, self.origin == self.sides.peer);
         match (&self.different, self.sides.proof) {
             (Some((held, theirs)), _) if is_own || (held.id > *theirs && !is_theirs) => {
-                Verdict::Ours(dot(held.sequence))
+                Verdict::Ours(dot(self.unproven()))
             }
-            (Some((held, _)), _) => Verdict::Theirs(dot(held.sequence)),
+            (Some(_), _) => Verdict::Theirs(dot(self.unproven())),
             (None, Some(proof)) if is_own || (proof == Proof::OursGivesWay && !is_theirs) => {
                 Verdict::Ours(dot(self.unproven()))
             }
@@ -261,11 +268,25 @@ mod tests {
         Origin { node: NodeName::parse(name).unwrap(), incarnation: 7 }
     }
 
+    fn chain(ids: &[u128]) -> Chain {
+        ids.iter().fold(Chain::START, |chain, id| chain.then(OperationId(*id)))
+    }
+
+    /// Each operation, and the chain before it.
+    fn links(ids: &[u128]) -> impl Iterator<Item = (OperationId, Option<Chain>)> {
+        ids.iter().scan(Chain::START, |chain, id| {
+            let id = OperationId(*id);
+            let before = std::mem::replace(chain, chain.then(id));
+            Some((id, Some(before)))
+        })
+    }
+
     fn search(me: &str, of: &str, ids: &[u128], theirs: u64, their_floor: u64, confirmed: u64) -> Search {
-        let held = (1..).zip(ids).map(|(number, id)| Held {
+        let held = (1..).zip(links(ids)).map(|(number, (id, before))| Held {
             position: Position(number),
             sequence: Sequence(number),
-            id: OperationId(*id),
+            id,
+            before,
         });
         let sides = Sides {
             me: origin(me),
@@ -292,13 +313,11 @@ mod tests {
     }
 
     fn ask(mut search: Search, theirs: &[u128], forgotten: u64, questions: &mut usize) -> Search {
+        let theirs: Vec<Told> = links(theirs).map(|(id, before)| Told { id, before }).collect();
         while let Some(asked) = search.question() {
             *questions += 1;
             assert!(asked.len() <= BRANCH_SEQUENCES_MAX);
-            let id = |sequence: &Sequence| {
-                let at = usize::try_from(sequence.0).unwrap() - 1;
-                Some((*sequence, Told { id: OperationId(*theirs.get(at)?), before: None }))
-            };
+            let id = |sequence: &Sequence| Some((*sequence, *theirs.get(usize::try_from(sequence.0).unwrap() - 1)?));
             let answer = asked.iter().filter(|sequence| sequence.0 > forgotten).filter_map(id).collect();
             search.take(&answer);
         }
@@ -336,10 +355,9 @@ mod tests {
 
     #[test]
     fn one_branch_is_proven_by_its_chains_and_all_else_is_looked_at() {
-        let chains = |ids: &[u128]| ids.iter().fold(Chain::START, |chain, id| chain.then(OperationId(*id)));
         let known = |entries: &[(&str, &[u128])]| {
             let vector: Vector = entries.iter().map(|(of, ids)| (origin(of), Sequence(ids.len() as u64))).collect();
-            let chains: Chains = entries.iter().map(|(of, ids)| (origin(of), chains(ids))).collect();
+            let chains: Chains = entries.iter().map(|(of, ids)| (origin(of), chain(ids))).collect();
             (vector, chains)
         };
         let ours =
@@ -348,14 +366,14 @@ mod tests {
         let ours = Known { vector: &ours.0, chains: &ours.1 };
         let theirs = Known { vector: &theirs.0, chains: &theirs.1 };
         assert_eq!(proofs(ours, theirs), [at("ahead", 3)].into());
-        let proof = BTreeMap::from([(at("ahead", 3), chains(&[1, 2]))]);
-        let is_greater = chains(&[1, 2]).0 > chains(&[1, 3]).0;
+        let proof = BTreeMap::from([(at("ahead", 3), chain(&[1, 2]))]);
+        let is_greater = chain(&[1, 2]).0 > chain(&[1, 3]).0;
         let level = if is_greater { Proof::OursGivesWay } else { Proof::TheirsGivesWay };
         let expected = |all: &[(&str, Option<Proof>)]| -> BTreeMap<Origin, Option<Proof>> {
             all.iter().map(|(of, proof)| (origin(of), *proof)).collect()
         };
         assert_eq!(suspects(ours, theirs, &proof), expected(&[("behind", None), ("other", Some(level))]));
-        let other = BTreeMap::from([(at("ahead", 3), chains(&[1, 9]))]);
+        let other = BTreeMap::from([(at("ahead", 3), chain(&[1, 9]))]);
         assert_eq!(suspects(ours, theirs, &other).get(&origin("ahead")), Some(&Some(Proof::OursGivesWay)));
         let forgotten = suspects(ours, theirs, &BTreeMap::new());
         assert_eq!(forgotten.get(&origin("ahead")), Some(&None), "not in the log any more");
@@ -372,8 +390,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_difference_that_both_logs_still_hold_is_not_where_branches_part_unless_the_chains_say_so() {
+        // A copy of a node goes on beside it, and the peer's log no longer holds the copy's first operations: what this
+        // node wrote as the third and fourth is not there.
+        let (ours, theirs) = ([1, 2, 13, 14, 15, 16], [1, 2, 3, 4, 5, 6]);
+        let verdict = |forgotten| run(search("a", "a", &ours, 6, forgotten, 0), &theirs, forgotten).0;
+        assert_eq!(verdict(4), Verdict::Ours(at("a", 1)), "nothing says where they part");
+        assert_eq!(verdict(2), Verdict::Ours(at("a", 3)), "the chains before the third are the same");
+        assert_eq!(verdict(1), Verdict::Ours(at("a", 3)));
+        let theirs_gives_way = run(search("b", "a", &theirs, 6, 4, 0), &ours, 4).0;
+        assert_eq!(theirs_gives_way, Verdict::Theirs(at("a", 1)), "the other one says the same");
+        let mut blind = search("a", "a", &ours, 6, 2, 0);
+        blind.shared.iter_mut().for_each(|held| held.before = None);
+        assert_eq!(run(blind, &theirs, 2).0, Verdict::Ours(at("a", 1)), "no chain, no proof");
+    }
+
+    #[test]
     fn the_next_operation_of_the_longer_branch_tells_whether_it_is_another() {
-        let chain = |ids: &[u128]| ids.iter().fold(Chain::START, |chain, id| chain.then(OperationId(*id)));
         let with = |before: Chain| {
             let mut search = search("a", "c", &[1, 2], 3, 0, 0);
             search.sides.chain = Some(chain(&[1, 2]));

@@ -290,9 +290,9 @@ fn searches(
     }
     log.scan(Position::START, |entry| {
         if let Entry::Operation(logged) = entry {
-            let Operation { id, dot: Dot { origin, sequence }, .. } = logged.operation;
+            let Operation { id, dot: Dot { origin, sequence }, chain: before, .. } = logged.operation;
             if let Some(held) = held.get_mut(&origin) {
-                held.push(Held { position: logged.position, sequence, id });
+                held.push(Held { position: logged.position, sequence, id, before });
             }
         }
         Ok(())
