@@ -66,7 +66,7 @@ impl Node {
         self.exchanges += 1;
         let number = self.exchanges;
         let Some(link) = self.link(peer) else { return };
-        let (confirmed, known) = (link.session.pushed(), link.session.peer_vector().clone());
+        let (confirmed, known) = (link.session.confirmed(), link.session.peer_vector().clone());
         let (pulled, pulled_log) = (link.session.pulled(), link.session.peer_log_id());
         let word = link.word;
         let Some((view, survey)) = self.account(now, confirmed, &known) else { return };
@@ -218,11 +218,15 @@ impl Node {
     }
 
     /// Takes note of what was found. Two nodes that differ after the same operations are never to be seen: either they
-    /// do, or what is on its way between them was taken for a difference.
+    /// do, or what is on its way between them was taken for a difference. Where one origin may have two branches, the same
+    /// vector can mean other operations: there, to say so is right.
     fn conclude(&mut self, peer: usize, comparison: Comparison, outbox: &mut Outbox) {
-        if let Outcome::Different(collections) = &comparison.outcome {
-            let what = format!("n{} says that n{peer} shows something else in {collections:?}", self.index);
-            outbox.findings.push(Finding::difference(what));
+        if let Outcome::Different(collections) = &comparison.outcome
+            && !self.setup.is_contested
+        {
+            let Comparison { ours, theirs, .. } = &comparison;
+            let who = format!("n{}, which knows {ours:?}, says that n{peer}, which knows {theirs:?},", self.index);
+            outbox.findings.push(Finding::difference(format!("{who} shows something else in {collections:?}")));
         }
         let Some(link) = self.link(peer) else { return };
         if comparison.is_conclusive() {

@@ -45,6 +45,8 @@ pub struct SessionStatus {
     pub peer_log_id: Option<u64>,
     /// The peer has confirmed our log up to here.
     pub pushed: Position,
+    /// The same, by the peer's word since this session began.
+    pub confirmed: Position,
     /// We have the peer's log up to here.
     pub pulled: Position,
     /// The peer's newest position, when it last said so.
@@ -309,6 +311,7 @@ impl Driver {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.peer_log_id = self.session.peer_log_id();
         status.pushed = self.session.pushed();
+        status.confirmed = self.session.confirmed();
         status.pulled = self.session.pulled();
         status.is_in_touch = self.session.is_in_touch();
         status.refused = self.session.refused();

@@ -310,7 +310,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     let begun = clock::monotonic();
     let echo_millis = sync.surveys().found(peer, database).word.map(|word| word.0);
     let account = tokio::task::block_in_place(|| {
-        account(sync, &open, status.pushed, &status.peer_vector).map_err(SurveyError::from)
+        account(sync, &open, status.confirmed, &status.peer_vector).map_err(SurveyError::from)
     })?;
     let request = SurveyRequest {
         echo_millis,
