@@ -1,6 +1,9 @@
 //! A write's token, taken to another node: it waits for the write, or says that it has not come.
 
-use holdfast_tests::cluster::{Home, Line, introduce};
+use std::time::Duration;
+
+use holdfast_tests::cluster::{Client, Home, Line, introduce, times};
+use holdfast_tests::seed::Seed;
 use serde_json::Value;
 
 fn token(written: &Value) -> String {
@@ -35,9 +38,41 @@ async fn a_token_reads_the_write_on_the_other_node_or_nothing() {
     assert_eq!(late["Missing"], serde_json::json!(["right"]));
     to_left.heal();
     to_right.heal();
+    expect_on_both(&at_left, &at_right, &token, "cut").await;
+}
+
+/// Both lines are cut for moments of any length, most of them shorter than it takes to notice, and what is written
+/// meanwhile is soon on the other side, which the writer hears.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_break_again_and_again_for_a_moment_hold_no_write_up() {
+    let homes = ["left", "right"].map(Home::new);
+    let [left, right] = homes.each_ref().map(Home::start);
+    let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
+    introduce((&left, &to_left.url()), (&right, &to_right.url())).await;
+    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    let mut seed = Seed::new(7);
+    for round in 0..times(8) {
+        let text = format!("round {round}");
+        at_left.put("/api/documents/orders/2", "{}").await.expect(200);
+        to_left.cut();
+        to_right.cut();
+        let written = at_left.put("/api/documents/orders/1", &format!("{{\"N\":\"{text}\"}}")).await.expect(200);
+        // The length of the break is what is tried here.
+        tokio::time::sleep(Duration::from_millis(if seed.chance(30) { 0 } else { seed.range(0..600) })).await;
+        to_left.heal();
+        to_right.heal();
+        expect_on_both(&at_left, &at_right, &token(&written), &text).await;
+    }
+}
+
+/// Waits until the right has a write, and the left knows that it has. Tells what each says of the other if not.
+async fn expect_on_both(at_left: &Client, at_right: &Client, token: &str, text: &str) {
     let wait = format!("/api/replication/wait?timeout=25s&token={token}");
     let read = format!("/api/documents/orders/1?timeout=25s&token={token}");
-    let (healed, read) = tokio::join!(at_left.get(&wait), at_right.get(&read));
-    assert_eq!(healed.expect(200)["Reached"], true);
-    assert_eq!(read.expect(200)["N"], "cut");
+    let (known, read) = tokio::join!(at_left.get(&wait), at_right.get(&read));
+    if known.json()["Reached"] != true || !read.is_success() {
+        let (of_left, of_right) = (at_left.status().await, at_right.status().await);
+        panic!("{text}: {known:?}\n{read:?}\nleft: {of_left:?}\nright: {of_right:?}");
+    }
+    assert_eq!(read.expect(200)["N"], text);
 }

@@ -218,6 +218,8 @@ struct Running {
 #[derive(Debug)]
 struct Link {
     session: Session,
+    /// When it is woken next, as it was last told.
+    wakes_at: Option<Millis>,
     under_way: Option<Exchange>,
     /// What the peer was told that we know.
     told: Vector,
@@ -329,7 +331,7 @@ impl Node {
         let session = Session::new(local, saved);
         let found = Found::default();
         let (under_way, told, look, word, said) = (None, Vector::new(), None, None, None);
-        let link = Link { session, under_way, told, look, word, found, said };
+        let link = Link { session, wakes_at: None, under_way, told, look, word, found, said };
         running.links.insert(peer, link);
         let (newest, vector) = (position(&running.writer), running.writer.state().vector.clone());
         self.handle(now, peer, Event::Committed { newest, vector, random }, outbox);

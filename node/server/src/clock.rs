@@ -20,11 +20,19 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Returns the nanoseconds since this was first asked: [`monotonic`] as a number.
+/// Returns the nanoseconds since one of these was first asked: [`monotonic`] as a number.
 pub fn monotonic_nanos() -> u64 {
+    u64::try_from(since_first().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Returns the milliseconds since one of these was first asked: [`monotonic`] as a number.
+pub fn monotonic_millis() -> u64 {
+    u64::try_from(since_first().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since_first() -> Duration {
     static FIRST: OnceLock<Instant> = OnceLock::new();
-    let since_first = monotonic().saturating_duration_since(*FIRST.get_or_init(monotonic));
-    u64::try_from(since_first.as_nanos()).unwrap_or(u64::MAX)
+    monotonic().saturating_duration_since(*FIRST.get_or_init(monotonic))
 }
 
 #[cfg(test)]

@@ -23,7 +23,16 @@ impl Node {
     /// Tells a session what has happened and carries out what it says.
     pub(super) fn handle(&mut self, now: Millis, peer: usize, event: Event, outbox: &mut Outbox) {
         let Some(link) = self.running.as_mut().and_then(|running| running.links.get_mut(&peer)) else { return };
-        for action in link.session.handle(now, event) {
+        if matches!(event, Event::Woken) {
+            link.wakes_at = None;
+        }
+        let actions = link.session.handle(now, event);
+        let wakes_at = link.session.wakes_at();
+        if let Some(then) = wakes_at.filter(|_| wakes_at != link.wakes_at) {
+            outbox.later.push((then.since(now), Stimulus::Woken { peer }));
+        }
+        link.wakes_at = wakes_at;
+        for action in actions {
             self.perform(now, peer, action, outbox);
         }
     }
@@ -32,7 +41,7 @@ impl Node {
         let is_selected = match action {
             Action::Push { .. } => self.hardship.goes_out(peer),
             Action::Pull { .. } => self.hardship.comes_in(peer),
-            _ => true,
+            Action::SaveCheckpoint { .. } => true,
         };
         if !is_selected {
             let exchange = self.begin(peer);
@@ -58,7 +67,6 @@ impl Node {
                 let checkpoint = Checkpoint { peer_log_id, pushed, pulled, updated: self.wall(now) };
                 self.submit(Request::Checkpoint { peer: name_of(peer), checkpoint }, Caller::Nobody, outbox);
             }
-            Action::WakeAt(until) => outbox.later.push((until.since(now), Stimulus::Woken { peer })),
         }
     }
 

@@ -66,7 +66,7 @@ pub struct Session {
     asks_at: Option<Millis>,
     /// The peer takes our log by asking; nothing is offered before this.
     offers_from: Millis,
-    /// The time that was last asked to be woken at.
+    /// When something may be due without anything happening before.
     wakes_at: Option<Millis>,
     failures: u32,
     has_lost_place: bool,
@@ -134,7 +134,7 @@ pub enum Event {
     Called,
     /// Time for a look although all seems quiet.
     Sweep,
-    /// Time has passed; sent when the wait that was asked for is over.
+    /// Time has passed; sent when [`Session::wakes_at`] has come.
     Woken,
     /// The peer was heard to know this, on whatever way.
     Heard {
@@ -224,8 +224,6 @@ pub enum Action {
         /// We have the peer's log up to here.
         pulled: Position,
     },
-    /// Send [`Event::Woken`] then.
-    WakeAt(Millis),
 }
 
 impl Session {
@@ -285,7 +283,6 @@ impl Session {
                 self.refused = Refused::default();
             }
             Event::Woken => {
-                self.wakes_at = None;
                 if matches!(self.phase, Phase::Waiting { until } if now >= until) {
                     self.phase = Phase::Idle;
                 }
@@ -381,12 +378,19 @@ impl Session {
         self.failures
     }
 
+    /// When [`Event::Woken`] is to be sent, unless something else happens before; each event may change it.
+    pub fn wakes_at(&self) -> Option<Millis> {
+        self.wakes_at
+    }
+
     fn next(&mut self, now: Millis) -> Option<Action> {
-        match self.phase {
+        let action = if self.phase == Phase::Idle { self.begin(now) } else { None };
+        self.wakes_at = match self.phase {
             Phase::Pushing | Phase::Pulling => None,
-            Phase::Waiting { until } => Some(Action::WakeAt(until)),
-            Phase::Idle => self.begin(now).or_else(|| self.wait(now)),
-        }
+            Phase::Waiting { until } => Some(until),
+            Phase::Idle => self.due(now),
+        };
+        action
     }
 
     /// The next exchange, if one is due.
@@ -422,19 +426,14 @@ impl Session {
         None
     }
 
-    /// The next time at which something may be due, unless that was said before.
-    fn wait(&mut self, now: Millis) -> Option<Action> {
+    /// The next time at which something may be due.
+    fn due(&self, now: Millis) -> Option<Millis> {
         let may_push = self.may_push();
         let ripens = self.forwarding.ripens_at().filter(|_| may_push && self.newest > self.pushed);
         let has_offer = may_push && self.has_offer();
         let offers = (has_offer && now < self.offers_from).then_some(self.offers_from);
         let gathers = self.gathers_until(now).filter(|_| has_offer);
-        let at = [ripens, offers, gathers, self.asks_at].into_iter().flatten().min()?;
-        if self.wakes_at.is_some_and(|said| said <= at && said > now) {
-            return None;
-        }
-        self.wakes_at = Some(at);
-        Some(Action::WakeAt(at))
+        [ripens, offers, gathers, self.asks_at].into_iter().flatten().min()
     }
 
     /// Whether there is something that was not looked at for the peer, or that has ripened since.

@@ -16,11 +16,9 @@ use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{
     PROTOCOL, PullRequest, PushRequest, PushResponse, StandingRecord, parse_hex, parse_vector,
 };
-use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::request::{Answer, Misfit, Request as WriterRequest};
 
-use crate::clock;
 use crate::databases::{OpenDatabase, Unavailable};
 use crate::http::access::{AccessControl, MayOperate, database_of};
 use crate::http::error::ApiError;
@@ -35,7 +33,7 @@ use crate::sync::peer_client::{
     DATABASE_NOT_SELECTED, DatabaseStanding, DatabasesResponse, POSITION_BEYOND_LOG, SAME_NODE_ID,
 };
 use crate::sync::states::{NAME_TAKEN, REBASE_NEEDED, STATES_NEEDED};
-use crate::sync::{Sync, exchange, status};
+use crate::sync::{Sync, driver, exchange, status};
 
 /// The routes of this file.
 pub fn routes<S>() -> Router<S>
@@ -85,7 +83,7 @@ pub(crate) async fn push(
     // Before it is applied, so that nothing of it goes back to where it comes from.
     let session = sync.session(&source, database.name());
     if let Some(session) = &session {
-        session.mailbox().heard(&vector, Some(received.source_log_id));
+        session.heard(&vector, Some(received.source_log_id));
     }
     let origin = Origin { node: source, incarnation };
     admitted(&sync, &database, &origin, &vector).await?;
@@ -149,7 +147,7 @@ pub(crate) async fn pull(
     let asker_log = request.requesting_log_id.as_deref().map(parse_hex).transpose()?;
     let session = sync.session(&source, database.name());
     if let Some(session) = &session {
-        session.mailbox().heard(&known, asker_log);
+        session.heard(&known, asker_log);
     }
     // The standing is read first: it must not promise more than the stretch can hold.
     let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
@@ -170,7 +168,7 @@ pub(crate) async fn pull(
         ));
     }
     let filter = match &session {
-        Some(session) => session.mailbox().filter_for_answer(Millis(clock::now_millis()), known),
+        Some(session) => session.mailbox().filter_for_answer(driver::now(), known),
         None => Filter::of(known),
     };
     let newest = standing.newest;

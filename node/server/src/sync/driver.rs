@@ -71,6 +71,8 @@ pub struct SessionStatus {
     pub failures: u32,
     /// When the next try is due, after a failure.
     pub waiting_until: Option<Millis>,
+    /// Since when an exchange is under way, by the clock that nobody sets.
+    pub exchanging_since: Option<std::time::Instant>,
     /// The peer's clock less ours, in milliseconds, without the way there and back.
     pub skew_millis: i64,
     /// The last exchange's way there and back, in milliseconds.
@@ -90,6 +92,7 @@ pub struct SessionHandle {
     database: Arc<OpenDatabase>,
     mailbox: Arc<Mailbox>,
     status: Arc<Mutex<SessionStatus>>,
+    learned: watch::Sender<u64>,
     has_ended: Arc<AtomicBool>,
     _stop: Arc<DropGuard>,
 }
@@ -108,6 +111,13 @@ impl SessionHandle {
     /// What the rest of the node has to say to it.
     pub fn mailbox(&self) -> &Mailbox {
         &self.mailbox
+    }
+
+    /// The peer was heard to know this. Who waits for that is told at once, whatever the session is doing.
+    pub fn heard(&self, vector: &Vector, log_id: Option<u64>) {
+        if self.mailbox.heard(vector, log_id) {
+            self.learned.send_modify(|count| *count += 1);
+        }
     }
 
     /// Where the peer is.
@@ -130,10 +140,37 @@ impl SessionHandle {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).is_paused
     }
 
-    /// What is known of it.
+    /// What is known of it, with what the session itself has not read yet.
     pub fn status(&self) -> SessionStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(heard) = self.mailbox.unread(status.peer_log_id) {
+            status.peer_vector.merge(&heard);
+        }
+        status
     }
+}
+
+/// The time by which sessions wait: a clock that somebody sets must not hold one up.
+pub fn now() -> Millis {
+    Millis(clock::monotonic_millis())
+}
+
+/// Says that a task has ended, however it did.
+struct Ending(Arc<AtomicBool>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What was logged of the failures since the last success: each kind is said once, status tells while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Logged {
+    Nothing,
+    /// One that belongs to a join.
+    Passing,
+    Failure,
 }
 
 /// The task of one session.
@@ -151,6 +188,7 @@ pub struct Driver {
     /// Whether the last failure was that another node has our name: for a moment that is so whenever a node has begun a
     /// new life, until its peer has called it.
     is_name_taken: bool,
+    logged: Logged,
     next_push: Option<NextPush>,
     next_pull: Option<NextPull>,
 }
@@ -208,24 +246,26 @@ impl Driver {
             peer_log_id: checkpoint.map(|(log_id, _, _)| log_id),
             is_compact: true,
             is_name_taken: false,
+            logged: Logged::Nothing,
             next_push: None,
             next_pull: None,
             database,
         };
         let has_ended = Arc::new(AtomicBool::new(false));
-        let (stopped, ended) = (stop.clone(), Arc::clone(&has_ended));
+        let (stopped, ending) = (stop.clone(), Ending(Arc::clone(&has_ended)));
         sync.tasks.spawn(async move {
+            let _ending = ending;
             tokio::select! {
                 () = stopped.cancelled() => {}
                 () = driver.run() => {}
             }
-            ended.store(true, Ordering::Relaxed);
         });
         SessionHandle {
             base_url: peer.base_url.clone(),
             database: of,
             mailbox,
             status,
+            learned: sync.learned.clone(),
             has_ended,
             _stop: Arc::new(stop.drop_guard()),
         }
@@ -235,7 +275,6 @@ impl Driver {
         let mut newest = self.database.newest();
         let mut sweep = tokio::time::interval(self.tempo.sweep);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut wake_at: Option<Millis> = None;
         let mailbox = Arc::clone(&self.mailbox);
         let mut peers = self.sync.registry().changed();
         let selected = self.selected(&mut peers);
@@ -244,9 +283,7 @@ impl Driver {
         actions.extend(self.handle(first));
         loop {
             while let Some(action) = actions.pop_front() {
-                if let Action::WakeAt(then) = action {
-                    wake_at = Some(then);
-                } else if let Some(event) = self.perform(action).await {
+                if let Some(event) = self.perform(action).await {
                     // What was sent can be newer than what the session knows of, and so can what the peer then has.
                     actions.extend(self.catch_up(&mut newest));
                     actions.extend(self.handle(event));
@@ -256,10 +293,10 @@ impl Driver {
                     actions.extend(self.handle(selected));
                 }
             }
-            let wake = wake_at.map(|then| then.since(Millis(clock::now_millis())));
+            let wake = self.session.wakes_at().map(|then| then.since(now()));
             let wake = Instant::from_std(clock::monotonic())
                 + wake.map_or(Duration::from_secs(3_600), |wait| Duration::from_millis(wait.0));
-            let is_gathering = self.session.is_gathering(Millis(clock::now_millis()));
+            let is_gathering = self.session.is_gathering(now());
             let events = tokio::select! {
                 changed = newest.changed(), if !is_gathering => {
                     if changed.is_err() {
@@ -270,10 +307,7 @@ impl Driver {
                 () = mailbox.arrived() => Vec::new(),
                 Ok(()) = peers.changed() => vec![self.selected(&mut peers)],
                 _ = sweep.tick() => vec![Event::Sweep],
-                () = tokio::time::sleep_until(wake) => {
-                    wake_at = None;
-                    vec![Event::Woken]
-                }
+                () = tokio::time::sleep_until(wake) => vec![Event::Woken],
             };
             for event in mailbox.take() {
                 actions.extend(self.handle(event));
@@ -306,7 +340,14 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) -> Vec<Action> {
-        let actions = self.session.handle(Millis(clock::now_millis()), event);
+        let (now, failures, lost) = (now(), self.session.failures(), lost_place(&event));
+        let actions = self.session.handle(now, event);
+        if let Some(lost) = lost.filter(|_| self.session.failures() > failures) {
+            self.note_failure(lost);
+        }
+        if self.session.failures() < failures {
+            self.logged = Logged::Nothing;
+        }
         self.mailbox.show(self.session.forwarding(), matches!(self.session.phase(), Phase::Waiting { .. }));
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.peer_log_id = self.session.peer_log_id();
@@ -321,7 +362,7 @@ impl Driver {
         }
         status.failures = self.session.failures();
         status.waiting_until = match self.session.phase() {
-            Phase::Waiting { until } => Some(until),
+            Phase::Waiting { until } => Some(Millis(clock::now_millis()) + until.since(now)),
             Phase::Idle | Phase::Pushing | Phase::Pulling => None,
         };
         drop(status);
@@ -332,9 +373,16 @@ impl Driver {
     }
 
     async fn perform(&mut self, action: Action) -> Option<Event> {
+        let begun = clock::monotonic();
         let outcome = match action {
-            Action::Push { after, filter } => self.push(after, filter).await,
-            Action::Pull { after, log_id } => self.pull(after, log_id).await,
+            Action::Push { after, filter } => {
+                self.note(|status| status.exchanging_since = Some(begun));
+                self.push(after, filter).await
+            }
+            Action::Pull { after, log_id } => {
+                self.note(|status| status.exchanging_since = Some(begun));
+                self.pull(after, log_id).await
+            }
             Action::SaveCheckpoint { peer_log_id, pushed, pulled } => {
                 let updated = Millis(clock::now_millis());
                 self.peer_log_id = Some(peer_log_id);
@@ -343,8 +391,8 @@ impl Driver {
                 drop(self.database.submit(Request::Checkpoint { peer: self.peer.node.clone(), checkpoint }).await);
                 return None;
             }
-            Action::WakeAt(_) => return None,
         };
+        self.note(|status| status.exchanging_since = None);
         Some(outcome.unwrap_or_else(|error| {
             self.note_failure(&error);
             Event::Failed { random: entropy::random_u64() }
@@ -664,11 +712,11 @@ impl Driver {
     fn note_failure(&mut self, error: &str) {
         let is_name_taken = std::mem::take(&mut self.is_name_taken);
         let is_passing = is_name_taken || error == giver::TAKES_BY_ITSELF || error.ends_with(TRANSFER_BUSY);
-        let patience = if is_passing { PASSING_FAILURES } else { 0 };
-        let is_first = self.session.failures() == patience;
+        let kind = if is_passing { Logged::Passing } else { Logged::Failure };
+        let is_due = !is_passing || self.session.failures() >= PASSING_FAILURES;
         self.note(|status| status.last_error = Some((Millis(clock::now_millis()), error.to_owned())));
-        // Said once when it begins; status tells while it lasts.
-        if is_first {
+        if is_due && kind > self.logged {
+            self.logged = kind;
             tracing::warn!(peer = %self.peer.node, database = %self.database.name(), error, "sync failed, trying again");
         }
     }
@@ -678,6 +726,20 @@ impl Driver {
 fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Position)> {
     let saved = database.log().ok()?.checkpoint(peer.node.as_str()).ok()??;
     Some((saved.peer_log_id, saved.pushed, saved.pulled))
+}
+
+/// What to tell when an exchange shows that something counted on is not there, and that happens again and again.
+fn lost_place(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::LostPlace => Some("what was counted on is not there: all is looked through anew"),
+        Event::Pushed { has_gap: true, .. } => {
+            Some("it lacks operations before those that it was sent: all is looked through anew")
+        }
+        Event::Pulled { has_gap: true, .. } => {
+            Some("operations are missing before those that it gave: all is asked for anew")
+        }
+        _ => None,
+    }
 }
 
 /// Whether a refusal is what the peer's operator has chosen, and no failure.

@@ -241,7 +241,7 @@ impl Conversation {
         let Some(Ok(vector)) = frame.vector.as_ref().map(parse_vector) else { return true };
         let Ok(log_id) = frame.log_id.as_deref().map(parse_hex).transpose() else { return true };
         if let Some(session) = self.sync.session(source, database) {
-            session.mailbox().heard(&vector, log_id);
+            session.heard(&vector, log_id);
         }
         known_here(&self.sync, database).is_none_or(|(_, ours)| !ours.covers_all(&vector))
     }

@@ -175,7 +175,8 @@ impl LinkTask {
         // The peer may have written while there was no connection to say so.
         self.look.notify_one();
         let mut activity = self.sync.databases().activity();
-        let mut tell_at: Option<Instant> = None;
+        // What was learnt while there was no connection has been told to nobody.
+        let mut tell_at = Some(Instant::from_std(clock::monotonic()));
         let mut heard = clock::monotonic();
         // Since when an answer is waited for, and whether it has not come in time.
         let (mut asked, mut is_silent) = (Some(heard), false);

@@ -68,12 +68,28 @@ impl Mailbox {
         }
     }
 
-    /// The peer is known to know this. Wakes nobody: it only spares sending.
-    pub fn heard(&self, vector: &Vector, log_id: Option<u64>) {
+    /// The peer is known to know this. Wakes nobody: it only spares sending. Answers whether that is more than waits
+    /// here to be read.
+    pub fn heard(&self, vector: &Vector, log_id: Option<u64>) -> bool {
         self.letters(|letters| match &mut letters.heard {
-            Some((of, known)) if *of == log_id => known.merge(vector),
-            other => *other = Some((log_id, vector.clone())),
-        });
+            Some((of, known)) if *of == log_id => {
+                let is_news = !known.covers_all(vector);
+                known.merge(vector);
+                is_news
+            }
+            other => {
+                *other = Some((log_id, vector.clone()));
+                true
+            }
+        })
+    }
+
+    /// What was heard of a log of the peer, or of whichever it has now, since the session last looked.
+    pub fn unread(&self, peer_log_id: Option<u64>) -> Option<Vector> {
+        self.letters(|letters| {
+            let (log_id, vector) = letters.heard.as_ref()?;
+            (log_id.is_none() || peer_log_id.is_none() || *log_id == peer_log_id).then(|| vector.clone())
+        })
     }
 
     /// The peer has brought this stretch of its log, and it was taken in. Wakes nobody: it only spares asking.
@@ -151,7 +167,24 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use holdfast_core::id::NodeName;
+    use holdfast_core::vector::{Origin, Sequence};
+
     use super::*;
+
+    #[test]
+    fn what_was_heard_is_known_before_the_session_reads_it_and_of_its_own_log_alone() {
+        let mailbox = Mailbox::default();
+        let origin = Origin { node: NodeName::parse("b").unwrap(), incarnation: 1 };
+        let vector = |known| -> Vector { [(origin.clone(), Sequence(known))].into_iter().collect() };
+        assert!(mailbox.heard(&vector(1), Some(7)) && !mailbox.heard(&vector(1), Some(7)), "said once");
+        assert!(mailbox.heard(&vector(2), Some(7)));
+        assert_eq!((mailbox.unread(Some(7)), mailbox.unread(None)), (Some(vector(2)), Some(vector(2))));
+        assert_eq!(mailbox.unread(Some(8)), None, "it has begun anew since");
+        mailbox.take();
+        assert_eq!(mailbox.unread(Some(7)), None);
+    }
 
     #[test]
     fn a_peer_that_is_back_ends_the_wait_and_one_that_was_never_gone_does_not() {

@@ -315,7 +315,8 @@ impl Sync {
         self.tasks.wait().await;
     }
 
-    /// Keeps one link per active peer and one session per active peer and open database.
+    /// Keeps one link per active peer and one session per active peer and open database. One that has ended by itself is
+    /// begun anew at the next sweep.
     async fn supervise(self: &Arc<Self>) {
         let mut peers = self.registry.changed();
         let mut databases = self.databases.changed();
@@ -326,6 +327,7 @@ impl Sync {
                 () = self.stop.cancelled() => break,
                 _ = peers.changed() => {}
                 _ = databases.changed() => {}
+                () = tokio::time::sleep(self.tempo.sweep) => {}
             }
         }
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();

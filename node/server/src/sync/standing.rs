@@ -24,6 +24,9 @@ use utoipa::ToSchema;
 use crate::sync::driver::SessionStatus;
 use crate::sync::survey::{Found, names};
 
+/// An exchange that has taken so long is told of.
+const SLOW_EXCHANGE: Duration = Duration::from_secs(5);
+
 /// How it stands with a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub enum PeerState {
@@ -147,7 +150,10 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
         return (PeerState::InSync, format!("Everything was exchanged, and digests were equal at {at}."));
     }
     if to_send > 0 || to_receive > 0 {
-        return (PeerState::CatchingUp, catching_up(to_send, to_receive, last));
+        let slow = session.exchanging_since.map(|since| since.elapsed()).filter(|taken| *taken >= SLOW_EXCHANGE);
+        let slow = slow.map(|taken| format!(" The exchange under way has taken {} s so far.", taken.as_secs()));
+        let reason = catching_up(to_send, to_receive, last) + &slow.unwrap_or_default();
+        return (PeerState::CatchingUp, reason);
     }
     if !(is_sent && is_taken) {
         let way = if is_sent { "goes out to" } else { "comes in from" };

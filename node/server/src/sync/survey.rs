@@ -333,7 +333,7 @@ pub async fn survey(sync: &Sync, key: &Key) -> Result<Comparison, SurveyError> {
     let comparison = tokio::task::block_in_place(|| account.compare(&theirs.side, &status.peer_vector))?;
     membership::told(sync, &open, &theirs.standing.origin, &theirs.memory, Some(millis(waited)));
     look_at_other_branch(sync, &session, &open, &theirs).await;
-    session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
+    session.heard(&theirs.standing.vector, Some(theirs.standing.log_id));
     let at = comparison.at;
     sync.surveys().note(key, |found| {
         found.contact = Some(at);
@@ -375,7 +375,7 @@ pub fn answer(sync: &Sync, open: &OpenDatabase, request: SurveyRequest) -> Resul
     }
     let key = (theirs.standing.origin.node.clone(), open.name().clone());
     if let Some(session) = sync.session(&key.0, &key.1) {
-        session.mailbox().heard(&theirs.standing.vector, Some(theirs.standing.log_id));
+        session.heard(&theirs.standing.vector, Some(theirs.standing.log_id));
         let at = Millis(clock::now_millis());
         sync.surveys().note(&key, |found| {
             found.contact = Some(at);

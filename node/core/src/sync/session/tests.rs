@@ -110,7 +110,7 @@ fn a_failure_waits_longer_each_time_and_a_call_ends_the_wait() {
         session.handle(now, Event::Failed { random: 0 });
         let Phase::Waiting { until } = session.phase() else { panic!() };
         waits.push(until.since(now).0);
-        assert_eq!(session.handle(now, committed(2)), [Action::WakeAt(until)]);
+        assert_eq!((session.handle(now, committed(2)), session.wakes_at()), (Vec::new(), Some(until)));
         now = until;
         assert!(is_pull(&session.handle(now, Event::Woken)));
     }
@@ -189,7 +189,8 @@ fn under_a_full_load_a_push_waits_for_more_and_a_single_write_goes_at_once() {
     assert!(is_push(&session.handle(Millis(1), pulled(1)), 0));
     session.handle(Millis(4), committed(130));
     let actions = session.handle(Millis(5), pushed(100, 1));
-    let [Action::SaveCheckpoint { .. }, Action::WakeAt(then)] = actions[..] else { panic!("{actions:?}") };
+    assert!(matches!(actions[..], [Action::SaveCheckpoint { .. }]), "{actions:?}");
+    let then = session.wakes_at().unwrap();
     assert!(session.is_gathering(Millis(6)) && session.handle(Millis(6), committed(140)).is_empty());
     assert!(is_push(&session.handle(then, Event::Woken), 100));
     session.handle(then, pushed(140, 1));
@@ -215,6 +216,27 @@ fn what_the_peer_brings_and_what_came_another_way_is_not_asked_for_again() {
     session.handle(Millis(3), Event::Sweep);
     session.handle(Millis(3), answer(Standing { newest: Position(90), vector, ..all_here }));
     assert_eq!(session.pulled(), Position(70), "it has something that is not here");
+}
+
+#[test]
+fn a_wait_that_ends_early_leaves_no_other_time_forgotten() {
+    // The peer takes our log by asking, and an offer waits for that; a question of ours fails meanwhile.
+    let mut session = session(Some((1, Position(0), Position(0))));
+    session.handle(Millis(0), committed(1));
+    session.handle(Millis(1), pulled(1));
+    session.handle(Millis(2), pushed(1, 1));
+    session.handle(Millis(10), Event::Answered { after: Position(1), has_any: true, has_more: true });
+    session.handle(Millis(11), committed(2));
+    let offers = Millis(10) + ASKS_AGAIN_WITHIN;
+    assert_eq!(session.wakes_at().map(|at| at <= offers), Some(true));
+    assert!(is_pull(&session.handle(Millis(12), Event::Sweep)));
+    assert_eq!(session.wakes_at(), None, "an exchange ends by itself");
+    session.handle(Millis(13), Event::Failed { random: 0 });
+    assert_eq!(session.wakes_at(), Some(Millis(13) + BACKOFF_MIN));
+    assert!(is_pull(&session.handle(Millis(20), Event::Called)));
+    session.handle(Millis(21), pulled(1));
+    assert_eq!(session.wakes_at().map(|at| at <= offers), Some(true), "and not when the wait would have ended");
+    assert!(is_push(&session.handle(offers, Event::Woken), 1));
 }
 
 #[test]
