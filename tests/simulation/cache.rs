@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use holdfast_core::cache::{
-    CacheCommand, CacheKey, CacheLane, CacheMessage, CacheScope, CacheSource, Content, KeyState, Lifetime, When, asked,
+    CacheAction, CacheChanges, CacheCommand, CacheEvent, CacheKey, CacheMessage, CacheQuestion, CacheScope,
+    CacheSession, CacheSource, CacheWays, Content, KeyState, Lifetime, When, asked,
 };
 use holdfast_core::counter::Amount;
 use holdfast_core::id::NodeName;
@@ -32,8 +33,12 @@ const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const SKEW_MAX: u64 = 2_000;
 /// Rounds in which everybody tells everybody; far more than a chain needs.
 const ROUNDS_MAX: usize = 24;
-/// Messages in a row from one node to another; far more than there are keys.
-const PAGES_MAX: usize = 500;
+/// Things that a session does in a row; far more than there are keys.
+const ACTIONS_MAX: usize = 2_000;
+/// Time between two looks at a peer that nothing calls for.
+const SWEEP: Millis = Millis(60_000);
+/// How long what came from others waits at most before it is passed on.
+const PASSED_ON_WITHIN: u64 = 1_000;
 const ALL_KEYS: usize = 1_000;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
@@ -56,7 +61,8 @@ struct Node {
     database: Database,
     writer: Writer,
     skew: u64,
-    lanes: BTreeMap<usize, CacheLane>,
+    /// With each peer, since the start of the node.
+    sessions: BTreeMap<usize, CacheSession>,
     backup: Option<DiskImage>,
 }
 
@@ -88,8 +94,8 @@ impl Node {
     fn new(number: usize, skew: u64) -> Self {
         let (name, disk) = (NodeName::parse(&format!("n{number}")).unwrap(), Disk::new());
         let (database, writer) = open(&disk, &name, 1);
-        let (lanes, backup) = (BTreeMap::new(), None);
-        Self { name, incarnation: 1, disk, database, writer, skew, lanes, backup }
+        let (sessions, backup) = (BTreeMap::new(), None);
+        Self { name, incarnation: 1, disk, database, writer, skew, sessions, backup }
     }
 
     /// Goes on with a disk as it is now.
@@ -97,7 +103,7 @@ impl Node {
         self.incarnation += u64::from(is_another_life);
         (self.database, self.writer) = open(&disk, &self.name, self.incarnation);
         self.disk = disk;
-        self.lanes.clear();
+        self.sessions.clear();
     }
 
     fn source(&self) -> CacheSource {
@@ -217,67 +223,82 @@ impl World {
         (!is_answer_lost).then_some(taken)
     }
 
-    fn changes(&mut self, node: usize, after: Position, vector: &Vector) -> holdfast_core::cache::CacheChanges {
-        if self.nodes[node].writer.has_unsynced_cache() {
-            self.nodes[node].writer.sync_cache().unwrap();
-            self.remember(node);
-        }
+    /// What has changed at a node and may leave it.
+    fn changes(&mut self, node: usize, after: Position, vector: &Vector) -> CacheChanges {
+        self.sync(node);
         let few = 1 + self.seed.index(5);
         self.nodes[node].database.view().unwrap().cache_changes(after, vector, few, usize::MAX).unwrap()
     }
 
-    /// One node tells another what it lacks: its own writes alone, or everything.
-    fn tell(&mut self, from: usize, to: usize, is_rest: bool, is_reliable: bool) -> Option<()> {
-        let source = self.nodes[from].source();
-        if !self.nodes[from].lanes.contains_key(&to) {
-            let taken = self.send(to, source.empty(), is_reliable)?;
-            self.nodes[from].lanes.insert(to, CacheLane { vector: taken.vector, reach: taken.reach });
+    fn sync(&mut self, node: usize) {
+        if self.nodes[node].writer.has_unsynced_cache() {
+            self.nodes[node].writer.sync_cache().unwrap();
+            self.remember(node);
         }
-        for step in 0.. {
-            let mut lane = self.nodes[from].lanes.get(&to)?.clone();
-            let after = if is_rest { lane.reach.all } else { lane.reach.own };
-            if after >= self.nodes[from].position() {
-                return Some(());
+    }
+
+    /// Something happens at a node that concerns a peer: its session does what is to be done, until it rests.
+    fn drive(&mut self, node: usize, peer: usize, event: CacheEvent, is_reliable: bool) {
+        let now = Millis(self.now);
+        let here = self.nodes[node].position();
+        let ways = CacheWays { tells: true, asks: true };
+        let begin = || CacheSession::new(ways, SWEEP, here, now);
+        let mut session = self.nodes[node].sessions.remove(&peer).unwrap_or_else(begin);
+        let mut action = session.handle(now, event);
+        for _ in 0..ACTIONS_MAX {
+            if matches!(action, CacheAction::Rest { .. }) {
+                self.nodes[node].sessions.insert(peer, session);
+                return;
             }
-            let changes = self.changes(from, after, &lane.vector);
-            let message = if is_rest { lane.rest(&source, changes) } else { lane.own(&source, changes) };
-            let sent = lane.after(&message);
-            assert!(step < PAGES_MAX, "a story that never ends");
-            if is_rest || message.is_news() {
-                match self.send(to, message, is_reliable) {
-                    Some(taken) => drop(lane.heard(taken.vector, taken.reach, sent)),
-                    None => {
-                        self.nodes[from].lanes.remove(&to);
-                        return None;
-                    }
-                }
-            } else {
-                lane.reach = sent;
-            }
-            self.nodes[from].lanes.insert(to, lane);
+            let done = self.carry_out(node, peer, &session, action, is_reliable);
+            let event = done.unwrap_or(CacheEvent::Failed { random: self.seed.range(0..1_000) });
+            action = session.handle(now, event);
         }
-        None
+        panic!("a story that never ends");
+    }
+
+    /// Does what a session says, as the server does; `None` when it fails.
+    fn carry_out(
+        &mut self,
+        node: usize,
+        peer: usize,
+        session: &CacheSession,
+        action: CacheAction,
+        is_reliable: bool,
+    ) -> Option<CacheEvent> {
+        let source = self.nodes[node].source();
+        let told = |taken: CacheTaken| CacheEvent::Heard { vector: taken.vector, reach: taken.reach };
+        match action {
+            CacheAction::Rest { .. } => Some(CacheEvent::Woken),
+            CacheAction::LookUp => {
+                let view = self.nodes[node].database.view().unwrap();
+                let checkpoint = view.cache_checkpoint(&self.nodes[peer].name).unwrap();
+                let (after, log_id) = (checkpoint.reach.all, checkpoint.log_id);
+                let vector = view.cache_state().unwrap().vector;
+                Some(CacheEvent::LookedUp(CacheQuestion { after, log_id, vector }))
+            }
+            CacheAction::Ask(question) => self.ask(node, peer, question, is_reliable),
+            CacheAction::Compare => Some(CacheEvent::Compared(None)),
+            CacheAction::Read { after } => {
+                let changes = self.changes(node, after, &session.lane().vector);
+                Some(CacheEvent::Read(source, changes))
+            }
+            CacheAction::Offer => self.send(peer, source.empty(), is_reliable).map(told),
+            CacheAction::Tell(message) => self.send(peer, message, is_reliable).map(told),
+            CacheAction::GiveUp => panic!("a session gives up: {session:?}"),
+        }
     }
 
     /// One node asks another what has changed there.
-    fn ask(&mut self, node: usize, peer: usize) {
-        let peer_name = self.nodes[peer].name.clone();
-        for step in 0.. {
-            let view = self.nodes[node].database.view().unwrap();
-            let checkpoint = view.cache_checkpoint(&peer_name).unwrap();
-            let vector = view.cache_state().unwrap().vector;
-            drop(view);
-            let source = self.nodes[peer].source();
-            let is_same_log = checkpoint.log_id == source.log_id && checkpoint.reach.all <= self.nodes[peer].position();
-            let after = if is_same_log { checkpoint.reach.all } else { Position::START };
-            let changes = self.changes(peer, after, &vector);
-            let is_end = changes.vector.is_some();
-            assert!(step < PAGES_MAX, "a story that never ends");
-            self.deliver(node, asked(&source, after, vector, changes));
-            if is_end {
-                return;
-            }
-        }
+    fn ask(&mut self, node: usize, peer: usize, question: CacheQuestion, is_reliable: bool) -> Option<CacheEvent> {
+        let CacheQuestion { after, log_id, vector } = question;
+        let source = self.nodes[peer].source();
+        let is_same_log = log_id == source.log_id && after <= self.nodes[peer].position();
+        let after = if is_same_log { after } else { Position::START };
+        let changes = self.changes(peer, after, &vector);
+        let (through, is_end) = (Some(changes.through), changes.vector.is_some());
+        self.send(node, asked(&source, after, vector, changes), is_reliable)?;
+        Some(CacheEvent::Answered { log_id: source.log_id, through, is_end })
     }
 
     fn step(&mut self) {
@@ -288,12 +309,17 @@ impl World {
             0..=39 => self.write(node),
             40..=59 => {
                 let peer = *self.seed.pick(&peers);
-                let is_rest = self.seed.chance(50);
-                let _ = self.tell(node, peer, is_rest, false);
+                self.sync(node);
+                let here = self.nodes[node].position();
+                self.drive(node, peer, CacheEvent::Changed(here), false);
             }
-            60..=67 => {
+            60..=63 => {
                 let peer = *self.seed.pick(&peers);
-                self.ask(node, peer);
+                self.drive(node, peer, CacheEvent::Woken, false);
+            }
+            64..=67 => {
+                let peer = *self.seed.pick(&peers);
+                self.drive(node, peer, CacheEvent::Called, false);
             }
             68..=74 => {
                 if !self.late.is_empty() {
@@ -342,10 +368,18 @@ impl World {
                 |nodes: &[Node]| nodes.iter().map(|node| node.writer.cache_state().clone()).collect::<Vec<_>>();
             let before = stands(&self.nodes);
             for node in 0..self.nodes.len() {
+                self.sync(node);
+                let here = self.nodes[node].position();
                 for peer in self.peers[node].clone() {
-                    self.tell(node, peer, false, true);
-                    self.tell(node, peer, true, true);
-                    self.ask(node, peer);
+                    self.drive(node, peer, CacheEvent::Called, true);
+                    self.drive(node, peer, CacheEvent::Changed(here), true);
+                }
+            }
+            // What waits to be passed on, or to be tried again, is due.
+            self.now += PASSED_ON_WITHIN;
+            for node in 0..self.nodes.len() {
+                for peer in self.peers[node].clone() {
+                    self.drive(node, peer, CacheEvent::Woken, true);
                 }
             }
             if before == stands(&self.nodes) {

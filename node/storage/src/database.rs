@@ -81,8 +81,6 @@ pub(crate) struct Shared {
     /// Which life of its database it is: the incarnation that writes to it.
     pub(crate) life: AtomicU64,
     pub(crate) origins: Origins,
-    /// The log has synced the cache up to this position.
-    pub(crate) cache_synced: AtomicU64,
     /// What the other members have said that they know.
     pub(crate) acknowledgements: Mutex<Acknowledgements>,
     /// Why tombstones stay, as of the last full look at them.
@@ -156,15 +154,14 @@ impl Database {
         open_index_tables(&data, &origins.snapshot())?;
         let checkpoints = load_checkpoints(&log)?;
         let life = AtomicU64::new(origin.incarnation);
-        let (acknowledgements, kept, cache_synced) = (Mutex::default(), Mutex::default(), AtomicU64::default());
+        let (acknowledgements, kept) = (Mutex::default(), Mutex::default());
         let name = name.to_owned();
-        let shared = Shared { name, log, data, file_id, life, origins, cache_synced, acknowledgements, kept };
+        let shared = Shared { name, log, data, file_id, life, origins, acknowledgements, kept };
         let shared = Arc::new(shared);
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
         let cache = database.replay_cache(&origin)?;
-        database.shared.cache_synced.store(cache.position.0, Ordering::Release);
         let floor = database.log()?.floor()?;
         let writer = Writer::new(shared, origin, options, (state, cache), collections, checkpoints, floor);
         Ok(Opened { database, writer, replayed })
@@ -290,11 +287,6 @@ impl Database {
             transaction.commit()?;
         }
         Ok(state)
-    }
-
-    /// Whether the log has synced everything that a look at the cache shows.
-    pub fn is_cache_synced(&self, position: Position) -> bool {
-        self.shared.cache_synced.load(Ordering::Acquire) >= position.0
     }
 
     /// The data file, for tests that damage it.

@@ -99,8 +99,8 @@ pub struct CacheOutcome {
     pub after: Option<Times>,
     /// The number after an addition.
     pub sum: Option<Content>,
-    /// Whether anything was written: deleting what is not there writes nothing.
-    pub is_changed: bool,
+    /// The name of what was written; `None` when nothing was: deleting what is not there writes nothing.
+    pub written: Option<Dot>,
 }
 
 /// The time and the names for what a change writes.
@@ -128,7 +128,7 @@ pub fn perform(
     check(when, before)?;
     let is_needed = wants_value || matches!(command, CacheCommand::Add { .. } | CacheCommand::Touch { .. });
     let value = shown.filter(|_| is_needed).map(|shown| shown.content.into_owned());
-    let mut is_changed = true;
+    let mut written = Some(minted.dot.clone());
     let mut sum = None;
     match command {
         CacheCommand::Set { content, lifetime } => {
@@ -148,13 +148,13 @@ pub fn perform(
             let (created, expires) = (before.created, end_of(now, lifetime));
             overwrite(state, minted, Over { created, expires, content: value.clone(), is_same_number: true });
         }
-        CacheCommand::Delete if before.is_none() => is_changed = false,
+        CacheCommand::Delete if before.is_none() => written = None,
         CacheCommand::Delete => {
             overwrite(state, minted, Over { created: now, expires: Millis(0), content: None, is_same_number: false });
         }
     }
     let after = state.shown(now).map(|shown| shown.times);
-    Ok(CacheOutcome { at: now, before, value_before: value.filter(|_| wants_value), after, sum, is_changed })
+    Ok(CacheOutcome { at: now, before, value_before: value.filter(|_| wants_value), after, sum, written })
 }
 
 fn check(when: &When, before: Option<Times>) -> Result<(), CacheRefusal> {
@@ -265,6 +265,10 @@ fn add(
         state.merge(KeyState { writes: vec![write], ..KeyState::default() });
     }
     let until = state.writes.iter().find(|write| write.until > now).map_or(now, |write| write.until);
+    // It takes the place of what this node has counted before, and must outlive that: else that comes back by a message
+    // that is late.
+    let replaced = state.counts.iter().find(|count| count.dot.origin == dot.origin);
+    let until = replaced.map_or(until, |replaced| until.max(replaced.until));
     let stamp = stamp_above(state, fresh);
     let known = state.counted(now).find(|count| count.dot.origin == dot.origin);
     let (series, total) = known.map_or((dot.sequence, amount), |known| (known.series, known.total + amount));

@@ -19,7 +19,9 @@ mod key;
 mod lane;
 mod message;
 mod record;
+mod session;
 mod state;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod ttl;
@@ -29,5 +31,7 @@ pub use key::{CacheKey, CacheScope};
 pub use lane::{CacheChanges, CacheLane, CacheSource, asked};
 pub use message::{CacheMessage, CacheReach, CacheStretch};
 pub use record::{decode_state, encode_state, put_key, read_key};
+pub use session::{CacheAction, CacheEvent, CacheQuestion, CacheSession, CacheWays};
 pub use state::{Content, Count, Folded, KeyState, Media, Reset, Shown, Times, Write};
+pub use sweep::{CacheSweep, CacheSweepPlan};
 pub use ttl::{TtlError, parse_ttl};

@@ -171,6 +171,27 @@ fn a_clock_that_runs_ahead_wins_no_argument_with_a_later_write() {
 }
 
 #[test]
+fn an_addition_lasts_as_long_as_the_one_that_it_replaces() {
+    let (mut adder, mut setter, mut third) = (Node::new(1, 0), Node::new(2, 20), Node::new(3, 0));
+    adder.add(100, 5, 40).unwrap();
+    third.hear(&adder.state);
+    setter.set(101, "7", 1);
+    adder.hear(&setter.state);
+    // Added to what the other one set, which ends long before the first number.
+    adder.add(101, 1, 40).unwrap();
+    setter.act(101, CacheCommand::Delete, &When::Always).unwrap();
+    let late = third.state.clone();
+    for node in [&mut setter, &mut third] {
+        node.hear(&adder.state);
+    }
+    third.hear(&setter.state);
+    setter.hear(&late);
+    for now in 101..150 {
+        assert_eq!(setter.state.shown(Millis(now)), third.state.shown(Millis(now)), "at {now}");
+    }
+}
+
+#[test]
 fn conditions_hold_or_nothing_is_written() {
     let mut node = Node::new(1, 0);
     let set = |value: &str| CacheCommand::Set { content: Content::json(value), lifetime: Lifetime::For(Millis(100)) };
@@ -180,10 +201,10 @@ fn conditions_hold_or_nothing_is_written() {
     let version = first.after.unwrap().version_text();
     assert!(node.act(1, set("2"), &When::At(vec![version.clone()])).is_ok());
     assert!(matches!(node.act(1, set("3"), &When::At(vec![version])), Err(CacheRefusal::OtherVersion { .. })));
-    assert!(node.act(2, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always).unwrap().is_changed);
+    assert!(node.act(2, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always).unwrap().written.is_some());
     assert_eq!(node.shown(12), None);
     assert_eq!(node.act(12, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always), Err(CacheRefusal::Absent));
-    assert!(!node.act(12, CacheCommand::Delete, &When::Always).unwrap().is_changed);
+    assert!(node.act(12, CacheCommand::Delete, &When::Always).unwrap().written.is_none());
     assert!(node.act(12, set("1"), &When::Absent).is_ok(), "an ended entry stood in the way");
 }
 
@@ -228,7 +249,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     /// Nodes that have told each other everything show the same, now and at every later moment, whichever of them has
     /// let go of what ended, and whatever order the news came in.

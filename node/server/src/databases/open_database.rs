@@ -75,6 +75,8 @@ pub(super) struct Handle {
     synced_view: ArcSwapOption<ReadView>,
     /// The newest change of the cache that may leave the node.
     newest_in_cache: watch::Sender<Position>,
+    /// The newest change of the cache that readers see.
+    shown_in_cache: watch::Sender<Position>,
     standing: ArcSwap<Standing>,
     newest: watch::Sender<Position>,
     /// Shared by all databases: one of them has grown.
@@ -91,6 +93,7 @@ impl Handle {
             view: ArcSwapOption::empty(),
             synced_view: ArcSwapOption::empty(),
             newest_in_cache: watch::Sender::new(Position::START),
+            shown_in_cache: watch::Sender::new(Position::START),
             standing: ArcSwap::from_pointee(Standing::Open),
             newest: watch::Sender::new(Position::START),
             activity,
@@ -132,6 +135,11 @@ impl Handle {
             self.newest_in_cache.send_replace(newest);
             self.activity.send_modify(|count| *count += 1);
         }
+    }
+
+    /// Readers of the cache see something new, be it only how much is known here.
+    pub(super) fn cache_is_shown(&self, newest: Position) {
+        self.shown_in_cache.send_replace(newest);
     }
 
     pub(super) fn set_standing(&self, standing: Standing) {
@@ -187,6 +195,11 @@ impl OpenDatabase {
     /// The newest position of the cache that may leave the node; changes after every sync.
     pub fn newest_in_cache(&self) -> watch::Receiver<Position> {
         self.handle.newest_in_cache.subscribe()
+    }
+
+    /// The newest position of the cache; changes whenever readers see more of it.
+    pub fn shown_in_cache(&self) -> watch::Receiver<Position> {
+        self.handle.shown_in_cache.subscribe()
     }
 
     /// A consistent look at the log.

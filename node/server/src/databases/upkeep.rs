@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_core::cache::{CacheSweep, CacheSweepPlan};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use holdfast_storage::commit::{Moment, PruneLimit, Pruned, Writer};
@@ -16,8 +17,6 @@ use crate::{clock, entropy};
 
 /// How often the writer's thread looks whether there is something to do.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What a sweep of the cache that has used up its steps leaves to others.
-const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 /// Documents that are looked at in one step.
 const GIVE_UP_DOCUMENTS: usize = 1_000;
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1_000;
@@ -41,12 +40,8 @@ pub struct Upkeep {
     pub lease: Millis,
     /// Tombstones that every member knows stay for so long.
     pub tombstone_age_min: Millis,
-    /// Time between two sweeps of the cache.
-    pub sweep_cache_every: Duration,
-    /// Entries that one step of a sweep lets go of.
-    pub sweep_cache_keys: usize,
-    /// Steps of one sweep.
-    pub sweep_cache_steps: usize,
+    /// How the cache is swept.
+    pub cache_sweep: CacheSweepPlan,
 }
 
 impl Upkeep {
@@ -62,9 +57,11 @@ impl Upkeep {
             prune_operations: settings.operation_log_pruning_batch_size as u64,
             lease: Millis(settings.peer_lease_days.saturating_mul(DAY_MILLIS)),
             tombstone_age_min: Millis(settings.tombstone_retention_minutes.saturating_mul(60_000)),
-            sweep_cache_every: Duration::from_secs(settings.cache_cleanup_interval_seconds),
-            sweep_cache_keys: settings.cache_cleanup_batch_size,
-            sweep_cache_steps: settings.cache_cleanup_max_scan_pages,
+            cache_sweep: CacheSweepPlan {
+                every: Millis(settings.cache_cleanup_interval_seconds.saturating_mul(1_000)),
+                keys: settings.cache_cleanup_batch_size,
+                steps: settings.cache_cleanup_max_scan_pages,
+            },
         }
     }
 }
@@ -76,9 +73,9 @@ pub(super) struct Caretaker {
     look_at: Instant,
     prune_at: Instant,
     is_pruning: bool,
-    sweep_cache_at: Instant,
-    /// Steps that the present sweep of the cache may still take.
-    sweep_steps_left: usize,
+    /// When it began: the sweeps count from here.
+    begun: Instant,
+    cache_sweep: CacheSweep,
     /// What was seen when nothing was left to give up.
     settled_at: Option<(Position, holdfast_core::vector::Vector)>,
 }
@@ -102,8 +99,8 @@ impl Caretaker {
             look_at: now,
             prune_at: now + upkeep.prune_every,
             is_pruning: false,
-            sweep_cache_at: now + upkeep.sweep_cache_every,
-            sweep_steps_left: 0,
+            begun: now,
+            cache_sweep: CacheSweep::new(upkeep.cache_sweep, Millis(0)),
             settled_at: None,
         }
     }
@@ -124,12 +121,12 @@ impl Caretaker {
             self.is_pruning = self.prune(writer, self.upkeep.prune_operations)?.pruned.has_more;
         }
         let has_swept = self.sweep_cache(writer, now)?;
-        if has_more || self.is_pruning || self.sweep_steps_left > 0 {
+        if has_more || self.is_pruning {
             // The next step comes as soon as the writes that wait now are done.
             self.look_at = now;
-        } else if self.sweep_cache_at < self.look_at {
-            self.look_at = self.sweep_cache_at;
         }
+        let sweep_at = self.begun + Duration::from_millis(self.cache_sweep.next(self.elapsed(now)).0);
+        self.look_at = self.look_at.min(sweep_at);
         Ok(has_swept)
     }
 
@@ -138,26 +135,16 @@ impl Caretaker {
         self.look_at <= clock::monotonic()
     }
 
-    /// Does one step of a sweep of the cache. Answers whether something went.
-    ///
-    /// A sweep that has used up its steps goes on after a pause: what ends faster than the settings foresee is let go of
-    /// all the same.
+    /// Does one step of a sweep of the cache, if one is due. Answers whether something went.
     fn sweep_cache(&mut self, writer: &mut Writer, now: Instant) -> Result<bool, StorageError> {
-        if self.sweep_steps_left == 0 && now >= self.sweep_cache_at {
-            self.sweep_steps_left = self.upkeep.sweep_cache_steps.max(1);
-            self.sweep_cache_at = now + self.upkeep.sweep_cache_every;
-        }
-        if self.sweep_steps_left == 0 {
-            return Ok(false);
-        }
-        let swept = writer.sweep_cache(Millis(clock::now_millis()), self.upkeep.sweep_cache_keys)?;
-        self.sweep_steps_left -= 1;
-        if !swept.has_more {
-            self.sweep_steps_left = 0;
-        } else if self.sweep_steps_left == 0 {
-            self.sweep_cache_at = now + SWEEP_PAUSE.min(self.upkeep.sweep_cache_every);
-        }
+        let Some(keys) = self.cache_sweep.due(self.elapsed(now)) else { return Ok(false) };
+        let swept = writer.sweep_cache(Millis(clock::now_millis()), keys)?;
+        self.cache_sweep.swept(self.elapsed(now), swept.has_more);
         Ok(swept.keys > 0)
+    }
+
+    fn elapsed(&self, now: Instant) -> Millis {
+        Millis(u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Does one step of what is to be done on indexes: tens of milliseconds at most. Answers whether readers see a change.

@@ -347,6 +347,9 @@ impl WriterThread {
                     counts.cache_changes.fetch_add(cache_after.0 - cache_before.0, Ordering::Relaxed);
                 }
                 self.answer(replies, answers);
+                if writer.cache_revision() > revision_before {
+                    self.handle.cache_is_shown(cache_after);
+                }
                 self.cache_is_synced(writer);
                 if after > before {
                     self.handle.announce(after);

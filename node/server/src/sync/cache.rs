@@ -1,18 +1,21 @@
 //! The cache between nodes: one task per peer and database, beside the session for documents.
 //!
 //! ```text
-//!   a write of ours is synced ─► at once: the keys that we wrote, with what they are now
-//!   something of others came  ─► after a pause: whatever the peer still lacks; most often its author has told it
-//!   sweep, hint, start        ─► ask for what changed there; compare digests where both know the same
+//!   a write is synced, a hint, time ─► CacheSession ─► read, tell, ask, compare ─► its next event
 //! ```
 //!
-//! Must stay true: a peer is told only what this node has on disk; it is said to know only what it was sent or had said
-//! that it knows; where digests differ although both know the same, everything is told again, and that is logged.
+//! When what is told and asked, the session decides: see [`holdfast_core::cache::CacheSession`].
+//!
+//! Must stay true: a peer is told only what this node has on disk; where digests differ although both know the same,
+//! that is logged.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use holdfast_core::cache::{CacheChanges, CacheLane, CacheMessage, CacheReach, CacheSource, asked};
+use holdfast_core::cache::{
+    CacheAction, CacheEvent, CacheMessage, CacheQuestion, CacheReach, CacheSession, CacheSource, CacheWays, asked,
+};
+use holdfast_core::digest::Digest;
 use holdfast_core::error::Refusal;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::{CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET};
@@ -36,13 +39,6 @@ use crate::{clock, entropy};
 
 /// The media type of a message, in its envelope.
 pub const MEDIA_TYPE: &str = "application/x-holdfast-cache";
-/// How long what came from others waits before it is passed on: its author most often tells everybody itself.
-const PASS_ON_AFTER: Duration = Duration::from_millis(200);
-/// First and longest wait after a failure.
-const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Messages in a row that may bring the peer no further.
-const NO_PROGRESS_MAX: u32 = 3;
 /// What ends sooner than this, beyond what clocks may be off, is not compared.
 const COMPARED_FROM: Millis = Millis(60_000);
 
@@ -93,6 +89,8 @@ pub struct CacheSyncStatus {
     pub failures: u32,
     /// The last failure.
     pub last_error: Option<String>,
+    /// What it has last said that it knows.
+    pub peer_vector: Vector,
     /// Keys sent.
     pub sent: u64,
     /// Keys received that were new or different.
@@ -129,23 +127,21 @@ impl CacheTask {
     pub fn start(sync: &Arc<Sync>, peer: &Peer, database: Arc<OpenDatabase>) -> Self {
         let stop: CancellationToken = sync.stop().child_token();
         let (called, status) = (Arc::new(Notify::new()), Arc::new(Mutex::default()));
+        let ways = CacheWays { tells: peer.sends(database.name()), asks: peer.accepts(database.name()) };
         let mut task = Task {
             sync: Arc::clone(sync),
             peer: peer.node.clone(),
             base_url: peer.base_url.clone(),
             database: Arc::clone(&database),
             status: Arc::clone(&status),
-            lane: CacheLane::default(),
-            is_lane_known: false,
-            may_tell: peer.sends(database.name()),
-            may_ask: peer.accepts(database.name()),
-            is_to_tell_all: false,
+            end: None,
+            is_told: ways.tells,
         };
         let (stopped, notified) = (stop.clone(), Arc::clone(&called));
         sync.tasks.spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                () = task.run(&notified) => {}
+                () = task.run(ways, &notified) => {}
             }
         });
         Self { peer: peer.clone(), database, called, status, _stop: stop.drop_guard() }
@@ -173,185 +169,126 @@ struct Task {
     base_url: String,
     database: Arc<OpenDatabase>,
     status: Arc<Mutex<CacheSyncStatus>>,
-    lane: CacheLane,
-    /// Whether the peer has said what it has, since the start or the last failure.
-    is_lane_known: bool,
-    /// Whether the peer is to have what is here, and we what it has.
-    may_tell: bool,
-    may_ask: bool,
-    /// Digests differed: everything is asked for again, whatever is known.
-    is_to_tell_all: bool,
+    /// What the peer's last answer says that it knows, and its digest, where that was all that changed there.
+    end: Option<(Vector, Option<(Millis, Digest)>)>,
+    /// Whether the peer is told: then it says what it knows whenever that happens.
+    is_told: bool,
 }
 
 impl Task {
-    async fn run(&mut self, called: &Notify) {
+    /// Does what the session says, one thing after the other.
+    async fn run(&mut self, ways: CacheWays, called: &Notify) {
         let mut newest = self.database.newest_in_cache();
-        let sweep = self.sync.tempo().sweep;
-        let (mut ask_at, mut pass_on_at): (Instant, Option<Instant>) = (clock::monotonic(), None);
-        let mut wait = RETRY_MIN;
+        let begun = clock::monotonic();
+        let sweep = Millis(u64::try_from(self.sync.tempo().sweep.as_millis()).unwrap_or(u64::MAX));
+        let here = *newest.borrow_and_update();
+        let mut session = CacheSession::new(ways, sweep, here, Millis(0));
+        let mut event = CacheEvent::Woken;
         loop {
-            let now = clock::monotonic();
-            let here = *newest.borrow_and_update();
-            let is_due = |at: Instant| at <= now;
-            let mut done = Ok(());
-            if self.may_ask && is_due(ask_at) {
-                done = self.ask().await;
-                if done.is_ok() {
-                    ask_at = clock::monotonic() + sweep;
-                }
-            }
-            if self.may_tell {
-                // A peer that answers nothing may still listen.
-                done = done.and(self.tell(here, pass_on_at.is_some_and(is_due)).await);
-            }
-            match done {
-                Ok(()) => {
-                    wait = RETRY_MIN;
-                    if !self.may_ask {
-                        ask_at = clock::monotonic() + sweep;
+            let now = Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let action = session.handle(now, event);
+            event = if let CacheAction::Rest { until } = action {
+                self.rested(session.failures());
+                tokio::select! {
+                    changed = newest.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        CacheEvent::Changed(*newest.borrow_and_update())
                     }
-                    pass_on_at = if !self.may_tell || self.lane.reach.all >= here {
-                        None
-                    } else {
-                        pass_on_at.filter(|at| !is_due(*at)).or(Some(clock::monotonic() + PASS_ON_AFTER))
-                    };
-                    self.note(|status| (status.failures, status.last_error) = (0, None));
+                    () = called.notified() => CacheEvent::Called,
+                    () = tokio::time::sleep_until((begun + Duration::from_millis(until.0)).into()) => CacheEvent::Woken,
                 }
-                Err(failure) => {
-                    self.failed(&failure);
-                    self.is_lane_known = false;
-                    let jitter = Duration::from_millis(entropy::random_u64() % 250);
-                    tokio::time::sleep(wait + jitter).await;
-                    wait = (wait * 2).min(RETRY_MAX);
-                    continue;
-                }
-            }
-            let until = pass_on_at.map_or(ask_at, |at| at.min(ask_at));
-            tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return },
-                () = called.notified() => ask_at = clock::monotonic(),
-                () = tokio::time::sleep_until(until.into()) => {}
-            }
-        }
-    }
-
-    /// Tells the peer what is new: what this node wrote at once, the rest when it is due.
-    async fn tell(&mut self, here: Position, is_rest_due: bool) -> Result<(), Failure> {
-        if !self.is_lane_known {
-            self.offer().await?;
-        }
-        let (mut has_offered, mut tries) = (false, 0);
-        loop {
-            let is_own_due = self.lane.reach.own < here;
-            let is_done = !is_rest_due || self.lane.reach.all >= here;
-            if !is_own_due && is_done {
-                return Ok(());
-            }
-            let source = self.source()?;
-            let message = if is_own_due {
-                self.lane.own(&source, self.changes(self.lane.reach.own)?)
             } else {
-                self.lane.rest(&source, self.changes(self.lane.reach.all)?)
+                let done = self.carry_out(&session, action).await;
+                done.unwrap_or_else(|failure| {
+                    self.failed(&failure);
+                    CacheEvent::Failed { random: entropy::random_u64() }
+                })
             };
-            if is_own_due && !message.is_news() {
-                self.lane.reach = self.lane.after(&message);
-                continue;
-            }
-            if !is_own_due && !message.states.is_empty() && !std::mem::replace(&mut has_offered, true) {
-                // Others may have told it meanwhile.
-                self.offer().await?;
-                continue;
-            }
-            let sent = self.lane.after(&message);
-            let pushed = self.push(message).await?;
-            let is_further = self.lane.heard(parse_vector(&pushed.vector)?, pushed.reach(), sent);
-            self.note(|status| status.told_through = Position(pushed.through));
-            tries = if is_further { 0 } else { tries + 1 };
-            if tries > NO_PROGRESS_MAX {
-                return Err(Failure::NoProgress);
-            }
         }
     }
 
-    /// Learns what the peer has.
-    async fn offer(&mut self) -> Result<(), Failure> {
-        let pushed = self.push(self.source()?.empty()).await?;
-        self.lane = CacheLane { vector: parse_vector(&pushed.vector)?, reach: pushed.reach() };
-        self.is_lane_known = true;
-        Ok(())
+    async fn carry_out(&mut self, session: &CacheSession, action: CacheAction) -> Result<CacheEvent, Failure> {
+        match action {
+            CacheAction::Rest { .. } => Ok(CacheEvent::Woken),
+            CacheAction::LookUp => self.look_up(),
+            CacheAction::Ask(question) => self.ask(question).await,
+            CacheAction::Compare => self.compare().map(CacheEvent::Compared),
+            CacheAction::Offer => self.push(self.source()?.empty()).await,
+            CacheAction::Read { after } => {
+                let view = self.database.synced_view()?;
+                let known = &session.lane().vector;
+                let changes = view.cache_changes(after, known, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)?;
+                Ok(CacheEvent::Read(self.source()?, changes))
+            }
+            CacheAction::Tell(message) => self.push(message).await,
+            CacheAction::GiveUp => Err(Failure::NoProgress),
+        }
     }
 
     fn source(&self) -> Result<CacheSource, StorageError> {
         Ok(CacheSource { origin: self.database.origin().clone(), log_id: self.database.log_id()? })
     }
 
-    fn changes(&self, after: Position) -> Result<CacheChanges, StorageError> {
-        let view = self.database.synced_view()?;
-        view.cache_changes(after, &self.lane.vector, CACHE_KEYS_PER_MESSAGE, EXCHANGE_BYTES_TARGET)
-    }
-
-    async fn push(&mut self, message: CacheMessage) -> Result<CachePushed, Failure> {
+    /// Tells the peer, and hears what it has.
+    async fn push(&self, message: CacheMessage) -> Result<CacheEvent, Failure> {
         let keys = message.states.len() as u64;
         let body = envelope::seal(&message.encode());
         let path = "/api/replication/cache/push";
         let pushed: CachePushed =
             self.sync.client.send(&self.base_url, path, self.database.name(), MEDIA_TYPE, body).await?;
+        let (vector, reach) = (parse_vector(&pushed.vector)?, pushed.reach());
         self.note(|status| {
             status.sent += keys;
+            status.told_through = reach.all;
             status.last_success = Some(Millis(clock::now_millis()));
         });
-        Ok(pushed)
+        self.learned(&vector);
+        Ok(CacheEvent::Heard { vector, reach })
     }
 
-    /// Asks for what changed at the peer, and compares when all of it is here.
-    async fn ask(&mut self) -> Result<(), Failure> {
-        let is_all = std::mem::take(&mut self.is_to_tell_all);
+    fn look_up(&self) -> Result<CacheEvent, Failure> {
         let view = self.database.synced_view()?;
         let checkpoint = view.cache_checkpoint(&self.peer)?;
-        let vector = if is_all { Vector::new() } else { view.cache_state()?.vector };
-        drop(view);
-        let (mut after, mut log_id) = (checkpoint.reach.all, checkpoint.log_id);
-        if is_all {
-            after = Position::START;
+        let (after, log_id) = (checkpoint.reach.all, checkpoint.log_id);
+        Ok(CacheEvent::LookedUp(CacheQuestion { after, log_id, vector: view.cache_state()?.vector }))
+    }
+
+    /// Asks for what changed at the peer, and takes in what comes.
+    async fn ask(&mut self, question: CacheQuestion) -> Result<CacheEvent, Failure> {
+        let question = CachePull {
+            source_node_id: self.sync.origin().node.to_string(),
+            after: question.after.0,
+            log_id: format!("{:016x}", question.log_id),
+            vector: vector_record(&question.vector),
+        };
+        let path = "/api/replication/cache/pull";
+        let body = match self.sync.client.fetch(&self.base_url, path, self.database.name(), &question).await {
+            // It comes into being when something is told.
+            Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => return Ok(CacheEvent::Absent),
+            body => body?,
+        };
+        let message = read_message(&body)?;
+        let (log_id, through) = (message.log_id, message.stretch.map(|stretch| stretch.through));
+        self.end = message.vector.clone().map(|vector| (vector, message.digest));
+        let taken = take(&self.database, message).await?;
+        self.note(|status| {
+            status.received += taken.changed;
+            status.last_success = Some(Millis(clock::now_millis()));
+        });
+        if let Some((vector, _)) = self.end.as_ref().filter(|_| !self.is_told) {
+            self.learned(vector);
         }
-        loop {
-            let question = CachePull {
-                source_node_id: self.sync.origin().node.to_string(),
-                after: after.0,
-                log_id: format!("{log_id:016x}"),
-                vector: vector_record(&vector),
-            };
-            let path = "/api/replication/cache/pull";
-            let body = match self.sync.client.fetch(&self.base_url, path, self.database.name(), &question).await {
-                // It comes into being when something is told.
-                Err(PeerError::Refused { code, .. }) if code == DATABASE_NOT_FOUND => return Ok(()),
-                body => body?,
-            };
-            let message = read_message(&body)?;
-            let (end, digest, is_same_log) = (message.vector.clone(), message.digest, message.log_id == log_id);
-            let through = message.stretch.map_or(after, |stretch| stretch.through);
-            if end.is_none() && is_same_log && through <= after {
-                return Err(Failure::NoProgress);
-            }
-            (after, log_id) = (through, message.log_id);
-            let taken = take(&self.database, message).await?;
-            self.note(|status| {
-                status.received += taken.changed;
-                status.last_success = Some(Millis(clock::now_millis()));
-            });
-            let Some(end) = end else { continue };
-            return match digest {
-                Some((from, theirs)) => self.compare(&end, from, theirs),
-                None => Ok(()),
-            };
-        }
+        Ok(CacheEvent::Answered { log_id, through, is_end: self.end.is_some() })
     }
 
     /// Holds the peer's digest against ours, where both know the same.
-    fn compare(&mut self, end: &Vector, from: Millis, theirs: holdfast_core::digest::Digest) -> Result<(), Failure> {
+    fn compare(&mut self) -> Result<Option<bool>, Failure> {
+        let Some((end, Some((from, theirs)))) = self.end.take() else { return Ok(None) };
         let view = self.database.view()?;
-        if view.cache_state()?.vector != *end {
-            return Ok(());
+        if view.cache_state()?.vector != end {
+            return Ok(None);
         }
         let is_equal = view.cache_digest(from)? == theirs;
         if !is_equal {
@@ -359,17 +296,40 @@ impl Task {
                 peer = %self.peer, database = %self.database.name(),
                 "caches differ although the same was exchanged: everything is exchanged again"
             );
-            self.is_to_tell_all = true;
         }
         self.note(|status| status.is_equal = Some(is_equal));
-        Ok(())
+        Ok(Some(is_equal))
+    }
+
+    /// The peer has said what it knows: whoever waits for it to have a write looks again.
+    fn learned(&self, vector: &Vector) {
+        let is_new = self.note(|status| {
+            let is_new = status.peer_vector != *vector;
+            if is_new {
+                status.peer_vector.clone_from(vector);
+            }
+            is_new
+        });
+        if is_new {
+            self.sync.learned.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A round is over.
+    fn rested(&self, failures: u32) {
+        self.note(|status| {
+            status.failures = failures;
+            if failures == 0 {
+                status.last_error = None;
+            }
+        });
     }
 
     fn failed(&self, failure: &Failure) {
         let is_first = self.note(|status| {
-            status.failures += 1;
+            let is_first = status.last_error.is_none();
             status.last_error = Some(failure.to_string());
-            status.failures == 1
+            is_first
         });
         let (peer, database) = (&self.peer, self.database.name());
         if is_first {

@@ -232,6 +232,13 @@ impl Sync {
         of_database.map(|((peer, _), session)| (peer.clone(), session.status().peer_vector)).collect()
     }
 
+    /// What each peer is known to know of a database's cache.
+    pub fn cache_vectors(&self, database: &DatabaseName) -> BTreeMap<NodeName, Vector> {
+        let tasks = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_database = tasks.iter().filter(|((_, name), _)| name == database);
+        of_database.map(|((peer, _), task)| (peer.clone(), task.status().peer_vector)).collect()
+    }
+
     /// Changes whenever more becomes known of what a peer knows, in any database.
     pub fn learned(&self) -> watch::Receiver<u64> {
         self.learned.subscribe()

@@ -53,7 +53,6 @@ impl Writer {
         }
         transaction.commit()?;
         self.cache.logged();
-        self.tell_synced();
         self.unsaved_checkpoints.clear();
         self.is_floor_unsaved = false;
         self.unsaved_life_beside = None;

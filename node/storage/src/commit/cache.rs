@@ -1,7 +1,5 @@
 //! The cache's part of a commit: changes by clients and from peers, what is logged of them, the sweep.
 
-use std::sync::atomic::Ordering;
-
 use holdfast_core::cache::{CacheCommand, CacheMessage, CacheOutcome, CacheRefusal, CacheScope, Minted, perform};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
@@ -194,7 +192,7 @@ impl Writer {
             Ok(outcome) => outcome,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if !outcome.is_changed {
+        if outcome.written.is_none() {
             return Ok(Ok(outcome));
         }
         cache.must_sync |= !is_relaxed;
@@ -313,10 +311,5 @@ impl Writer {
         self.cache.state =
             ReadView::new(self.shared.data.begin_read()?, self.shared.origins.snapshot())?.cache_state()?;
         self.make_data_durable()
-    }
-
-    /// Says up to which position of the cache everything is synced.
-    pub(super) fn tell_synced(&self) {
-        self.shared.cache_synced.store(self.cache.state.position.0, Ordering::Release);
     }
 }
