@@ -27,7 +27,9 @@ async fn an_entry_is_set_read_and_deleted_in_the_shapes_that_older_clients_know(
     let again = node.put("/api/cache/greet", "1").await.expect(200);
     assert_eq!((&again["Created"], &again["Ttl"]), (&json!(false), &json!("300000ms")));
     assert_eq!(node.get("/api/cache/greet").await.expect(200)["CreatedUtc"], entry["CreatedUtc"]);
-    assert_eq!(node.delete("/api/cache/greet").await.expect(200)["IsDeleted"], true);
+    let deleted = node.delete("/api/cache/greet").await.expect(200);
+    assert_eq!((&deleted["Collection"], &deleted["EntityId"]), (&json!("cache"), &json!("greet")));
+    assert_eq!((&deleted["IsDeleted"], &deleted["Version"]), (&json!(true), &Value::Null));
     node.get("/api/cache/greet").await.problem(404, "cache-miss");
     assert_eq!(node.delete("/api/cache/greet").await.expect(200)["IsDeleted"], true);
 }

@@ -108,3 +108,41 @@ async fn waiting_for_peers_says_who_has_a_write() {
     assert_eq!(node.ask("GET", &path).key("other-key-of-the-tests").send().await.status.as_u16(), 403);
     assert_eq!(node.ask("GET", &path).without_key().send().await.status.as_u16(), 401);
 }
+
+#[tokio::test]
+async fn a_write_to_the_cache_has_a_token_once_it_cannot_be_lost() {
+    let node = Node::start().await;
+    let tokens = [
+        token(&node.put("/api/cache/k", "1").await),
+        token(&node.post("/api/cache/k/increment", "").await),
+        token(&node.post("/api/cache/k/touch", "").await),
+        token(&node.delete("/api/cache/k").await),
+        token(&node.put("/api/cache", r#"{"Entries":[{"Key":"a","Value":1},{"Key":"b","Value":2}]}"#).await),
+    ];
+    let sequences: Vec<u64> = tokens.iter().map(|token| token.rsplit_once(':').unwrap().1.parse().unwrap()).collect();
+    assert_eq!(sequences, [1, 2, 3, 4, 6], "{tokens:?}");
+    assert!(tokens.iter().all(|token| token.starts_with("cache:")), "{tokens:?}");
+    for (method, path) in
+        [("PUT", "/api/cache/k?durability=relaxed"), ("PUT", "/api/cache/k?scope=local"), ("DELETE", "/api/cache/none")]
+    {
+        let answer = node.ask(method, path).body("1").send().await;
+        assert!(answer.expect(200)["Token"].is_null() && answer.header("consistency-token").is_empty(), "{path}");
+    }
+    // One that nobody has yet; one of the log, which counts apart; and what is none.
+    let (here, far) = (&tokens[4], after(&tokens[4], 100));
+    let of_log = far.strip_prefix("cache:").unwrap();
+    for path in ["/api/cache/a", "/api/cache", "/api/documents"] {
+        node.get(&format!("{path}?token={here}")).await.expect(200);
+        node.get(&format!("{path}?timeout=50ms&token={far}")).await.problem(503, "not-here-yet");
+        node.get(&format!("{path}?timeout=50ms&token={of_log}")).await.problem(503, "not-here-yet");
+        let asked = node.ask("GET", &format!("{path}?timeout=50ms")).header("Consistency-Token", &far);
+        asked.send().await.problem(503, "not-here-yet");
+        node.get(&format!("{path}?token=cache:none")).await.problem(400, "invalid-token");
+    }
+    let path = format!("/api/cache?timeout=50ms&token={far}");
+    node.post(&path, r#"{"Keys":["a"]}"#).await.problem(503, "not-here-yet");
+    let elsewhere = "/api/replication/wait?timeout=50ms&token=cache:elsewhere@00000000000000ff:1";
+    node.get(elsewhere).await.problem(503, "unknown-origin");
+    let waited = node.get(&format!("/api/replication/wait?timeout=50ms&peers=0&token={here}")).await.expect(200);
+    assert_eq!((&waited["IsHere"], &waited["Token"]), (&true.into(), &here.as_str().into()));
+}

@@ -76,3 +76,51 @@ async fn expect_on_both(at_left: &Client, at_right: &Client, token: &str, text: 
     }
     assert_eq!(read.expect(200)["N"], text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_cache_reads_the_entry_on_the_other_node_or_nothing() {
+    let homes = ["left", "right"].map(Home::new);
+    let [left, right] = homes.each_ref().map(Home::start);
+    let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
+    introduce((&left, &to_left.url()), (&right, &to_right.url())).await;
+    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+
+    for number in 0..50 {
+        let written = at_left.put("/api/cache/k", &number.to_string()).await.expect(200);
+        let path = format!("/api/cache/k?timeout=30s&token={}", token(&written));
+        assert_eq!(at_right.get(&path).await.expect(200)["Value"], number);
+        let wait = format!("/api/replication/wait?timeout=30s&token={}", token(&written));
+        let waited = at_left.get(&wait).await.expect(200);
+        assert_eq!((&waited["PeersReached"], &waited["Nodes"]), (&1.into(), &serde_json::json!(["right"])));
+    }
+    // What is counted, deleted and read in bulk is never older either.
+    let added = at_left.post("/api/cache/n/increment?by=3", "").await.expect(200);
+    let path = format!("/api/cache/n?timeout=30s&token={}", token(&added));
+    assert_eq!(at_right.get(&path).await.expect(200)["Value"], 3);
+    let deleted = at_left.delete("/api/cache/k").await.expect(200);
+    let path = format!("/api/cache/k?timeout=30s&token={}", token(&deleted));
+    at_right.get(&path).await.problem(404, "cache-miss");
+    let several = r#"{"Entries":[{"Key":"a","Value":1},{"Key":"b","Value":2}]}"#;
+    let several = at_left.put("/api/cache", several).await.expect(200);
+    let path = format!("/api/cache?prefix=b&timeout=30s&token={}", token(&several));
+    assert_eq!(at_right.get(&path).await.expect(200)["Entries"][0]["Key"], "b");
+    let path = format!("/api/cache?timeout=30s&token={}", token(&several));
+    let both = at_right.post(&path, r#"{"Keys":["a","b"]}"#).await.expect(200);
+    assert_eq!((&both["Entries"][0]["Value"], &both["Entries"][1]["Value"]), (&1.into(), &2.into()));
+
+    to_left.cut();
+    to_right.cut();
+    let written = at_left.put("/api/cache/k", r#""cut""#).await.expect(200);
+    let token = token(&written);
+    let path = format!("/api/cache/k?timeout=200ms&token={token}");
+    at_right.get(&path).await.problem(503, "not-here-yet");
+    let late = at_left.get(&format!("/api/replication/wait?timeout=200ms&token={token}")).await.expect(202);
+    assert_eq!((&late["Missing"], &late["IsHere"]), (&serde_json::json!(["right"]), &true.into()));
+    to_left.heal();
+    to_right.heal();
+    let wait = format!("/api/replication/wait?timeout=40s&token={token}");
+    let read = format!("/api/cache/k?timeout=40s&token={token}");
+    let (healed, read) = tokio::join!(at_left.get(&wait), at_right.get(&read));
+    assert_eq!(healed.expect(200)["Reached"], true);
+    assert_eq!(read.expect(200)["Value"], "cut");
+}

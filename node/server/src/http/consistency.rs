@@ -1,7 +1,7 @@
 //! Reading what was written elsewhere: tokens.
 //!
 //! ```text
-//!   a write's answer        Token: node-1@…:17            who wrote it, and as which of theirs
+//!   a write's answer        Token: node-1@…:17            see `token`
 //!   a read with that token  waits until this node has it  or 503; never an older answer
 //!   /api/replication/wait   waits until so many peers have it
 //! ```
@@ -23,7 +23,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::{PEERS_MAX, TOKEN_WAIT_MILLIS_DEFAULT};
-use holdfast_core::vector::{Dot, Sequence, Vector};
+use holdfast_core::vector::{Sequence, Vector};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -36,6 +36,7 @@ use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
 use crate::http::parameters::{self, Parameters};
 use crate::http::refusal::{storage_failed, unavailable};
+use crate::http::token::Token;
 use crate::http::wire::{self, CONSISTENCY_TOKEN};
 
 /// Seconds after which a caller may ask again for what is not here yet.
@@ -102,7 +103,8 @@ pub struct WaitResult {
 /// Waits until so many peers have a write.
 ///
 /// The write is safe on this node either way. 200 says that they have it, 202 that not all of them are known to have
-/// it yet: `Nodes` and `Missing` tell which.
+/// it yet: `Nodes` and `Missing` tell which. A peer that has a write to the cache shows it, and has it on disk within a
+/// second.
 #[utoipa::path(get, path = "/api/replication/wait", tag = "Replication", params(WaitParameters),
     responses((status = 200, body = WaitResult, description = "So many peers have it"),
         (status = 202, body = WaitResult, description = "Not so many have it yet"),
@@ -113,7 +115,7 @@ pub async fn wait(
     caller: MayUse,
     Parameters(parameters): Parameters<WaitParameters>,
 ) -> Result<Response, ApiError> {
-    let dot: Dot = parse_token(&parameters.token)?;
+    let token = parse_token(&parameters.token)?;
     let wanted = parameters.peers.unwrap_or(1);
     if wanted > PEERS_MAX as u64 {
         return Err(ApiError::bad_request(
@@ -127,14 +129,14 @@ pub async fn wait(
     let mut learned = app.sync.learned();
     loop {
         learned.borrow_and_update();
-        let (own, peers) = (vector(&database)?, app.sync.peer_vectors(database.name()));
-        if !is_known(&dot, &own, &peers) {
-            return Err(unknown_origin(&dot));
+        let (own, peers) = (known_here(&token, &database)?, token.known_to_peers(&app.sync, &database));
+        if !is_known(&token, &own, &peers) {
+            return Err(unknown_origin(&token));
         }
-        let holders = peers.values().filter(|vector| vector.covers(&dot)).count() as u64;
+        let holders = peers.values().filter(|vector| vector.covers(token.dot())).count() as u64;
         let is_late = clock::monotonic() >= deadline || app.shutdown.is_begun();
         if holders >= wanted || is_late {
-            return Ok(answer(&dot, wanted, own.covers(&dot), &peers, begun.elapsed()));
+            return Ok(answer(&token, wanted, own.covers(token.dot()), &peers, begun.elapsed()));
         }
         tokio::select! {
             // The sender lives as long as the node: this ends when something was learnt.
@@ -159,37 +161,37 @@ impl<S: Send + Sync> FromRequestParts<S> for Tokens {
 
 /// What a read must not be older than.
 #[derive(Debug, Clone)]
-pub struct Wanted(Option<(Dot, Instant)>);
+pub struct Wanted(Option<(Token, Instant)>);
 
 impl Wanted {
     /// Reads the token and how long to wait for it. The header `Consistency-Token` and the parameter `token` mean
     /// the same.
     pub fn of(tokens: &Tokens, token: Option<&str>, wait: Option<&str>) -> Result<Self, ApiError> {
         let patience = timeout(wait)?;
-        let mut dot = token.map(parse_token).transpose()?;
+        let mut named = token.map(parse_token).transpose()?;
         for value in &tokens.0 {
             let text = value.to_str().unwrap_or_default().trim();
             let other = parse_token(text)?;
-            if dot.as_ref().is_some_and(|dot| *dot != other) {
+            if named.as_ref().is_some_and(|named| *named != other) {
                 return Err(ApiError::bad_request(
                     "invalid-token",
                     "Two different tokens are given. Send the later one, in 'token' or in Consistency-Token.",
                 ));
             }
-            dot = Some(other);
+            named = Some(other);
         }
-        Ok(Self(dot.map(|dot| (dot, clock::monotonic() + patience))))
+        Ok(Self(named.map(|token| (token, clock::monotonic() + patience))))
     }
 
     /// The database once it has what is wanted; at once when nothing is.
     pub async fn database(&self, app: &App, name: &DatabaseName) -> Result<Arc<OpenDatabase>, ApiError> {
-        let Some((dot, deadline)) = &self.0 else { return app.existing(name) };
+        let Some((token, deadline)) = &self.0 else { return app.existing(name) };
         let mut databases = app.databases.changed();
         loop {
             databases.borrow_and_update();
             match app.databases.get(name) {
                 Ok(database) => {
-                    if has_come(app, &database, dot, *deadline).await? {
+                    if has_come(app, &database, token, *deadline).await? {
                         return Ok(database);
                     }
                 }
@@ -198,7 +200,7 @@ impl Wanted {
                 Err(other) => return Err(unavailable(other)),
             }
             if clock::monotonic() >= *deadline || app.shutdown.is_begun() {
-                return Err(not_here(dot));
+                return Err(not_here(token));
             }
             tokio::select! {
                 _ = databases.changed() => {}
@@ -210,11 +212,11 @@ impl Wanted {
 }
 
 /// Waits until a database has a write. `false` when it is gone, or has not come in time.
-async fn has_come(app: &App, database: &OpenDatabase, dot: &Dot, deadline: Instant) -> Result<bool, ApiError> {
-    let mut newest = database.newest();
+async fn has_come(app: &App, database: &OpenDatabase, token: &Token, deadline: Instant) -> Result<bool, ApiError> {
+    let mut newest = token.news(database);
     loop {
         newest.borrow_and_update();
-        if vector(database)?.covers(dot) {
+        if known_here(token, database)?.covers(token.dot()) {
             return Ok(true);
         }
         tokio::select! {
@@ -229,10 +231,8 @@ async fn has_come(app: &App, database: &OpenDatabase, dot: &Dot, deadline: Insta
     }
 }
 
-/// What this node shows: the very look that readers get.
-fn vector(database: &OpenDatabase) -> Result<Vector, ApiError> {
-    let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
-    Ok(state.vector)
+fn known_here(token: &Token, database: &OpenDatabase) -> Result<Vector, ApiError> {
+    token.known_here(database).map_err(|error| storage_failed(&error))
 }
 
 fn timeout(text: Option<&str>) -> Result<Duration, ApiError> {
@@ -240,7 +240,7 @@ fn timeout(text: Option<&str>) -> Result<Duration, ApiError> {
     Ok(asked.unwrap_or(Duration::from_millis(TOKEN_WAIT_MILLIS_DEFAULT)))
 }
 
-fn parse_token(text: &str) -> Result<Dot, ApiError> {
+fn parse_token(text: &str) -> Result<Token, ApiError> {
     text.parse().map_err(|_| {
         let shown = quoted(text);
         ApiError::bad_request(
@@ -251,37 +251,37 @@ fn parse_token(text: &str) -> Result<Dot, ApiError> {
 }
 
 /// Whether anything at all is known of the token's origin.
-fn is_known(dot: &Dot, own: &Vector, peers: &BTreeMap<NodeName, Vector>) -> bool {
-    peers.values().chain([own]).any(|vector| vector.get(&dot.origin) > Sequence(0))
+fn is_known(token: &Token, own: &Vector, peers: &BTreeMap<NodeName, Vector>) -> bool {
+    peers.values().chain([own]).any(|vector| vector.get(&token.dot().origin) > Sequence(0))
 }
 
-fn unknown_origin(dot: &Dot) -> ApiError {
+fn unknown_origin(token: &Token) -> ApiError {
     let detail = format!(
         "Nothing of '{}' is known here yet: it may be on its way, or the node has gone on under another incarnation. \
          Try again, or ask the node that took the write.",
-        dot.origin
+        token.dot().origin
     );
     ApiError::unavailable("unknown-origin", TRY_AGAIN_SECONDS, detail)
 }
 
-fn not_here(dot: &Dot) -> ApiError {
-    let detail = format!("This node does not have write '{dot}' yet. Try again, or read where it was written.");
-    ApiError::unavailable("not-here-yet", TRY_AGAIN_SECONDS, detail).with_field("Token", dot.to_string())
+fn not_here(token: &Token) -> ApiError {
+    let detail = format!("This node does not have write '{token}' yet. Try again, or read where it was written.");
+    ApiError::unavailable("not-here-yet", TRY_AGAIN_SECONDS, detail).with_field("Token", token.to_string())
 }
 
 fn answer(
-    dot: &Dot,
+    token: &Token,
     peers_wanted: u64,
     is_here: bool,
     peers: &BTreeMap<NodeName, Vector>,
     waited: Duration,
 ) -> Response {
-    let (nodes, missing): (Vec<_>, Vec<_>) = peers.iter().partition(|(_, vector)| vector.covers(dot));
+    let (nodes, missing): (Vec<_>, Vec<_>) = peers.iter().partition(|(_, vector)| vector.covers(token.dot()));
     let names = |of: Vec<(&NodeName, &Vector)>| of.into_iter().map(|(node, _)| node.to_string()).collect();
     let peers_reached = nodes.len() as u64;
     let reached = peers_reached >= peers_wanted;
     let mut response = wire::json(&WaitResult {
-        token: dot.to_string(),
+        token: token.to_string(),
         reached,
         peers_wanted,
         peers_reached,

@@ -21,6 +21,7 @@ pub mod edge;
 pub mod refusal;
 mod from_peer;
 pub mod app;
+pub mod token;
 pub mod consistency;
 pub mod place;
 pub mod preconditions;

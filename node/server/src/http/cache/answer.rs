@@ -5,13 +5,20 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use holdfast_core::cache::{CacheKey, Content, Media, Shown, Times};
+use holdfast_core::access::role::Role;
+use holdfast_core::cache::{CacheKey, Content, Media, Shown};
+use holdfast_core::id::CACHE_COLLECTION;
 use holdfast_core::time::Millis;
+use holdfast_core::vector::Dot;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Durability, Scope, ttl_text};
+use crate::http::access::Access;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::token::Token;
 use crate::http::wire::{self, Timestamp};
 
 /// When an entry ends, beside a body that is the value itself.
@@ -72,40 +79,24 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn of(key: &CacheKey, shown: Shown<'_>, with_value: bool, now: Millis) -> Self {
-        let Times { created, updated, expires, .. } = shown.times;
-        let version = shown.times.version_text();
-        let content = shown.content.into_owned();
-        let (value, content_type) = if with_value {
-            let (value, content_type) = Shape::of(content);
-            (Some(value), content_type)
-        } else {
-            let Media::Raw(name) = content.media else {
-                return Self::without_value(key, shown.times, None, version, now);
-            };
-            return Self::without_value(key, shown.times, Some(name), version, now);
+        let Shown { content, times } = shown;
+        let (value, content_type) = match (with_value, content.into_owned()) {
+            (true, content) => {
+                let (value, content_type) = Shape::of(content);
+                (Some(value), content_type)
+            }
+            (false, Content { media: Media::Raw(name), .. }) => (None, Some(name)),
+            (false, Content { media: Media::Json, .. }) => (None, None),
         };
         Self {
             key: key.to_string(),
             value,
             content_type,
-            created_utc: Timestamp(created),
-            updated_utc: Timestamp(updated),
-            expires_at_utc: Timestamp(expires),
-            remaining_ttl: ttl_text(expires.since(now)),
-            version,
-        }
-    }
-
-    fn without_value(key: &CacheKey, times: Times, content_type: Option<String>, version: String, now: Millis) -> Self {
-        Self {
-            key: key.to_string(),
-            value: None,
-            content_type,
             created_utc: Timestamp(times.created),
             updated_utc: Timestamp(times.updated),
             expires_at_utc: Timestamp(times.expires),
             remaining_ttl: ttl_text(times.expires.since(now)),
-            version,
+            version: times.version_text(),
         }
     }
 }
@@ -172,6 +163,12 @@ fn entry_text(key: &CacheKey, shown: &Shown<'_>, now: Millis) -> Vec<u8> {
 pub(super) struct Written {
     /// The key.
     pub(super) key: String,
+    /// After a delete `cache`: older clients read it as that of a document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) collection: Option<&'static str>,
+    /// After a delete the key once more, for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) entity_id: Option<String>,
     /// The version now, which is also the ETag; null after a delete.
     pub(super) version: Option<String>,
     /// When this node wrote it.
@@ -191,6 +188,9 @@ pub(super) struct Written {
     pub(super) durability: Durability,
     /// Who has it.
     pub(super) scope: Scope,
+    /// Names the write, for reading it on another node; null where nothing was written, for `scope=local`, and for
+    /// `relaxed`: what may still be lost has no name.
+    pub(super) token: Option<String>,
     /// The number after an addition; absent for other writes.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +213,27 @@ pub(super) struct Asked {
     pub(super) wants_value: bool,
 }
 
+impl Asked {
+    pub(super) fn of(app: &App, scope: Option<Scope>, durability: Option<Durability>) -> Self {
+        Self { scope: scope.unwrap_or_default(), durability: Durability::of(durability, app), wants_value: false }
+    }
+
+    /// With the value that was there before, for whoever may read it.
+    pub(super) fn with_value(self, wants_value: Option<bool>, caller: &Access) -> Result<Self, ApiError> {
+        let wants_value = wants_value.unwrap_or(false);
+        if wants_value {
+            caller.require(Role::ReadDocument)?;
+        }
+        Ok(Self { wants_value, ..self })
+    }
+
+    /// The token of a write: for one that is on disk when it is answered, and every node's.
+    pub(super) fn token_of(self, written: Option<Dot>) -> Option<String> {
+        let is_lasting = self.scope == Scope::Shared && self.durability == Durability::Fsync;
+        written.filter(|_| is_lasting).map(|dot| Token::Cache(dot).to_string())
+    }
+}
+
 impl Written {
     pub(super) fn of(key: &CacheKey, outcome: holdfast_core::cache::CacheOutcome, asked: Asked) -> Self {
         let (previous, previous_content_type) = match outcome.value_before {
@@ -224,6 +245,8 @@ impl Written {
         };
         Self {
             key: key.to_string(),
+            collection: outcome.after.is_none().then_some(CACHE_COLLECTION),
+            entity_id: outcome.after.is_none().then(|| key.to_string()),
             version: outcome.after.map(|after| after.version_text()),
             committed_utc: Timestamp(outcome.at),
             expires_at_utc: outcome.after.map(|after| Timestamp(after.expires)),
@@ -232,6 +255,7 @@ impl Written {
             is_deleted: outcome.after.is_none(),
             durability: asked.durability,
             scope: asked.scope,
+            token: asked.token_of(outcome.written),
             value: outcome.sum.map(|sum| Shape::of(sum).0),
             previous,
             previous_content_type,
@@ -239,10 +263,59 @@ impl Written {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let response = wire::json(&self);
+        let mut response = wire::json(&self);
+        if let Some(token) = &self.token {
+            response = wire::with_token(response, token);
+        }
         match &self.version {
             Some(version) => wire::with_etag(response, version),
             None => response,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::borrow::Cow;
+
+    use holdfast_core::cache::Times;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+            Just(serde_json::from_str("12345678901234567890123.10").unwrap()),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_alone_is_written_as_one_of_several(
+            name in any::<String>(),
+            value in value(),
+            [created, updated, expires, now] in any::<[u32; 4]>(),
+            version in any::<u128>(),
+        ) {
+            let Ok(key) = CacheKey::parse(&name) else { return Ok(()) };
+            let millis = |number: u32| Millis(u64::from(number) * 1_000 + u64::from(number % 1_000));
+            let times = Times { created: millis(created), updated: millis(updated), expires: millis(expires), version };
+            let content = Content::json(serde_json::to_vec(&value).unwrap());
+            let shown = Shown { content: Cow::Owned(content), times };
+            let alone = String::from_utf8(entry_text(&key, &shown, millis(now))).unwrap();
+            prop_assert_eq!(alone, serde_json::to_string(&Entry::of(&key, shown, true, millis(now))).unwrap());
         }
     }
 }

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use holdfast_core::access::role::Role;
 use holdfast_core::cache::{CacheCommand, CacheKey, CacheRefusal, Lifetime, When};
 use holdfast_core::counter::Amount;
 use holdfast_core::limits::CACHE_TTL_MILLIS_DEFAULT;
@@ -21,6 +20,7 @@ use super::{Durability, KeyPath, Scope, not_found, precondition, refused, submit
 use crate::clock;
 use crate::http::access::{MayDelete, MayRead, MayUpdate, MayWrite};
 use crate::http::app::App;
+use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::parameters::Parameters;
 use crate::http::preconditions::{Conditions, Guard, expected, has_version};
@@ -40,6 +40,10 @@ pub struct GetParameters {
     scope: Option<Scope>,
     /// Whether a JSON value is to be the whole answer, without what is known about it.
     raw: Option<bool>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    timeout: Option<String>,
 }
 
 /// Parameters of [`put`].
@@ -110,16 +114,20 @@ pub struct TouchParameters {
 /// with its content type, and the headers `Cache-Expires-At` and `Cache-Remaining-Ttl`.
 #[utoipa::path(get, path = "/api/cache/{key}", tag = "Cache", params(
         ("key" = String, Path, description = "The key, percent-encoded: 1 to 256 characters"), GetParameters),
-    responses((status = 200, body = Entry), (status = 304), (status = 404, description = "There is none, or it has ended")))]
+    responses((status = 200, body = Entry), (status = 304), (status = 404, description = "There is none, or it has ended"),
+        (status = 503, description = "The write of the token is not here yet")))]
 pub async fn get(
     State(app): State<App>,
     caller: MayRead,
     KeyPath(key): KeyPath,
     Parameters(parameters): Parameters<GetParameters>,
     Conditions(headers): Conditions,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let database = wanted.database(&app, &caller.database).await?;
     let now = Millis(clock::now_millis());
-    let view = app.existing(&caller.database)?.view().map_err(|error| storage_failed(&error))?;
+    let view = database.view().map_err(|error| storage_failed(&error))?;
     let found = view.cache_entry(parameters.scope.unwrap_or_default().into(), &key, now);
     let Some(shown) = found.map_err(|error| storage_failed(&error))? else { return Err(not_found(&key)) };
     if has_version(&headers, &shown.times.version_text())? {
@@ -161,14 +169,7 @@ pub async fn put(
     let is_asked_by_word = parameters.nx.unwrap_or(false) || parameters.xx.unwrap_or(false);
     let guard = Guard::for_put(&caller, expect)?;
     let database = app.for_write(&caller).await?;
-    let asked = Asked {
-        scope: parameters.scope.unwrap_or_default(),
-        durability: Durability::of(parameters.durability, &app),
-        wants_value: parameters.get.unwrap_or(false),
-    };
-    if asked.wants_value {
-        caller.require(Role::ReadDocument)?;
-    }
+    let asked = Asked::of(&app, parameters.scope, parameters.durability).with_value(parameters.get, &caller)?;
     let change = change(&key, CacheCommand::Set { content, lifetime }, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
@@ -190,14 +191,7 @@ pub async fn delete(
     Conditions(headers): Conditions,
 ) -> Result<Response, ApiError> {
     let guard = Guard::plain(expected(&headers, None)?);
-    let asked = Asked {
-        scope: parameters.scope.unwrap_or_default(),
-        durability: Durability::of(parameters.durability, &app),
-        wants_value: parameters.get.unwrap_or(false),
-    };
-    if asked.wants_value {
-        caller.require(Role::ReadDocument)?;
-    }
+    let asked = Asked::of(&app, parameters.scope, parameters.durability).with_value(parameters.get, &caller)?;
     let database = app.existing(&caller.database)?;
     let change = change(&key, CacheCommand::Delete, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
@@ -229,11 +223,7 @@ pub async fn increment(
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
     let guard = Guard::for_put(&caller, Expect::Any)?;
     let database = app.for_write(&caller).await?;
-    let asked = Asked {
-        scope: parameters.scope.unwrap_or_default(),
-        durability: Durability::of(parameters.durability, &app),
-        wants_value: false,
-    };
+    let asked = Asked::of(&app, parameters.scope, parameters.durability);
     let change = change(&key, CacheCommand::Add { amount, lifetime }, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
@@ -253,11 +243,7 @@ pub async fn touch(
 ) -> Result<Response, ApiError> {
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
     let database = app.existing(&caller.database)?;
-    let asked = Asked {
-        scope: parameters.scope.unwrap_or_default(),
-        durability: Durability::of(parameters.durability, &app),
-        wants_value: false,
-    };
+    let asked = Asked::of(&app, parameters.scope, parameters.durability);
     let change = change(&key, CacheCommand::Touch { lifetime }, When::Always, asked);
     match submit_one(&database, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),

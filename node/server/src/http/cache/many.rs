@@ -18,6 +18,7 @@ use super::{Durability, Scope, key_of, refused, submit, ttl_of};
 use crate::clock;
 use crate::http::access::{MayRead, MayWrite};
 use crate::http::app::App;
+use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
 use crate::http::parameters::{self, Parameters};
@@ -46,6 +47,10 @@ pub struct ListParameters {
     values: Option<bool>,
     /// Which entries: every node's (`shared`, the default) or this node's (`local`).
     scope: Option<Scope>,
+    /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    token: Option<String>,
+    /// How long to wait for it.
+    timeout: Option<String>,
 }
 
 /// A page of entries.
@@ -59,18 +64,21 @@ struct EntryPage {
 }
 
 /// Lists entries by key.
-#[utoipa::path(get, path = "/api/cache", tag = "Cache", params(ListParameters), responses((status = 200, body = EntryPage)))]
+#[utoipa::path(get, path = "/api/cache", tag = "Cache", params(ListParameters),
+    responses((status = 200, body = EntryPage), (status = 503)))]
 pub async fn list(
     State(app): State<App>,
     caller: MayRead,
     Parameters(parameters): Parameters<ListParameters>,
+    tokens: Tokens,
 ) -> Result<Response, ApiError> {
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
     let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, CACHE_ENTRIES_PER_REQUEST_MAX)?;
     let after = parameters.after.as_deref().map(key_of).transpose()?;
     let prefix = parameters.prefix.unwrap_or_default();
     let scope = parameters.scope.unwrap_or_default();
     let with_values = parameters.values.unwrap_or(false);
-    let database = app.existing(&caller.database)?;
+    let database = wanted.database(&app, &caller.database).await?;
     let now = Millis(clock::now_millis());
     let page = app.scan(move || database.view()?.cache_page(scope.into(), &prefix, after.as_ref(), limit, now)).await?;
     let entries = page.entries.into_iter().map(|entry| Entry::of(&entry.key, entry.shown, with_values, now)).collect();
@@ -96,16 +104,20 @@ struct Entries {
 }
 
 /// Reads several entries, at one moment.
-#[utoipa::path(post, path = "/api/cache", tag = "Cache", request_body = ReadBody, responses((status = 200, body = Entries), (status = 400)))]
+#[utoipa::path(post, path = "/api/cache", tag = "Cache", request_body = ReadBody,
+    params(TokenParameters), responses((status = 200, body = Entries), (status = 400), (status = 503)))]
 pub async fn read(
     State(app): State<App>,
     caller: MayRead,
+    Parameters(parameters): Parameters<TokenParameters>,
+    tokens: Tokens,
     JsonBody(body): JsonBody<ReadBody>,
 ) -> Result<Response, ApiError> {
+    let wanted = parameters.wanted(&tokens)?;
     bounded(body.keys.len())?;
     let keys = body.keys.iter().map(|key| key_of(key)).collect::<Result<Vec<CacheKey>, _>>()?;
     let scope = body.scope.unwrap_or_default();
-    let database = app.existing(&caller.database)?;
+    let database = wanted.database(&app, &caller.database).await?;
     let now = Millis(clock::now_millis());
     let view = database.view().map_err(|error| storage_failed(&error))?;
     let found = app.scan(move || {
@@ -155,6 +167,8 @@ struct WrittenEntries {
     written_count: usize,
     /// How many were refused.
     refused_count: usize,
+    /// Names the last of them that was written, and all before it; null where a single write has none.
+    token: Option<String>,
 }
 
 /// What became of one.
@@ -184,11 +198,7 @@ pub async fn write(
         Expect::Exists => When::Present,
         _ => When::Always,
     };
-    let asked = Asked {
-        scope: body.scope.unwrap_or_default(),
-        durability: Durability::of(body.durability, &app),
-        wants_value: false,
-    };
+    let asked = Asked::of(&app, body.scope, body.durability);
     let mut changes = Vec::with_capacity(body.entries.len());
     for entry in &body.entries {
         let lifetime = Lifetime::For(ttl_of(entry.ttl.as_deref().or(body.ttl.as_deref()))?);
@@ -206,6 +216,8 @@ pub async fn write(
     let outcomes = submit(&database, changes).await?;
     let written_count = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let refused_count = outcomes.len() - written_count;
+    let last = outcomes.iter().rev().find_map(|outcome| outcome.as_ref().ok()?.written.clone());
+    let token = asked.token_of(last);
     let result = |(key, outcome): (&CacheKey, Result<_, _>)| match outcome {
         Ok(outcome) => EntryResult::Written(Box::new(Written::of(key, outcome, asked))),
         Err(refusal) => EntryResult::Refused(match super::precondition(key, &refusal) {
@@ -214,7 +226,8 @@ pub async fn write(
         }),
     };
     let entries = keys.iter().zip(outcomes).map(result).collect();
-    Ok(wire::json(&WrittenEntries { entries, written_count, refused_count }))
+    let response = wire::json(&WrittenEntries { entries, written_count, refused_count, token: token.clone() });
+    Ok(token.iter().fold(response, |response, token| wire::with_token(response, token)))
 }
 
 fn bounded(count: usize) -> Result<(), ApiError> {
