@@ -126,6 +126,7 @@ pub fn storage_options(settings: &Settings) -> Options {
         log_cache_bytes: log_cache_megabytes * MEGABYTE,
         undurable_bytes_max: usize::try_from(durable_data_megabytes).unwrap_or(usize::MAX).saturating_mul(MEGABYTE),
         undurable_age_max: Millis(durable_data_seconds * 1_000),
+        document_bytes_max: settings.limits.document_bytes_max,
         cache_bytes_max: match settings.node.cache_max_megabytes {
             0 => None,
             megabytes => Some(megabytes.saturating_mul(MEGABYTE as u64)),

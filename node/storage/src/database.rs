@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_core::id::{CollectionName, NodeName};
-use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
+use holdfast_core::limits::{COMMIT_OPERATIONS_MAX, DOCUMENT_BYTES_MAX};
 use holdfast_core::members::Acknowledgements;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
@@ -46,6 +46,8 @@ pub struct Options {
     pub undurable_bytes_max: usize,
     /// Age of the oldest unsynced change after which the data file is synced.
     pub undurable_age_max: Millis,
+    /// Bytes of the largest document that is written here; peers may write larger ones.
+    pub document_bytes_max: usize,
     /// Bytes that the cache may take; `None` for no bound.
     pub cache_bytes_max: Option<u64>,
     /// How far a stamp may run ahead of our wall clock and still be followed.
@@ -63,6 +65,7 @@ impl Default for Options {
             undurable_operations_max: 32_768,
             undurable_bytes_max: 16 * 1024 * 1024,
             undurable_age_max: Millis(2_000),
+            document_bytes_max: DOCUMENT_BYTES_MAX,
             cache_bytes_max: None,
             clock_skew_max: Millis(60_000),
             is_after_failure: false,

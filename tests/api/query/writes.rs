@@ -109,6 +109,15 @@ async fn documents_over_the_limit_are_refused_as_by_the_other_routes() {
     ask(&node, insert(3_000)).await.problem(413, "too-large");
     assert_eq!(node.get("/api/databases").await.text, "[]");
     ask(&node, insert(1_500)).await.expect(200);
+    // Nor may a document grow beyond it.
+    let text = "x".repeat(3_000);
+    for query in ["UPDATE c SET text = @text", "UPDATE c SET {text: @text}", "UPDATE c SET more = @text, n = n + 1"] {
+        ask(&node, json!({"query": query, "parameters": {"text": text}})).await.problem(413, "too-large");
+    }
+    node.patch("/api/documents/c/a", json!({"text": text}).to_string()).await.problem(413, "too-large");
+    let patch = json!({"operations": [{"op": "patch", "collection": "c", "id": "a", "patch": {"text": text}}]});
+    node.post("/api/transactions", patch.to_string()).await.problem(413, "too-large");
+    assert_eq!(node.get("/api/documents/c/a").await.expect(200)["text"], "x".repeat(1_500));
 }
 
 #[tokio::test]

@@ -227,7 +227,7 @@ pub(super) fn document_text(app: &App, object: Map<String, Value>, id: &Document
     let text = JsonText::from_object(&with_id(object, id));
     let (bytes, limit) = (text.as_str().len(), app.settings.limits.document_bytes_max);
     if bytes > limit {
-        return Err(Refusal::TooLarge { what: "the document", bytes, limit });
+        return Err(Refusal::TooLarge { what: "document", bytes, limit });
     }
     Ok(text)
 }

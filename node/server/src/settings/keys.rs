@@ -305,7 +305,7 @@ pub static KEYS: &[Key] = &[
         (1_024, 1_073_741_824),
         "Largest request body in bytes; larger ones are answered with 413.",
     ),
-    number("Limits:DocumentBytesMax", 8_388_608, (1_024, 67_108_864), "Largest document in bytes of its JSON text."),
+    number("Limits:DocumentBytesMax", 8_388_608, (1_024, 8_388_608), "Largest document in bytes of its JSON text."),
     number(
         "Limits:QueueWritesMax",
         4_096,
@@ -359,7 +359,8 @@ pub static KEYS: &[Key] = &[
         "Query:MaxRunning",
         4,
         (1, 512),
-        "Queries that run at once; further ones wait. Those that end at once by id or index take no place.",
+        "Queries that run at once; further ones wait. Those that end at once by id or index take no place, and those that \
+         write have as many of their own.",
     ),
     number(
         "Query:MaxWaiting",

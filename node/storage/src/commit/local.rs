@@ -13,7 +13,7 @@ use crate::commit::plan::{Draft, draft};
 use crate::commit::touched::Touched;
 use crate::commit::{Batch, Moment, Writer};
 use crate::error::StorageError;
-use crate::request::{Change, Written};
+use crate::request::{Action, Change, Written};
 
 impl Writer {
     /// Writes the changes of one transaction, or none of them.
@@ -41,7 +41,16 @@ impl Writer {
             }
             let stamp = self.clock.tick(moment.now);
             let mut mint = || OperationId::new(stamp.millis().0, (moment.random)());
+            // What settles a conflict may be a peer's document, however large that is.
+            let limit = match change.action {
+                Action::Resolve(_) => usize::MAX,
+                _ => self.options.document_bytes_max,
+            };
             match draft(change, document, &self.origin, newest, stamp, &knows, &mut mint) {
+                Ok(draft) if draft.document_bytes() > limit => {
+                    let bytes = draft.document_bytes();
+                    return Ok(Err((index, Refusal::TooLarge { what: "document", bytes, limit })));
+                }
                 Ok(draft) => {
                     for operation in &draft.operations {
                         document.state.apply(operation);

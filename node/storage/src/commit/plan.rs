@@ -23,6 +23,17 @@ pub(crate) struct Draft {
     pub(crate) existed: bool,
 }
 
+impl Draft {
+    /// Bytes of the largest document that it writes.
+    pub(crate) fn document_bytes(&self) -> usize {
+        let body = |operation: &Operation| match &operation.kind {
+            OperationKind::Put { body, .. } | OperationKind::Patch { body, .. } => body.as_str().len(),
+            _ => 0,
+        };
+        self.operations.iter().map(body).max().unwrap_or(0)
+    }
+}
+
 /// Judges a change against the document as it stands and drafts its operations, or refuses it.
 pub(crate) fn draft(
     change: Change,

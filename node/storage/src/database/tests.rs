@@ -176,6 +176,33 @@ fn a_refused_transaction_leaves_no_trace() {
 }
 
 #[test]
+fn a_document_may_not_grow_beyond_the_limit_by_whatever_way_it_is_written() {
+    let origin = Origin { node: NodeName::parse("a").unwrap(), incarnation: 1 };
+    let options = Options { document_bytes_max: 100, ..Options::default() };
+    let opened = Database::open("shop", InMemoryBackend::new(), InMemoryBackend::new(), origin, 7, options).unwrap();
+    let mut node = Node::with(opened);
+    let long = "x".repeat(100);
+    node.write(put("d", json!({"n": 1}))).unwrap();
+    for change in [
+        put("d", json!({"t": long})),
+        patch("d", json!({"t": long}), None),
+        patch("d", json!({"t": long}), Some(json!({"n": 1}))),
+    ] {
+        assert!(matches!(node.write(change), Err(Refusal::TooLarge { limit: 100, .. })));
+    }
+    let together = vec![put("e", json!({})), patch("d", json!({"t": long}), None)];
+    let answer = node.commit(vec![Request::Together(together)]).pop();
+    assert!(matches!(answer, Some(Answer::Together(Err((1, Refusal::TooLarge { .. }))))), "{answer:?}");
+    node.write(patch("d", json!({}), Some(json!({"n": 1})))).unwrap();
+    assert_eq!((node.shown("d").as_deref(), node.shown("e")), (Some(r#"{"n":2}"#), None));
+    // What a peer wrote is larger than what may be written here, and is taken all the same.
+    let mut other = Node::new("b");
+    other.write(put("f", json!({"t": long}))).unwrap();
+    other.push_to(&mut node);
+    assert!(node.shown("f").is_some_and(|text| text.len() > 100));
+}
+
+#[test]
 fn two_nodes_that_exchange_everything_hold_the_same() {
     let (mut a, mut b) = (Node::new("a"), Node::new("b"));
     a.write(put("1", json!({"Id": "1", "n": 10}))).unwrap();

@@ -57,7 +57,7 @@ pub(super) fn json_of(body: &[u8]) -> Result<Content, ApiError> {
 
 fn bounded(bytes: usize) -> Result<(), ApiError> {
     if bytes > CACHE_VALUE_BYTES_MAX {
-        return Err(Refusal::TooLarge { what: "the value", bytes, limit: CACHE_VALUE_BYTES_MAX }.into());
+        return Err(Refusal::TooLarge { what: "value", bytes, limit: CACHE_VALUE_BYTES_MAX }.into());
     }
     Ok(())
 }
