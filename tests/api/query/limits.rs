@@ -99,6 +99,14 @@ async fn long_scans_keep_neither_writers_nor_readers_waiting() {
             node.put(&format!("/api/documents/others/{n}"), "{}").await.expect(200);
             node.get(&format!("/api/documents/things/t{n:06}")).await.expect(200);
         }
+        for text in [
+            "INSERT INTO others VALUES {Id: 'by-query', n: 1}",
+            "UPDATE others SET n = n + 1 WHERE Id = 'by-query'",
+            "UPDATE others SET name = UPPER('a') WHERE n = 2",
+            "DELETE FROM others WHERE name = 'A'",
+        ] {
+            assert_eq!(query(&node, text).await.expect(200)["AppliedCount"], 1, "{text}");
+        }
     };
     timeout(Duration::from_secs(60), others).await.expect("reads and writes go on");
     assert!(running.iter().all(|query| !query.is_finished()), "the scans were still going on");

@@ -47,7 +47,7 @@ use crate::http::parameters::{self, Parameters};
 use crate::http::query::account::Account;
 use crate::http::query::answer::{Outcome, Rows, Summary};
 use crate::http::query::asked::{Asked, Form, QueryRequest};
-use crate::http::query::places::Watch;
+use crate::http::query::places::{Purpose, Watch};
 use crate::http::query::refused::failed;
 
 /// Bodies above this are read where they hold up nobody.
@@ -166,12 +166,18 @@ async fn carry_out(
         if let Some(outcome) = reading::select_in_a_moment(&database, &asked, form, watch) {
             return outcome.map_err(failed);
         }
-        return app.queries().run(watch, move |watch| reading::select(&database, &asked, form, watch)).await;
+        return app
+            .queries()
+            .run(Purpose::Read, watch, move |watch| reading::select(&database, &asked, form, watch))
+            .await;
     }
     asked.refuse_cursor()?;
     if task.explained.is_some() {
         let (database, asked) = (app.existing(&caller.database)?, Arc::clone(asked));
-        return app.queries().run(watch, move |watch| reading::explain(&database, &asked, form, watch)).await;
+        return app
+            .queries()
+            .run(Purpose::Read, watch, move |watch| reading::explain(&database, &asked, form, watch))
+            .await;
     }
     match asked.query.statement() {
         Statement::CreateIndex(create) => defining::create(app, caller, create, form).await,

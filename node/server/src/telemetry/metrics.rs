@@ -66,7 +66,7 @@ definitions! {
     /// Rows answered.
     QUERY_ROWS = Counter "holdfast_query_rows_total" "Rows that queries have answered with.";
     /// Queries that run.
-    QUERIES_RUNNING = Gauge "holdfast_queries_running" "Queries that hold one of the places of Query:MaxRunning now.";
+    QUERIES_RUNNING = Gauge "holdfast_queries_running" "Queries that hold one of the places of Query:MaxRunning now, those for writing included.";
     /// Queries that wait.
     QUERIES_WAITING = Gauge "holdfast_queries_waiting" "Queries that wait for a place now.";
     /// Group commits.

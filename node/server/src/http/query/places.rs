@@ -7,7 +7,8 @@
 //! ```
 //!
 //! **What stays true.** A query that nobody waits for ends within milliseconds, and gives its place back when it has
-//! ended. Whoever waits and whoever runs is bounded by the settings.
+//! ended. Whoever waits and whoever runs is bounded by the settings. Statements that write have as many places of their
+//! own, so that no scan delays a write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,10 +34,20 @@ const MOMENT_MAX: Duration = Duration::from_micros(500);
 const MOMENT_LOOKS_MAX: u32 = 8;
 const MEGABYTE: u64 = 1024 * 1024;
 
+/// What a query needs a place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It only looks.
+    Read,
+    /// It looks for what it is to write.
+    Write,
+}
+
 /// The places in which queries run. One per node.
 #[derive(Debug)]
 pub struct Places {
-    free: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
     running_max: usize,
@@ -49,7 +60,8 @@ impl Places {
     /// As many as the settings say.
     pub fn new(settings: &QuerySettings) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(settings.max_running)),
+            reading: Arc::new(Semaphore::new(settings.max_running)),
+            writing: Arc::new(Semaphore::new(settings.max_running)),
             waiting: AtomicUsize::new(0),
             waiting_max: settings.max_waiting,
             running_max: settings.max_running,
@@ -66,7 +78,8 @@ impl Places {
 
     /// Queries that run now.
     pub fn running(&self) -> usize {
-        self.running_max.saturating_sub(self.free.available_permits())
+        let free = self.reading.available_permits() + self.writing.available_permits();
+        (2 * self.running_max).saturating_sub(free)
     }
 
     /// Queries that wait for a place.
@@ -88,12 +101,16 @@ impl Places {
     }
 
     /// Waits for a place.
-    pub async fn place(&self, deadline: Instant) -> Result<Place, ApiError> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+    pub async fn place(&self, purpose: Purpose, deadline: Instant) -> Result<Place, ApiError> {
+        let places = match purpose {
+            Purpose::Read => &self.reading,
+            Purpose::Write => &self.writing,
+        };
+        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
             return Ok(Place(permit));
         }
         let _waiting = Waiting::begin(&self.waiting, self.waiting_max).ok_or_else(no_place)?;
-        let free = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.free).acquire_owned()).await;
+        let free = tokio::time::timeout_at(deadline.into(), Arc::clone(places).acquire_owned()).await;
         match free {
             Ok(Ok(permit)) => Ok(Place(permit)),
             _ => Err(no_place()),
@@ -103,10 +120,11 @@ impl Places {
     /// Runs a piece of a query in a place of its own, and waits for it.
     pub async fn run<T: Send + 'static>(
         &self,
+        purpose: Purpose,
         watch: &Watch,
         work: impl FnOnce(&Watch) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = self.place(watch.deadline).await?;
+        let place = self.place(purpose, watch.deadline).await?;
         let watch = watch.clone();
         let running = task::spawn_blocking(move || {
             let _place = place;

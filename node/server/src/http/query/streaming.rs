@@ -35,7 +35,7 @@ use crate::http::error::ApiError;
 use crate::http::query::account::Account;
 use crate::http::query::answer::{Outcome, Rows, last_line};
 use crate::http::query::asked::{Asked, Form, NDJSON};
-use crate::http::query::places::{Lease, Watch};
+use crate::http::query::places::{Lease, Purpose, Watch};
 use crate::http::query::reading::{Look, outcome_of};
 use crate::http::query::refused::failed;
 use crate::{clock, entropy};
@@ -105,7 +105,7 @@ async fn begin(
     watch: Watch,
 ) -> Result<(mpsc::Receiver<Bytes>, oneshot::Receiver<Ended>), ApiError> {
     let database = app.existing(&caller.database)?;
-    let place = app.queries().place(watch.deadline).await?;
+    let place = app.queries().place(Purpose::Read, watch.deadline).await?;
     let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     let (told, end) = oneshot::channel();
     let (asked, runtime) = (Arc::clone(asked), Handle::current());

@@ -20,13 +20,13 @@ use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::answer::{Outcome, Rows};
 use crate::http::query::asked::{Asked, Form};
-use crate::http::query::places::Watch;
+use crate::http::query::places::{Purpose, Watch};
 use crate::http::query::reading::Look;
 use crate::http::refusal::not_submitted;
 use crate::{clock, entropy};
 
 /// How often a statement is run again because others changed what it matched.
-const TRIES_MAX: usize = 16;
+const TRIES_MAX: usize = 64;
 
 /// Carries a statement out that writes documents.
 pub async fn write(
@@ -41,7 +41,7 @@ pub async fn write(
     let database = if is_insert { None } else { Some(app.existing(&caller.database)?) };
     for _ in 0..TRIES_MAX {
         let (reading, said) = (database.clone(), Arc::clone(asked));
-        let writes = app.queries().run(watch, move |watch| {
+        let writes = app.queries().run(Purpose::Write, watch, move |watch| {
             watch.spend(&mut || {}, |budget| match &reading {
                 None => said.query.inserts(Millis(clock::now_millis()), &entropy::random_u128, budget),
                 Some(database) => {
@@ -89,7 +89,7 @@ fn refuse_too_large(app: &App, writes: &Writes) -> Result<(), Refusal> {
         _ => None,
     });
     match bytes.max() {
-        Some(bytes) if bytes > limit => Err(Refusal::TooLarge { what: "the document", bytes, limit }),
+        Some(bytes) if bytes > limit => Err(Refusal::TooLarge { what: "document", bytes, limit }),
         _ => Ok(()),
     }
 }
