@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::expression::{Among, Kind};
+use super::function::FUNCTIONS;
 use super::statement::{Changes, Item, Statement};
 use super::{parse, parse_expression};
 
@@ -386,4 +387,13 @@ fn errors_say_what_to_write_and_where() {
         let found = wrong(text);
         assert!(found.starts_with(expected), "{text}\nfound    {found}\nexpected {expected}");
     }
+}
+
+#[test]
+fn the_readme_names_every_function() {
+    let readme = include_str!("../../../../README.md");
+    let words: Vec<&str> = readme.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_').collect();
+    let unnamed: Vec<_> =
+        FUNCTIONS.iter().map(|known| known.function.name()).filter(|name| !words.contains(name)).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}");
 }

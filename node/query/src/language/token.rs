@@ -59,10 +59,16 @@ impl fmt::Display for Token {
     }
 }
 
-/// So much of a text as a message needs.
+/// So much of a text as a message needs; what cannot be seen, or is an order to a terminal, is spelt out.
 fn shortened(text: &str) -> String {
     let mut characters = text.chars();
-    let mut short: String = characters.by_ref().take(40).collect();
+    let mut short = String::new();
+    for character in characters.by_ref().take(40) {
+        match character {
+            '\'' | '"' | '\\' => short.push(character),
+            _ => short.extend(character.escape_debug()),
+        }
+    }
     if characters.next().is_some() {
         short.push('…');
     }
@@ -124,12 +130,27 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, QueryError> {
             continue;
         }
         let position = place(cut.span.start.line, cut.span.start.column);
+        if is_adjacent && let Some(before) = placed.last() {
+            refuse_run_on(before, &cut.token, original)?;
+        }
         placed.push(Placed { token: token(&cut.token, original, position)?, position, is_adjacent });
         is_adjacent = true;
     }
     let end = place(originals.line, originals.column);
     placed.push(Placed { token: Token::End, position: end, is_adjacent: false });
     Ok(placed)
+}
+
+/// Refuses a word that begins where a number ends: `1_000` is not 1 by the name of _000.
+fn refuse_run_on(before: &Placed, cut: &Cut, original: &str) -> Result<(), QueryError> {
+    let (Token::Number(_), Cut::Word(word)) = (&before.token, cut) else { return Ok(()) };
+    if word.quote_style.is_some() {
+        return Ok(());
+    }
+    let message = format!("A number does not end in '{}'.", shortened(original));
+    Err(QueryError::syntax(message, before.position).suggesting(
+        "Write 1000 for a thousand, and a blank before a word; a name that begins with a digit stands in backticks.",
+    ))
 }
 
 fn place(line: u64, column: u64) -> Position {
@@ -277,7 +298,12 @@ impl Mask {
                         opened = position;
                     }
                     // sqlparser wants no name to begin with _ after the path that it knows nothing of.
-                    if character == '_' && before == '.' { 'x' } else { character }
+                    match character {
+                        '_' if before == '.' => 'x',
+                        // What some editors put before the first line of a file.
+                        '\u{feff}' => ' ',
+                        _ => character,
+                    }
                 }
                 Inside::Quotes('"') if walk.inside() == inside && character != '\n' => '_',
                 _ => character,
@@ -392,6 +418,24 @@ mod tests {
         assert_eq!(cut(".5 5. 007 1e5 1.50E-3")[..5], numbers);
         assert_eq!(tokens(&"9".repeat(400)).unwrap_err().code, "number-out-of-range");
         assert_eq!(tokens("1e999").unwrap_err().code, "number-out-of-range");
+    }
+
+    #[test]
+    fn a_number_that_runs_on_is_no_number_with_a_name() {
+        for text in ["1_000", "1e", "LIMIT 10OFFSET", "5._a"] {
+            let message = tokens(text).unwrap_err().message;
+            assert!(message.starts_with("A number does not end in"), "{text}: {message}");
+        }
+        assert_eq!(cut("1 e")[..2], [Token::Number("1".into()), Token::Word("e".into())]);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_passed_before_a_statement_and_spelt_out_in_errors() {
+        assert_eq!(cut("\u{feff}a"), [Token::Word("a".into()), Token::End]);
+        for (text, shown) in [("\u{1b}", "\\u{1b}"), ("\0", "\\0"), ("\u{202e}", "\\u{202e}")] {
+            let error = tokens(text).unwrap_err();
+            assert_eq!(error.message, format!("'{shown}' is not part of the language."));
+        }
     }
 
     #[test]

@@ -297,6 +297,7 @@ impl<'a> Evaluation<'a> {
         match value.as_number() {
             Some(number) => Ok(Some(number)),
             None if value.is_null() => Ok(None),
+            None if value.kind() == ValueKind::Number => Err(not_computable(operand)),
             None => Err(not_a_number(operand, &value, &format!("{symbol} takes numbers"))),
         }
     }
@@ -576,6 +577,12 @@ pub(super) fn not_a_number(expression: &Expression, value: &Datum<'_>, needed: &
     let name = shortened(expression);
     let suggestion = format!("Write NUMBER({name}), or leave such documents out: WHERE IS_NUMBER({name}).");
     mismatch(expression, value, needed, Some(&suggestion))
+}
+
+/// A number that came with the request, and that no document may hold.
+fn not_computable(expression: &Expression) -> QueryError {
+    let message = format!("{} is too large a number to compute with, or has too many digits.", shortened(expression));
+    QueryError::meaning("number-out-of-range", message, expression.position)
 }
 
 pub(super) fn division_by_zero(divisor: &Expression, position: Position) -> QueryError {

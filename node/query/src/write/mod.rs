@@ -195,7 +195,13 @@ pub(crate) fn hold(action: &Action, before: u64, budget: &mut Budget<'_>) -> Res
         Action::Put(body) => body.as_str().len(),
         _ => 0,
     };
-    budget.hold(bytes + CHANGE_BYTES)
+    budget.hold(bytes + CHANGE_BYTES).map_err(|_| {
+        Failure::refused(
+            "query-memory-exceeded",
+            format!("What the statement writes needs more than {} bytes of memory", budget.limits().memory_bytes_max),
+            "Write fewer documents at a time, narrow it with WHERE or take, or raise Query:MaxMemoryMB.",
+        )
+    })
 }
 
 /// What a change takes beside its document, roughly.

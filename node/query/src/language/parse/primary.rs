@@ -281,7 +281,11 @@ impl Parser {
     fn member(&mut self) -> Parsed<PathStep> {
         let name = match self.peek() {
             Token::Word(name) | Token::Name(name) | Token::Text { text: name, is_double: true } => name.as_str().into(),
-            Token::Dollar(name) => format!("${name}").into(),
+            Token::Dollar(name) if !name.is_empty() => format!("${name}").into(),
+            Token::Dollar(_) => {
+                let error = self.expected("the name of a field", &[]);
+                return Err(error.suggesting("The document of a collection o is o, and o.* are its fields."));
+            }
             _ => {
                 return Err(self.expected("the name of a field", &[]).suggesting(
                     "Write a name with other signs than letters, digits and _ in brackets: $[\"order-id\"].",
@@ -459,12 +463,12 @@ impl Parser {
 
     /// A function's arguments and closing bracket, and whether there is such a function and it takes so many.
     fn call_of(&mut self, name: &str, position: Position) -> Parsed<Expression> {
-        let Some(signature) = Function::named(name) else {
-            return Err(unknown_function(name, position));
-        };
         if self.is_word("SELECT") {
             return Err(no_subqueries(self.position()));
         }
+        let Some(signature) = Function::named(name) else {
+            return Err(unknown_function(name, position));
+        };
         let mut arguments = match signature.function {
             function if function.looks_at_items() => self.items_and_what_is_asked(signature)?,
             _ if self.is_symbol(")") => Vec::new(),
@@ -524,9 +528,32 @@ fn name_unit(unit: &mut Expression) {
     }
 }
 
+/// What other products have functions for, and what to write for it here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("CHARINDEX", "INSTR(text, part), the text first"),
+    ("DATE_FORMAT", "FORMAT(date, 'yyyy-MM')"),
+    ("DATE_PART", "YEAR(date), MONTH(date), DAY(date) or HOUR(date)"),
+    ("DATEPART", "YEAR(date), MONTH(date), DAY(date) or HOUR(date)"),
+    ("EXTRACT", "YEAR(date), MONTH(date), DAY(date) or HOUR(date)"),
+    ("GLOB", "text LIKE 'a%'"),
+    ("GROUP_CONCAT", "SELECT DISTINCT for the values, or JOIN(path[*], ', ') for those of one document"),
+    ("JSON_EXTRACT", "a path: $.Customer.Name"),
+    ("JSON_VALUE", "a path: $.Customer.Name"),
+    ("REGEXP_LIKE", "LIKE with % and _, or ILIKE where case counts not"),
+    ("REGEXP_MATCHES", "LIKE with % and _, or ILIKE where case counts not"),
+    ("ROW_NUMBER", "ORDER BY with LIMIT and OFFSET"),
+    ("STRFTIME", "FORMAT(date, 'yyyy-MM')"),
+    ("STRING_AGG", "SELECT DISTINCT for the values, or JOIN(path[*], ', ') for those of one document"),
+    ("TO_CHAR", "FORMAT(date, 'yyyy-MM')"),
+    ("UNIXEPOCH", "DATEDIFF(second, '1970-01-01', date)"),
+];
+
 fn unknown_function(name: &str, position: Position) -> QueryError {
     let names = FUNCTIONS.iter().flat_map(|known| known.names.iter().copied());
     let error = QueryError::meaning("unknown-function", format!("There is no function {name}."), position);
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(name)) {
+        return error.suggesting(format!("Write {ours}."));
+    }
     match nearest(name, names.chain(["COUNT", "SUM", "AVG", "MIN", "MAX"])) {
         Some(meant) => error.suggesting(format!("Did you mean {meant}?")),
         None => error,

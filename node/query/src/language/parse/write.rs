@@ -19,7 +19,11 @@ impl Parser {
         let collection = self.collection("INSERT collection name is missing or invalid.")?;
         let columns = if self.symbol("(") { Some(self.columns()?) } else { None };
         if !self.word("VALUES") {
-            return Err(self.misformed(FORMAT, &["VALUES"]));
+            let error = self.misformed(FORMAT, &["VALUES"]);
+            if self.is_word("SELECT") {
+                return Err(error.suggesting("Send the SELECT first, and its rows as a parameter: VALUES @rows."));
+            }
+            return Err(error);
         }
         let documents = match columns {
             Some(columns) => self.list(|parser| parser.tuple(&columns))?,
@@ -142,7 +146,11 @@ impl Parser {
         let error = self.expected("the end of the statement", words);
         let clause = if words.is_empty() { "" } else { " Use optional WHERE <filterExpr>." };
         let message = format!("{command} trailing clause is invalid.{clause} Found {}.", self.peek());
-        Err(QueryError { message, ..error })
+        let error = QueryError { message, ..error };
+        if ["LIMIT", "TOP", "ORDER", "FETCH"].iter().any(|word| self.is_word(word)) && !words.is_empty() {
+            return Err(error.suggesting("To write to a few documents only, send take beside the query: \"take\": 10."));
+        }
+        Err(error)
     }
 }
 

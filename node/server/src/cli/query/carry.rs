@@ -74,15 +74,11 @@ pub(super) async fn carry(
     let rows_max = if kind == Kind::Write && shown == Shown::Table { WRITTEN_ROWS_MAX } else { u64::MAX };
     let mut counted = 0;
     let ended = rows(&mut answer, &mut sheet, rows_max, &mut counted).await;
-    let columns = match &ended {
-        Ok(summary) => summary.columns.clone(),
-        Err(_) => None,
-    };
-    // Rows that came before the answer broke off are shown; they are true.
-    let finished = if matches!(ended, Err(Stopped::Written(_))) {
-        Ok(Unshown::default())
-    } else {
-        sheet.finish(columns.as_deref())
+    let finished = match &ended {
+        Ok(summary) => sheet.finish(summary.columns.as_deref()),
+        // Rows that came before the answer broke off are shown; they are true.
+        Err(Stopped::Asked(_)) => sheet.break_off(),
+        Err(Stopped::Written(_)) => Ok(Unshown::default()),
     };
     let written = |error: io::Error| match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(Ended::NobodyReads),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
+use holdfast_query::language::function::FUNCTIONS;
 use serde_json::Value;
 
 use super::parse_parameter;
@@ -19,6 +20,8 @@ pub(super) enum Command {
     Indexes,
     /// Ask another database.
     Use(String),
+    /// List the functions whose names or explanations hold a word.
+    Functions(String),
     /// Show rows otherwise.
     Format(Shown),
     /// Show so many rows at a time; none for all.
@@ -40,7 +43,7 @@ pub(super) struct Form {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Form; 9] = [
+pub(super) const COMMANDS: [Form; 10] = [
     Form { name: "\\help", takes: "", does: "this" },
     Form {
         name: "\\collections",
@@ -48,6 +51,7 @@ pub(super) const COMMANDS: [Form; 9] = [
         does: "the collections of the database, and how many documents they have",
     },
     Form { name: "\\indexes", takes: "", does: "its indexes" },
+    Form { name: "\\functions", takes: "[WORD]", does: "the functions, or those that have to do with a word" },
     Form { name: "\\use", takes: "NAME", does: "ask another database" },
     Form { name: "\\format", takes: "NAME", does: "show rows as table, json, ndjson or csv" },
     Form { name: "\\take", takes: "COUNT|all", does: "show so many rows at a time" },
@@ -69,6 +73,22 @@ pub(super) fn help() -> String {
     text
 }
 
+/// The functions whose names or explanations hold a word, a line each.
+pub(super) fn functions(word: &str) -> String {
+    let word = word.to_ascii_lowercase();
+    let mut text = String::new();
+    for known in FUNCTIONS {
+        let written = format!("{}({})", known.names.first().unwrap_or(&""), known.arguments);
+        let others = known.names.get(1..).unwrap_or_default().join(", ");
+        let others = if others.is_empty() { others } else { format!("; also {others}") };
+        let line = format!("  {written:<40} {}{others}", known.gives);
+        if line.to_ascii_lowercase().contains(&word) {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    if text.is_empty() { "no function has to do with that; \\functions lists all\n".to_owned() } else { text }
+}
+
 /// Reads a command; none where the text is none.
 pub(super) fn command(text: &str) -> Option<Result<Command, String>> {
     let text = text.trim().trim_end_matches(';').trim_end();
@@ -87,13 +107,14 @@ fn read(text: &str) -> Result<Command, String> {
     // A beginning is enough where it means one thing alone; of several, the first one counts.
     let form = COMMANDS.iter().find(|form| word.len() > 1 && form.name.starts_with(word));
     let form = form.ok_or_else(|| format!("there is no {word}; \\help tells what there is"))?;
-    if form.takes.is_empty() != rest.is_empty() {
+    if form.takes.is_empty() != rest.is_empty() && !form.takes.starts_with('[') {
         return Err(format!("write {} {}", form.name, form.takes).trim_end().to_owned());
     }
     Ok(match form.name {
         "\\help" => Command::Help,
         "\\collections" => Command::Collections,
         "\\indexes" => Command::Indexes,
+        "\\functions" => Command::Functions(rest.to_owned()),
         "\\use" => Command::Use(rest.to_owned()),
         "\\format" => Command::Format(
             Shown::from_str(rest, true).map_err(|_| "write \\format table, json, ndjson or csv".to_owned())?,
@@ -113,7 +134,7 @@ fn read(text: &str) -> Result<Command, String> {
 mod tests {
     use serde_json::json;
 
-    use super::{COMMANDS, Command, command, help};
+    use super::{COMMANDS, Command, command, functions, help};
     use crate::cli::query::sheet::Shown;
 
     #[test]
@@ -126,6 +147,8 @@ mod tests {
             ("\\take 7", Command::Take(Some(7))),
             ("\\take all", Command::Take(None)),
             ("\\set store=17", Command::Set("store".into(), json!(17))),
+            ("\\functions", Command::Functions(String::new())),
+            ("\\functions date", Command::Functions("date".into())),
             ("\\q", Command::Quit),
             ("EXIT;", Command::Quit),
         ] {
@@ -133,6 +156,15 @@ mod tests {
         }
         assert_eq!(command("SELECT 1"), None);
         assert!(COMMANDS.iter().all(|form| help().contains(form.name)));
+    }
+
+    #[test]
+    fn functions_are_found_by_what_they_are_for() {
+        assert!(functions("").lines().count() > 70);
+        let found = functions("substr");
+        assert_eq!(found.lines().count(), 1, "{found}");
+        assert!(found.contains("SUBSTRING(text, start, length?)") && found.contains("also SUBSTR"), "{found}");
+        assert!(functions("no such thing").contains("\\functions"));
     }
 
     #[test]

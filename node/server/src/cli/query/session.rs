@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use super::answer::Ask;
 use super::carry::{Ended, Kind, carry};
 use super::cell::screened;
-use super::command::{Command, command, help};
+use super::command::{Command, command, functions, help};
 use super::sheet::{Shown, Target};
 use crate::transfer::place::{NodeClient, PlaceError};
 
@@ -112,6 +112,7 @@ impl Session {
     fn obey(&mut self, command: Command, room: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
         match command {
             Command::Help | Command::Quit => write!(out, "{}", help()),
+            Command::Functions(word) => write!(out, "{}", functions(&word)),
             Command::Collections => self.ask(self.asked(COLLECTIONS), room, out).map(drop),
             Command::Indexes => self.ask(self.asked(INDEXES), room, out).map(drop),
             Command::Use(name) => match DatabaseName::parse(&name) {

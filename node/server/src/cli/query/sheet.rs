@@ -109,6 +109,17 @@ impl<'out> Sheet<'out> {
     }
 }
 
+impl Sheet<'_> {
+    /// Leaves it where the answer broke off: what came is shown, and JSON stays open, so that no program takes it for all
+    /// that there is.
+    pub(super) fn break_off(self) -> io::Result<Unshown> {
+        match self {
+            Self::Documents(mut writer) => writer.flush().map(|()| Unshown::default()),
+            whole => whole.finish(None),
+        }
+    }
+}
+
 /// Keeps from a terminal what it would obey.
 pub(super) struct Screen<'out> {
     out: &'out mut dyn Write,
@@ -137,6 +148,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Sheet, Shown, Target, Unshown};
+
+    #[test]
+    fn json_that_broke_off_is_not_taken_for_whole() {
+        let mut out = Vec::new();
+        let target = Target { out: &mut out, is_terminal: false, room: None };
+        let mut sheet = Sheet::new(target, Shown::Json, None, false);
+        sheet.row(&to_raw_value(&json!({"a": 1})).unwrap()).unwrap();
+        sheet.break_off().unwrap();
+        assert!(String::from_utf8_lossy(&out).contains(r#"{"a":1}"#));
+        assert!(serde_json::from_slice::<Value>(&out).is_err());
+    }
 
     fn sheet(rows: &[Value], shown: Shown, is_terminal: bool, columns: Option<&[&str]>) -> (String, Unshown) {
         let mut out = Vec::new();
