@@ -1,22 +1,63 @@
 //! Changing expressions: parts that are the same for every row become values, aggregates become fields.
 //!
+//! An id is text, also where it was given as a number: `Id = 7` asks for the document that `INSERT .. {Id: 7}` wrote.
+//!
 //! **What stays true.** An expression means the same after it as before. A part that cannot be computed stays as it
 //! is, so that its error comes when a row asks for it, and not when no row does.
 
 use serde_json::Value;
 
-use crate::language::expression::{Among, Expression, Kind};
+use crate::language::expression::{Among, Comparison, Expression, Kind};
 use crate::value::Compute;
 
 /// The expression with everything computed that is the same for every row.
 pub(crate) fn folded(expression: &Expression, compute: &Compute<'_>) -> Expression {
     rewritten(expression, &mut |part| {
+        if let Some(asked) = of_id(part, compute) {
+            return Some(asked);
+        }
         if matches!(part.kind, Kind::Literal(_) | Kind::Missing) || !part.is_constant() {
             return None;
         }
         let kind = compute.value(part, &[]).ok()?.map_or(Kind::Missing, Kind::Literal);
         Some(Expression::new(kind, part.position))
     })
+}
+
+/// `Id = x` or `Id IN ..` with numbers as the ids that they are written as, if the part is one of these.
+fn of_id(part: &Expression, compute: &Compute<'_>) -> Option<Expression> {
+    let is_id = |side: &Expression| matches!(&side.kind, Kind::Path(path) if path.is_document_id());
+    let kind = match &part.kind {
+        Kind::Compare { comparison: comparison @ (Comparison::Equal | Comparison::NotEqual), left, right }
+            if is_id(left) != is_id(right) =>
+        {
+            let side = |side: &Expression| Box::new(as_id(folded(side, compute)));
+            Kind::Compare { comparison: *comparison, left: side(left), right: side(right) }
+        }
+        Kind::In { value, among, negated } if is_id(value) => {
+            let among = match among {
+                Among::Listed(items) => Among::Listed(items.iter().map(|item| folded(item, compute)).collect()),
+                Among::ItemsOf(items) => listed(folded(items, compute)),
+            };
+            let among = match among {
+                Among::Listed(items) => Among::Listed(items.into_iter().map(as_id).collect()),
+                unknown @ Among::ItemsOf(_) => unknown,
+            };
+            Kind::In { value: value.clone(), among, negated: *negated }
+        }
+        _ => return None,
+    };
+    Some(Expression::new(kind, part.position))
+}
+
+/// A number as the text that it is written as; anything else as it is.
+fn as_id(value: Expression) -> Expression {
+    match value.kind {
+        Kind::Literal(Value::Number(number)) => {
+            Expression::new(Kind::Literal(Value::String(number.to_string())), value.position)
+        }
+        _ => value,
+    }
 }
 
 /// The expression with every part for which `replace` has something else, from the outside inwards.
@@ -118,6 +159,25 @@ mod tests {
         for text in ["Id IN @ids", "Id IN (@ids)", "Id IN ('a', 'b')"] {
             let condition = parse_expression(text).unwrap();
             assert_eq!(folded(&condition, &compute).to_string(), "$.Id IN ('a', 'b')");
+        }
+    }
+
+    #[test]
+    fn a_number_is_the_id_that_it_is_written_as() {
+        let parameters: Map<String, Value> =
+            [("id".to_owned(), json!(7)), ("ids".to_owned(), json!([7, "a", null]))].into_iter().collect();
+        let compute = Compute { parameters: &parameters, now: Millis(0), random: &|| 7 };
+        for (text, asked) in [
+            ("Id = 7", "$.Id = '7'"),
+            ("@id <> _id", "'7' <> $._id"),
+            ("Id IN (@id, 'b', n)", "$.Id IN ('7', 'b', $.n)"),
+            ("Id NOT IN @ids", "$.Id NOT IN ('7', 'a', NULL)"),
+            ("NOT (Id = 3 + 4)", "NOT $.Id = '7'"),
+            ("Id > 7", "$.Id > 7"),
+            ("n = 7", "$.n = 7"),
+        ] {
+            let condition = parse_expression(text).unwrap();
+            assert_eq!(folded(&condition, &compute).to_string(), asked, "{text}");
         }
     }
 }

@@ -201,6 +201,21 @@ fn adding_counts_from_zero_and_never_makes_null_of_a_number() {
 }
 
 #[test]
+fn a_document_that_was_inserted_under_a_number_is_found_by_it() {
+    let mut shop = Shop::new();
+    shop.run("INSERT INTO things VALUES {Id: 7, n: 1}, {Id: 8, n: 2}").unwrap();
+    for optimises in [true, false] {
+        shop.options.optimises = optimises;
+        assert_eq!(rows(&mut shop, "SELECT Id, n FROM things WHERE Id = 7"), r#"{"Id":"7","n":1}"#);
+        assert_eq!(rows(&mut shop, "SELECT Id FROM things WHERE Id IN (7, 9)"), r#"{"Id":"7"}"#);
+        assert_eq!(rows(&mut shop, "SELECT Id FROM things WHERE Id <> 7"), r#"{"Id":"8"}"#);
+    }
+    assert_eq!(shop.run("UPDATE things SET n = n + 1 WHERE Id = 7").unwrap().matched, 1);
+    assert_eq!(shop.run("DELETE FROM things WHERE _id = 8").unwrap().rows.len(), 1);
+    assert_eq!(rows(&mut shop, "SELECT $ FROM things"), r#"{"n":2,"Id":"7"}"#);
+}
+
+#[test]
 fn more_documents_than_one_transaction_takes_are_refused_as_a_whole() {
     let mut shop = shop();
     shop.limits.writes_max = 19;
