@@ -57,6 +57,9 @@ const WITHIN: Duration = Duration::from_mins(3);
 pub(super) fn cache(bench: &Bench, binary: &Path, directory: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut measure = |name: &str, outcome: &dyn Fn(&Path) -> Outcome| {
+        if !bench.wants(name) {
+            return;
+        }
         eprintln!("bench: cache: {name}");
         let directory = directory.join(name);
         rows.extend(outcome(&directory).unwrap_or_else(|error| vec![Row::broken(name, error)]));

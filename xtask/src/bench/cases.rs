@@ -89,12 +89,19 @@ pub(super) struct Bench {
     pub(super) connections: usize,
     /// Documents of the large database.
     pub(super) documents: u64,
+    /// Lines that are wanted of cases that can leave some out; all without this.
+    pub(super) line: Option<String>,
 }
 
 /// The lines of a case, or why there are none.
 pub(super) type Outcome = Result<Vec<Row>, String>;
 
 impl Bench {
+    /// Whether a line is to be measured.
+    pub(super) fn wants(&self, line: &str) -> bool {
+        self.line.as_deref().is_none_or(|wanted| line.contains(wanted))
+    }
+
     /// Runs one case; a failure becomes a row, so that the others still run.
     pub(super) fn run(&self, case: Case) -> Vec<Row> {
         let name =

@@ -37,6 +37,9 @@ pub(crate) struct BenchArgs {
     /// The cases to run, separated by commas; all of them without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Case>,
+    /// Of the cases `query` and `cache`, the lines whose names hold this.
+    #[arg(long)]
+    line: Option<String>,
     /// Seconds of each measured round, after one of warm-up.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
@@ -128,6 +131,7 @@ fn measure(args: &BenchArgs) -> Result<ExitCode, String> {
         rounds: args.rounds,
         connections: args.connections,
         documents: args.documents,
+        line: args.line.clone(),
     };
     let mut rows = Vec::new();
     for case in cases::chosen(&args.only) {
