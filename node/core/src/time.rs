@@ -83,9 +83,15 @@ impl Millis {
 
     /// The moment as people and JSON write it: `2026-07-30T10:00:00.123Z`.
     pub fn to_utc_text(self) -> String {
-        let civil = self.to_civil();
         let mut text = String::with_capacity(24);
-        push_digits(&mut text, civil.year, 4);
+        self.push_utc_text(&mut text);
+        text
+    }
+
+    /// Appends the same.
+    pub fn push_utc_text(self, text: &mut String) {
+        let civil = self.to_civil();
+        push_digits(text, civil.year, 4);
         for (separator, number, digits) in [
             ('-', civil.month, 2),
             ('-', civil.day, 2),
@@ -95,10 +101,9 @@ impl Millis {
             ('.', civil.millis, 3),
         ] {
             text.push(separator);
-            push_digits(&mut text, number, digits);
+            push_digits(text, number, digits);
         }
         text.push('Z');
-        text
     }
 }
 

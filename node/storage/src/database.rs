@@ -13,6 +13,7 @@ use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend}
 
 use crate::cache::CacheState;
 use crate::cache::record::{decode_cache_block, decode_cache_state};
+use crate::cache::superseded::Superseded;
 use crate::cache::write::{CacheTables, create_cache_tables};
 use crate::commit::{Replay, Writer, create_conflict_tables};
 use crate::error::StorageError;
@@ -286,7 +287,8 @@ impl Database {
             drop(tables);
             transaction.abort()?;
         } else {
-            tables.finish(&state, origins)?;
+            // What is superseded is found once the database is open.
+            tables.finish(&state, &mut Superseded::default(), origins)?;
             transaction.commit()?;
         }
         Ok(state)

@@ -4,6 +4,7 @@ use holdfast_core::time::Millis;
 use redb::ReadableTable;
 
 use super::record::{decode_record, parse_row_key};
+use super::superseded::Superseded;
 use super::write::CacheTables;
 use crate::error::StorageError;
 use crate::origins::Origins;
@@ -20,15 +21,15 @@ pub(crate) fn carry(old: &ReadView, new: &redb::Database, origins: &Origins, now
     let mut tables = CacheTables::open(&transaction)?;
     for row in old.cache().iter()? {
         let (row, record) = row?;
-        let (position, mut state) = decode_record(record.value(), row.value(), old.origins())?;
+        let (place, mut state) = decode_record(record.value(), row.value(), old.origins())?;
         state.let_go(now);
         let (scope, key) = parse_row_key(row.value())?;
         let found = tables.load(scope, &key, origins)?;
         if !state.is_empty() {
-            tables.store(&found, &state, Some(position), &mut totals, origins)?;
+            tables.store(&found, &state, Some(place.changed), &mut totals, origins)?;
         }
     }
-    tables.finish(&totals, origins)?;
+    tables.finish(&totals, &mut Superseded::default(), origins)?;
     {
         let mut peers = transaction.open_table(CACHE_PEERS)?;
         for row in old.transaction().open_table(CACHE_PEERS)?.iter()? {

@@ -1,9 +1,9 @@
 //! The cache on disk: what is known of each key, when it ends, and in which order keys changed.
 //!
 //! ```text
-//!   cache          scope, key  ─► what is known of it, and the position of its last change
-//!   cache-changes  position    ─► key              a peer asks for what changed after a position
-//!   cache-ends     when, key                       the sweep takes what has ended, and nothing else is looked at
+//!   cache          scope, key  ─► what is known of it, the position of its last change, when the sweep looks at it
+//!   cache-changes  position    ─► key              a peer asks for what changed after a position; see `superseded`
+//!   cache-ends     when, key                       the sweep looks at what is due, and at nothing else
 //!   cache-digests  minute      ─► digest           of everything that ends in that minute
 //!   cache-blocks   position    ─► changes          in the log file: what the data file has not synced yet
 //! ```
@@ -17,6 +17,7 @@ pub(crate) mod record;
 pub(crate) mod write;
 mod carry;
 mod read;
+pub(crate) mod superseded;
 #[cfg(test)]
 mod tests;
 

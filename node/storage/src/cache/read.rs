@@ -15,7 +15,7 @@ use crate::error::StorageError;
 use crate::tables::{CACHE_CHANGES, CACHE_DIGESTS, CACHE_PEERS, CACHE_STATE_KEY, STATE};
 use crate::view::ReadView;
 
-/// Rows that one page of keys looks at for each entry that it may hold: more of them have ended than live.
+/// Rows that one page looks at for each entry that it may hold: more of them may have ended, or changed again.
 const LOOKED_AT_PER_ENTRY: usize = 16;
 
 /// An entry as it is shown.
@@ -115,17 +115,18 @@ impl ReadView {
         let here = self.cache_state()?;
         let mut changes = CacheChanges { states: Vec::new(), through: after, vector: None };
         let mut bytes = 0;
-        for row in self.transaction().open_table(CACHE_CHANGES)?.range(after.next().0..)? {
+        let rows = self.transaction().open_table(CACHE_CHANGES)?.range(after.next().0..)?;
+        for (looked_at, row) in rows.enumerate() {
             let (position, row) = row?;
-            if changes.states.len() >= keys_max || bytes >= bytes_max {
+            let is_far = looked_at >= keys_max.saturating_mul(LOOKED_AT_PER_ENTRY);
+            if changes.states.len() >= keys_max || bytes >= bytes_max || is_far {
                 return Ok(changes);
             }
-            let record = self.cache().get(row.value())?;
-            let record =
-                record.ok_or_else(|| StorageError::damaged("the changes of the cache", "an entry is missing"))?;
-            let (_, state) = decode_record(record.value(), row.value(), self.origins())?;
             changes.through = Position(position.value());
-            if !state.is_known_to(vector) {
+            // What has changed again stands further on, or is gone.
+            let Some(record) = self.cache().get(row.value())? else { continue };
+            let (place, state) = decode_record(record.value(), row.value(), self.origins())?;
+            if place.changed == changes.through && !state.is_known_to(vector) {
                 bytes += state.content_bytes();
                 changes.states.push((parse_row_key(row.value())?.1, state));
             }

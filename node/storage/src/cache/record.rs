@@ -5,6 +5,7 @@ use holdfast_core::cache::{
 };
 use holdfast_core::encoding::Encode;
 use holdfast_core::stamp::Stamp;
+use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position};
 
 use super::{CacheCheckpoint, CacheState};
@@ -40,25 +41,35 @@ pub(crate) fn parse_row_key(bytes: &[u8]) -> Result<(CacheScope, CacheKey), Stor
     Ok((scope, key))
 }
 
-/// What is known of a key, and the position of its last change.
-pub(crate) fn encode_record(position: Position, state: &KeyState, origins: &Origins) -> Vec<u8> {
+/// Where else a key stands in the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// The position of its last change.
+    pub(crate) changed: Position,
+    /// When the sweep looks at it: not after the next end of something of it. Zero for never.
+    pub(crate) due: Millis,
+}
+
+/// What is known of a key, and where else it stands. Most are due when something of them ends, and do not say it.
+pub(crate) fn encode_record(place: Place, state: &KeyState, origins: &Origins) -> Vec<u8> {
     let mut bytes = begin(64 + state.content_bytes());
-    bytes.put_varint(position.0);
+    bytes.put_varint(place.changed.0);
     encode_key_state(&mut bytes, state, &mut |origin| u64::from(origins.index_of(origin)));
+    if Some(place.due) != state.next_end() {
+        bytes.put_varint(place.due.0);
+    }
     seal(bytes)
 }
 
 /// See [`encode_record`].
-pub(crate) fn decode_record(
-    bytes: &[u8],
-    key: &[u8],
-    origins: &[Origin],
-) -> Result<(Position, KeyState), StorageError> {
+pub(crate) fn decode_record(bytes: &[u8], key: &[u8], origins: &[Origin]) -> Result<(Place, KeyState), StorageError> {
     let place = || format!("cache entry '{}'", String::from_utf8_lossy(key.get(1..).unwrap_or_default()));
     let (_, mut reader) = open(bytes, &place)?;
     let mut read = || -> Result<_, DecodeError> {
-        let position = Position(reader.varint()?);
-        Ok((position, decode_key_state(&mut reader, origins)?))
+        let changed = Position(reader.varint()?);
+        let state = decode_key_state(&mut reader, origins)?;
+        let due = if reader.is_empty() { state.next_end().unwrap_or_default() } else { Millis(reader.varint()?) };
+        Ok((Place { changed, due }, state))
     };
     read().map_err(|reason| StorageError::damaged(place(), reason))
 }

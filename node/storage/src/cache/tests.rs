@@ -104,6 +104,33 @@ impl Node {
 }
 
 #[test]
+fn whoever_is_written_again_is_looked_at_once_and_ends_at_its_own_time() {
+    let mut node = Node::new("a");
+    node.act(set("longer", "1", 100)).unwrap();
+    node.act(set("shorter", "1", 100)).unwrap();
+    for later in 0..50 {
+        node.now = 1_000 + later;
+        node.act(set("longer", "2", 100)).unwrap();
+    }
+    node.act(set("shorter", "2", 10)).unwrap();
+    assert_eq!(node.rows()[2], 2, "one row for each, however often it is written");
+    let mut sweep = |now| {
+        node.now = now;
+        let swept = node.writer.sweep_cache(Millis(now), 5).unwrap();
+        (swept.keys, node.rows()[2], node.shown("longer").is_some(), node.shown("shorter").is_some())
+    };
+    assert_eq!(sweep(1_058), (0, 2, true, true));
+    assert_eq!(
+        sweep(1_059).0,
+        1,
+        "the value of the shorter one, which hides what it overwrote until that would have ended"
+    );
+    assert_eq!(sweep(1_100), (1, 1, true, false));
+    assert_eq!(sweep(1_148), (0, 1, true, false));
+    assert_eq!(sweep(1_149), (1, 0, false, false));
+}
+
+#[test]
 fn what_has_ended_is_invisible_at_once_and_gone_after_a_sweep() {
     let mut node = Node::new("a");
     for number in 0..20 {
@@ -144,6 +171,50 @@ fn a_peer_gets_the_newest_of_each_key_once_and_nothing_that_it_knows() {
     assert_eq!((a.pull(&c), b.pull(&a)), (0, 0));
     assert_eq!((digest(&a), digest(&a)), (digest(&b), digest(&c)));
     assert_eq!(a.writer.cache_state().vector, b.writer.cache_state().vector);
+}
+
+#[test]
+fn what_keys_left_behind_is_hidden_from_peers_bounded_and_gone_after_a_sweep() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let file = |name: &str| {
+            let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
+            FileBackend::new(options.open(directory.path().join(name)).unwrap()).unwrap()
+        };
+        Node::of(Database::open("shop", file("log"), file("data"), origin("a"), 7, Options::default()).unwrap())
+    };
+    let mut node = open();
+    let overwrite = |node: &mut Node, writes: u64| {
+        for batch in 0..writes / 100 {
+            let changes = (0..100).map(|number| set(&format!("k{}", number % 10), &batch.to_string(), 100_000));
+            node.commit(Request::Cache(changes.collect()));
+        }
+    };
+    // One page looks at so many rows; the next goes on.
+    let pulled = |peer: &mut Node, node: &Node| (0..30).map(|_| peer.pull(node)).sum::<usize>();
+    overwrite(&mut node, 3_000);
+    assert_eq!(node.rows()[..3], [10, 3_000, 10], "a row was taken out for every write");
+    let mut peer = Node::new("b");
+    assert_eq!(pulled(&mut peer, &node), 10, "what was overwritten travelled");
+    overwrite(&mut node, 30_000);
+    assert!(node.rows()[1] <= 10 + 4_096 + 1_024, "{:?}", node.rows());
+    assert_eq!(pulled(&mut peer, &node), 10);
+    // What this process knew of them is lost with it.
+    node.writer.settle().unwrap();
+    drop(node);
+    let mut node = open();
+    assert!(node.rows()[1] > 3_000, "{:?}", node.rows());
+    assert_eq!(pulled(&mut peer, &node), 0);
+    let mut steps = 0;
+    while node.writer.sweep_cache(Millis(node.now), 100).unwrap().has_more {
+        steps += 1;
+        assert!(steps < 10, "it never ends");
+    }
+    assert_eq!(node.rows()[..3], [10, 10, 10]);
+    overwrite(&mut node, 2_000);
+    node.writer.sweep_cache(Millis(node.now), 100).unwrap();
+    assert_eq!(node.rows()[..3], [10, 10, 10]);
+    assert_eq!(pulled(&mut peer, &node), 10);
 }
 
 #[test]

@@ -10,9 +10,10 @@ use holdfast_core::vector::Position;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::record::{
-    Logged, decode_cache_checkpoint, decode_record, encode_cache_checkpoint, encode_cache_state, encode_record,
+    Logged, Place, decode_cache_checkpoint, decode_record, encode_cache_checkpoint, encode_cache_state, encode_record,
     parse_row_key, row_key,
 };
+use super::superseded::Superseded;
 use super::{CacheCheckpoint, CacheState};
 use crate::error::StorageError;
 use crate::origins::Origins;
@@ -29,12 +30,14 @@ pub(crate) struct CacheTables<'t> {
     transaction: &'t WriteTransaction,
     /// What is to be added to the digests of the minutes.
     digests: BTreeMap<u64, Digest>,
+    /// Positions at which keys stood that stand elsewhere now.
+    left: Vec<Position>,
 }
 
 /// What is known of a key before it is changed.
 pub(crate) struct Found {
     row: Vec<u8>,
-    position: Position,
+    place: Place,
     bytes: usize,
     is_new: bool,
     pub(crate) state: KeyState,
@@ -78,6 +81,7 @@ impl<'t> CacheTables<'t> {
             ends: transaction.open_table(CACHE_ENDS)?,
             transaction,
             digests: BTreeMap::new(),
+            left: Vec::new(),
         })
     }
 
@@ -86,16 +90,17 @@ impl<'t> CacheTables<'t> {
         let row = row_key(scope, key);
         let record = self.records.get(row.as_slice())?;
         let Some(record) = record else {
-            return Ok(Found { row, position: Position::START, bytes: 0, is_new: true, state: KeyState::default() });
+            let (place, state) = Default::default();
+            return Ok(Found { row, place, bytes: 0, is_new: true, state });
         };
         let bytes = record.value().len();
-        let (position, state) = decode_record(record.value(), &row, &origins.snapshot())?;
+        let (place, state) = decode_record(record.value(), &row, &origins.snapshot())?;
         drop(record);
-        Ok(Found { row, position, bytes, is_new: false, state })
+        Ok(Found { row, place, bytes, is_new: false, state })
     }
 
-    /// Puts a state in the place of what was found. `position` is that of the change; `None` when something was only let
-    /// go of, which is no change to anybody else.
+    /// Puts a state in the place of what was found. `position` is that of the change; `None` when the sweep has only let
+    /// go of something, which is no change to anybody else.
     pub(crate) fn store(
         &mut self,
         found: &Found,
@@ -111,21 +116,27 @@ impl<'t> CacheTables<'t> {
             self.count_digests(&key, &found.state, Digest::minus);
             self.count_digests(&key, after, Digest::plus);
         }
-        let (end_before, end) = (found.state.next_end(), after.next_end());
-        if end_before != end {
-            if let Some(end) = end_before {
-                self.ends.remove((end.0, row))?;
+        let due = match after.next_end() {
+            // A later end is found out when the sweep comes by: whoever writes a key again and again moves no row for it.
+            Some(end) if position.is_some() && (Millis(1)..=end).contains(&found.place.due) => found.place.due,
+            end => end.unwrap_or_default(),
+        };
+        if due != found.place.due {
+            if found.place.due > Millis(0) {
+                self.ends.remove((found.place.due.0, row))?;
             }
-            if let Some(end) = end {
-                self.ends.insert((end.0, row), ())?;
+            if due > Millis(0) {
+                self.ends.insert((due.0, row), ())?;
             }
         }
-        let place = position.unwrap_or(found.position);
+        let place = Place { changed: position.unwrap_or(found.place.changed), due };
         let is_kept = !after.is_empty();
-        if is_shared && (place != found.position || !is_kept) {
-            self.changes.remove(found.position.0)?;
-            if is_kept {
-                self.changes.insert(place.0, row)?;
+        if is_shared && !is_kept {
+            self.changes.remove(found.place.changed.0)?;
+        } else if is_shared && place.changed != found.place.changed {
+            self.changes.insert(place.changed.0, row)?;
+            if !found.is_new {
+                self.left.push(found.place.changed);
             }
         }
         if !found.is_new {
@@ -164,8 +175,9 @@ impl<'t> CacheTables<'t> {
         row.map_or_else(|| Ok(CacheCheckpoint::default()), |bytes| decode_cache_checkpoint(bytes.value()))
     }
 
-    /// Keys of which something has ended at a moment, the longest ago first.
-    pub(crate) fn ended(&self, now: Millis, limit: usize) -> Result<Vec<(CacheScope, CacheKey)>, StorageError> {
+    /// Keys that are due at a moment, the longest ago first: something of them has ended, or would have, had they not been
+    /// written again.
+    pub(crate) fn due(&self, now: Millis, limit: usize) -> Result<Vec<(CacheScope, CacheKey)>, StorageError> {
         let after = (now.0.saturating_add(1), &[][..]);
         let rows = self.ends.range(..after)?.take(limit);
         rows.map(|row| {
@@ -175,8 +187,20 @@ impl<'t> CacheTables<'t> {
         .collect()
     }
 
-    /// Writes the sums.
-    pub(crate) fn finish(self, totals: &CacheState, origins: &Origins) -> Result<(), StorageError> {
+    /// Does one step of what can wait.
+    pub(crate) fn tidy(&mut self, superseded: &mut Superseded, origins: &Origins) -> Result<(), StorageError> {
+        superseded.tidy(&mut self.changes, &self.records, origins)
+    }
+
+    /// Writes the sums, and leaves the table of changes with no more rows than it may have.
+    pub(crate) fn finish(
+        mut self,
+        totals: &CacheState,
+        superseded: &mut Superseded,
+        origins: &Origins,
+    ) -> Result<(), StorageError> {
+        self.left.iter().for_each(|position| superseded.note(*position));
+        superseded.take_out(&mut self.changes, totals.keys)?;
         let mut digests = self.transaction.open_table(CACHE_DIGESTS)?;
         for (minute, difference) in self.digests {
             if difference == Digest::default() {

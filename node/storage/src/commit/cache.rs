@@ -6,6 +6,7 @@ use holdfast_core::vector::Position;
 use redb::{Durability, ReadableDatabase, WriteTransaction};
 
 use crate::cache::record::{Logged, encode_cache_block, encode_cache_state, encode_logged};
+use crate::cache::superseded::Superseded;
 use crate::cache::write::CacheTables;
 use crate::cache::{CacheChange, CacheCheckpoint, CacheState, CacheTaken, carry};
 use crate::commit::{Batch, Writer};
@@ -35,6 +36,7 @@ pub(super) struct CacheWriter {
     synced_in_data: CacheState,
     /// … and the log has let go of everything up to this.
     let_go: Position,
+    superseded: Superseded,
 }
 
 /// What one commit does to the cache.
@@ -55,7 +57,8 @@ pub struct Swept {
 
 impl CacheWriter {
     pub(super) fn new(state: CacheState) -> Self {
-        Self { synced_in_data: state.clone(), state, ..Self::default() }
+        let superseded = Superseded::at_open(state.position);
+        Self { synced_in_data: state.clone(), state, superseded, ..Self::default() }
     }
 
     fn log(&mut self, logged: &Logged, now: Millis, origins: &Origins) {
@@ -263,8 +266,8 @@ impl Writer {
         Ok(CacheTaken { changed, vector: self.cache.state.vector.clone(), reach: checkpoint.reach })
     }
 
-    pub(super) fn finish_cache(&self, cache: CacheBatch<'_>) -> Result<(), StorageError> {
-        cache.tables.finish(&self.cache.state, &self.shared.origins)
+    pub(super) fn finish_cache(&mut self, cache: CacheBatch<'_>) -> Result<(), StorageError> {
+        cache.tables.finish(&self.cache.state, &mut self.cache.superseded, &self.shared.origins)
     }
 
     /// Lets go of what has ended at a moment, of at most so many keys. Nobody is told, and nothing is logged: everybody
@@ -282,25 +285,27 @@ impl Writer {
         let shared = std::sync::Arc::clone(&self.shared);
         let mut transaction = shared.data.begin_write()?;
         let mut tables = CacheTables::open(&transaction)?;
-        let ended = tables.ended(now, keys_max)?;
-        let keys = ended.len() as u64;
-        for (scope, key) in ended {
-            let found = tables.load(scope, &key, &shared.origins)?;
-            let mut state = found.state.clone();
-            state.let_go(now);
-            tables.store(&found, &state, None, &mut self.cache.state, &shared.origins)?;
-        }
-        if keys == 0 {
+        let due = tables.due(now, keys_max)?;
+        if due.is_empty() && !self.cache.superseded.has_work() {
             drop(tables);
             transaction.abort()?;
             return Ok(Swept::default());
         }
-        tables.finish(&self.cache.state, &shared.origins)?;
+        let (mut keys, is_full) = (0, due.len() == keys_max);
+        for (scope, key) in due {
+            let found = tables.load(scope, &key, &shared.origins)?;
+            let mut state = found.state.clone();
+            state.let_go(now);
+            keys += u64::from(state != found.state);
+            tables.store(&found, &state, None, &mut self.cache.state, &shared.origins)?;
+        }
+        tables.tidy(&mut self.cache.superseded, &shared.origins)?;
+        tables.finish(&self.cache.state, &mut self.cache.superseded, &shared.origins)?;
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
         self.undurable.operations += 1;
         self.undurable.since.get_or_insert(now);
-        Ok(Swept { keys, has_more: keys == keys_max as u64 })
+        Ok(Swept { keys, has_more: is_full || self.cache.superseded.has_unseen() })
     }
 
     /// Takes the cache of another database along, and syncs it.

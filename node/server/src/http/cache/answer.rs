@@ -102,11 +102,11 @@ impl Entry {
 }
 
 /// The answer to a read: JSON about a JSON value, or the bytes of any other.
-pub(super) fn read(key: &CacheKey, shown: Shown<'_>, as_it_is: bool, now: Millis) -> Response {
+pub(super) fn read(key: &CacheKey, shown: Shown<'_>, version: &str, as_it_is: bool, now: Millis) -> Response {
     let times = shown.times;
     let is_json = shown.content.media == Media::Json;
     let mut response = if is_json && !as_it_is {
-        wire::json_text(entry_text(key, &shown, now))
+        wire::json_text(entry_text(key, &shown, version, now))
     } else {
         let content = shown.content.into_owned();
         let name = match &content.media {
@@ -128,32 +128,34 @@ pub(super) fn read(key: &CacheKey, shown: Shown<'_>, as_it_is: bool, now: Millis
         headers.extend(HeaderValue::try_from(ttl_text(times.expires.since(now))).map(|value| (REMAINING_TTL, value)));
         response
     };
-    response.headers_mut().extend(wire::etag(&times.version_text()).map(|tag| (ETAG, tag)));
+    response.headers_mut().extend(wire::etag(version).map(|tag| (ETAG, tag)));
     response
 }
 
 /// The text of [`Entry`] for a JSON value, written without taking the value apart.
-fn entry_text(key: &CacheKey, shown: &Shown<'_>, now: Millis) -> Vec<u8> {
+fn entry_text(key: &CacheKey, shown: &Shown<'_>, version: &str, now: Millis) -> Vec<u8> {
     let times = &shown.times;
     let value = &shown.content.bytes;
     let mut text = Vec::with_capacity(value.len() + key.as_str().len() + 320);
-    let mut part = |name: &str, value: &[u8]| {
-        text.push(if text.is_empty() { b'{' } else { b',' });
-        text.push(b'"');
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(b"\":");
-        text.extend_from_slice(value);
+    text.extend_from_slice(b"{\"Key\":");
+    // A vector takes all that is written into it.
+    drop(serde_json::to_writer(&mut text, key.as_str()));
+    text.extend_from_slice(b",\"Value\":");
+    text.extend_from_slice(value);
+    let mut rest = String::with_capacity(256);
+    let mut part = |before: &str, moment: Millis| {
+        rest.push_str(before);
+        moment.push_utc_text(&mut rest);
     };
-    let quoted = |text: &str| format!("\"{text}\"");
-    part("Key", &serde_json::to_vec(key.as_str()).unwrap_or_default());
-    part("Value", value);
-    part("ContentType", b"null");
-    part("CreatedUtc", quoted(&times.created.to_utc_text()).as_bytes());
-    part("UpdatedUtc", quoted(&times.updated.to_utc_text()).as_bytes());
-    part("ExpiresAtUtc", quoted(&times.expires.to_utc_text()).as_bytes());
-    part("RemainingTtl", quoted(&ttl_text(times.expires.since(now))).as_bytes());
-    part("Version", quoted(&times.version_text()).as_bytes());
-    text.push(b'}');
+    part(",\"ContentType\":null,\"CreatedUtc\":\"", times.created);
+    part("\",\"UpdatedUtc\":\"", times.updated);
+    part("\",\"ExpiresAtUtc\":\"", times.expires);
+    rest.push_str("\",\"RemainingTtl\":\"");
+    rest.push_str(&ttl_text(times.expires.since(now)));
+    rest.push_str("\",\"Version\":\"");
+    rest.push_str(version);
+    rest.push_str("\"}");
+    text.extend_from_slice(rest.as_bytes());
     text
 }
 
@@ -314,7 +316,7 @@ mod tests {
             let times = Times { created: millis(created), updated: millis(updated), expires: millis(expires), version };
             let content = Content::json(serde_json::to_vec(&value).unwrap());
             let shown = Shown { content: Cow::Owned(content), times };
-            let alone = String::from_utf8(entry_text(&key, &shown, millis(now))).unwrap();
+            let alone = String::from_utf8(entry_text(&key, &shown, &shown.times.version_text(), millis(now))).unwrap();
             prop_assert_eq!(alone, serde_json::to_string(&Entry::of(&key, shown, true, millis(now))).unwrap());
         }
     }

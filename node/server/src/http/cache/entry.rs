@@ -130,10 +130,11 @@ pub async fn get(
     let view = database.view().map_err(|error| storage_failed(&error))?;
     let found = view.cache_entry(parameters.scope.unwrap_or_default().into(), &key, now);
     let Some(shown) = found.map_err(|error| storage_failed(&error))? else { return Err(not_found(&key)) };
-    if has_version(&headers, &shown.times.version_text())? {
+    let version = shown.times.version_text();
+    if has_version(&headers, &version)? {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    Ok(answer::read(&key, shown, parameters.raw.unwrap_or(false), now))
+    Ok(answer::read(&key, shown, &version, parameters.raw.unwrap_or(false), now))
 }
 
 /// Sets an entry.

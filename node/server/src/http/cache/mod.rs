@@ -110,7 +110,9 @@ fn ttl_of(text: Option<&str>) -> Result<Millis, ApiError> {
 
 /// A span as answers write it.
 fn ttl_text(span: Millis) -> String {
-    format!("{}ms", span.0)
+    let mut text = span.0.to_string();
+    text.push_str("ms");
+    text
 }
 
 /// Hands changes to the writer.
