@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_tests::cluster::{Client, Home, Line, introduce, times};
+use holdfast_tests::cluster::{Client, Home, Line, Weather, introduce, register, times};
 use holdfast_tests::seed::Seed;
 use serde_json::Value;
 
@@ -63,6 +63,27 @@ async fn lines_that_break_again_and_again_for_a_moment_hold_no_write_up() {
         to_right.heal();
         expect_on_both(&at_left, &at_right, &token(&written), &text).await;
     }
+}
+
+/// A router forgets a connection while a question is on it, and no answer ever comes. Once the peer is reached again, nobody
+/// goes on waiting for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_on_a_connection_that_leads_nowhere_is_asked_again_once_the_peer_is_reached() {
+    let homes = ["left", "right"].map(Home::new);
+    let [left, right] = homes.each_ref().map(Home::start);
+    let to_right = Line::to(&right.url).await;
+    // The left alone calls.
+    register(&left, "right", &to_right.url()).await;
+    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    let written = at_left.put("/api/documents/orders/1", r#"{"N":"first"}"#).await.expect(200);
+    expect_on_both(&at_left, &at_right, &token(&written), "first").await;
+    to_right.set(Weather { strands: true, ..Weather::default() });
+    let written = at_left.put("/api/documents/orders/1", r#"{"N":"stranded"}"#).await.expect(200);
+    let token = token(&written);
+    let late = at_left.get(&format!("/api/replication/wait?timeout=500ms&token={token}")).await.expect(202);
+    assert_eq!(late["Missing"], serde_json::json!(["right"]));
+    to_right.heal();
+    expect_on_both(&at_left, &at_right, &token, "stranded").await;
 }
 
 /// Waits until the right has a write, and the left knows that it has. Tells what each says of the other if not.

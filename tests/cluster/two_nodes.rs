@@ -176,6 +176,7 @@ async fn bad_lines_lose_nothing_and_repeat_nothing() {
                 // The worst one: what was sent has been taken in, and the sender must find out.
                 swallows_answers: seed.chance(25),
                 delay: Duration::from_millis(seed.range(0..40)),
+                strands: false,
             });
         }
         for number in 0..10 {

@@ -17,6 +17,9 @@ pub struct Weather {
     pub is_cut: bool,
     /// What the caller sends is swallowed, as by a firewall that says nothing.
     pub swallows_requests: bool,
+    /// Open connections break, and those that are made meanwhile stay open and lead nowhere, for ever: as behind a
+    /// router that has forgotten them.
+    pub strands: bool,
     /// What comes back is swallowed: the other side has acted, and the caller does not hear of it.
     pub swallows_answers: bool,
     /// How long everything takes, each way.
@@ -92,8 +95,18 @@ async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, weather: 
             continue;
         }
         let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
+        if weather.borrow().strands {
+            tokio::spawn(lead_nowhere(caller));
+            continue;
+        }
         tokio::spawn(connect(caller, target, weather.clone()));
     }
+}
+
+/// Swallows everything until the caller has had enough.
+async fn lead_nowhere(mut caller: TcpStream) {
+    let mut buffer = vec![0; 64 * 1024];
+    while matches!(caller.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
 async fn connect(caller: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
@@ -121,7 +134,7 @@ async fn pump(
             changed = weather.changed() => {
                 let now = *weather.borrow_and_update();
                 // What was swallowed cannot be given back, so such a connection ends when the line heals.
-                if changed.is_err() || now.is_cut || (has_lost_bytes && !swallows(now, direction)) {
+                if changed.is_err() || now.is_cut || now.strands || (has_lost_bytes && !swallows(now, direction)) {
                     return;
                 }
             }
@@ -131,7 +144,7 @@ async fn pump(
                     Ok(length) => buffer.get(..length).unwrap_or_default(),
                 };
                 let now = *weather.borrow();
-                if now.is_cut {
+                if now.is_cut || now.strands {
                     return;
                 }
                 if swallows(now, direction) {

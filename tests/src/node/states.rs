@@ -210,8 +210,13 @@ impl Node {
                 Some(kind @ (admission::Transfer::Merge | admission::Transfer::Rebase)) => {
                     self.open_transfer(theirs, (kind, incoming.forks.clone().unwrap_or_default()), outbox)
                 }
+                Some(admission::Transfer::TheirTurn) => {
+                    outbox.lines.push(format!("leaves it to n{} to take our states first", incoming.peer));
+                    outbox.sends.push((incoming.peer, 0, Body::TakeStates));
+                    return;
+                }
                 _ => {
-                    outbox.lines.push("needs no states, or the other one shall take ours first".to_owned());
+                    outbox.lines.push("needs no states".to_owned());
                     return;
                 }
             },

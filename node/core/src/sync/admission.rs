@@ -10,6 +10,7 @@
 //! | the peer no longer counts us as a member, and we hold what it lacks | *rebase* |
 //! | the peer knows more of our own origin than we do, or another branch of it | *rebase* |
 //! | the peer has forgotten what an operation of ours stands beside, and cannot judge it | *rebase* |
+//! | we removed tombstones that the peer has not seen, and it holds what we lack | nothing: the peer rebases |
 //!
 //! Where both would have to rebase on the other, the one that brings less does, and then they are one.
 //!
@@ -115,6 +116,10 @@ pub fn transfer(
         let are_they = is_endangered(theirs, ours, our_members);
         return if are_they && brings_less(theirs, ours) { Transfer::TheirTurn } else { Transfer::Rebase };
     }
+    if is_endangered(theirs, ours, our_members) {
+        // Their states would bring back what was deleted and forgotten here: they take ours, and bring the rest.
+        return Transfer::TheirTurn;
+    }
     let is_unjudged = cause == Cause::Unjudged && have_they_surplus;
     let is_enough = ours.vector.covers_all(theirs.floor) && !is_fenced(ours, their_members) && !is_unjudged;
     if is_enough { Transfer::Unneeded } else { Transfer::Merge }
@@ -189,6 +194,17 @@ mod tests {
         );
         let nothing_new = node("b", &[("a", 2)], &[], &[]);
         assert_eq!(admit(&a.side(), &Members::new(), &nothing_new.side()), Admission::Welcome);
+    }
+
+    #[test]
+    fn states_that_bring_back_what_was_forgotten_are_not_taken() {
+        // The peer's log does not reach back, and it shows documents that were deleted here and forgotten.
+        let (a, b) = (node("a", &[("a", 5)], &[("a", 4)], &[]), node("b", &[("a", 2), ("b", 3)], &[], &[("b", 2)]));
+        let nobody = Members::new();
+        let of = |left: &Node, right: &Node| transfer((&left.side(), &nobody), (&right.side(), &nobody), Cause::Asked);
+        assert_eq!((of(&a, &b), of(&b, &a)), (Transfer::TheirTurn, Transfer::Rebase));
+        let seen = node("b", &[("a", 4), ("b", 3)], &[], &[("b", 2)]);
+        assert_eq!(of(&a, &seen), Transfer::Merge);
     }
 
     #[test]

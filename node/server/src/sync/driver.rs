@@ -71,7 +71,7 @@ pub struct SessionStatus {
     pub failures: u32,
     /// When the next try is due, after a failure.
     pub waiting_until: Option<Millis>,
-    /// Since when an exchange is under way, by the clock that nobody sets.
+    /// Since when the peer's answer is waited for, by the clock that nobody sets.
     pub exchanging_since: Option<std::time::Instant>,
     /// The peer's clock less ours, in milliseconds, without the way there and back.
     pub skew_millis: i64,
@@ -117,6 +117,15 @@ impl SessionHandle {
     pub fn heard(&self, vector: &Vector, log_id: Option<u64>) {
         if self.mailbox.heard(vector, log_id) {
             self.learned.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// The peer is reached again: an exchange that began before `reached` is given up, and another begun.
+    pub fn reached_again(&self, reached: std::time::Instant) {
+        let since = self.status.lock().unwrap_or_else(PoisonError::into_inner).exchanging_since;
+        if since.is_some_and(|since| since < reached) {
+            self.mailbox.give_up();
+            self.mailbox.call();
         }
     }
 
@@ -373,16 +382,9 @@ impl Driver {
     }
 
     async fn perform(&mut self, action: Action) -> Option<Event> {
-        let begun = clock::monotonic();
         let outcome = match action {
-            Action::Push { after, filter } => {
-                self.note(|status| status.exchanging_since = Some(begun));
-                self.push(after, filter).await
-            }
-            Action::Pull { after, log_id } => {
-                self.note(|status| status.exchanging_since = Some(begun));
-                self.pull(after, log_id).await
-            }
+            Action::Push { after, filter } => self.push(after, filter).await,
+            Action::Pull { after, log_id } => self.pull(after, log_id).await,
             Action::SaveCheckpoint { peer_log_id, pushed, pulled } => {
                 let updated = Millis(clock::now_millis());
                 self.peer_log_id = Some(peer_log_id);
@@ -392,7 +394,6 @@ impl Driver {
                 return None;
             }
         };
-        self.note(|status| status.exchanging_since = None);
         Some(outcome.unwrap_or_else(|error| {
             self.note_failure(&error);
             Event::Failed { random: entropy::random_u64() }
@@ -427,9 +428,8 @@ impl Driver {
         }
         self.mailbox.told(&offer.ours);
         let sent = clock::monotonic();
-        let sending =
-            self.sync.client.push(&self.peer.base_url, self.database.name(), offer.media_type, offer.body).await;
-        let response = match sending {
+        let sending = self.sync.client.push(&self.peer.base_url, self.database.name(), offer.media_type, offer.body);
+        let response = match self.answered(sending).await {
             Err(PeerError::Refused { status: 415 | 406, .. }) if self.is_compact => {
                 // It does not know the compact form: from now on it gets JSON.
                 self.is_compact = false;
@@ -513,8 +513,11 @@ impl Driver {
     async fn pull(&mut self, after: Position, log_id: Option<u64>) -> Result<Event, String> {
         let next = self.next_pull.take().filter(|next| next.after == after && Some(next.log_id) == log_id);
         let fetched = match next {
-            Some(next) => next.answer.await.map_err(|error| error.to_string())?,
-            None => self.question(after, log_id)?.await,
+            Some(next) => {
+                let answer = async { next.answer.await.unwrap_or_else(|error| Err(ended(&error))) };
+                self.answered(answer).await
+            }
+            None => self.answered(self.question(after, log_id)?).await,
         };
         let (pull, took) = match fetched {
             Err(PeerError::Refused { code, .. }) if code == POSITION_BEYOND_LOG => return Ok(Event::LostPlace),
@@ -569,6 +572,19 @@ impl Driver {
             Ok(other) => Err(format!("the writer answered something else: {other:?}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The peer's answer, unless it is given up.
+    async fn answered<T>(&self, asking: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
+        self.note(|status| status.exchanging_since = Some(clock::monotonic()));
+        let answer = tokio::select! {
+            answer = asking => answer,
+            () = self.mailbox.given_up() => {
+                Err(PeerError::Unreachable("no answer came before the connection to it was made anew".to_owned()))
+            }
+        };
+        self.note(|status| status.exchanging_since = None);
+        answer
     }
 
     /// What to tell of a peer that gave no useful answer.
@@ -646,7 +662,7 @@ impl Driver {
         (self.next_push, self.next_pull) = (None, None);
         match states::look(&self.sync, &Giver::from(&self.peer), &self.database, cause).await? {
             states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
-            states::Outcome::TheirBranch => self.give_states().await,
+            states::Outcome::TheirBranch | states::Outcome::TheirTurn => self.give_states().await,
             states::Outcome::Done(..) => {
                 // The database was made anew; the session with the new one takes over and ends this task.
                 std::future::pending().await
@@ -726,6 +742,11 @@ impl Driver {
 fn checkpoint(database: &OpenDatabase, peer: &Peer) -> Option<(u64, Position, Position)> {
     let saved = database.log().ok()?.checkpoint(peer.node.as_str()).ok()??;
     Some((saved.peer_log_id, saved.pushed, saved.pulled))
+}
+
+/// A question that was asked ahead, and ended without an answer.
+fn ended(error: &tokio::task::JoinError) -> PeerError {
+    PeerError::Unreachable(error.to_string())
 }
 
 /// What to tell when an exchange shows that something counted on is not there, and that happens again and again.

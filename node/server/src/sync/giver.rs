@@ -36,6 +36,8 @@ pub const TURNED_PATH: &str = "/api/replication/turned";
 pub const ASKS_BY_ITSELF: &str = "asks-by-itself";
 /// What is told of a peer that takes our states by itself, which it does a moment later.
 pub const TAKES_BY_ITSELF: &str = "lacks what our log no longer holds: it takes our states when it next asks us";
+/// What a caller is told whose states would bring back what was deleted.
+const YOURS_FIRST: &str = "deletes were forgotten here that it has not seen: it takes the states of this node first";
 /// The problem of a caller that names a conversation which is over.
 pub const CONVERSATION_OVER: &str = "conversation-over";
 
@@ -164,6 +166,10 @@ impl Turned {
                 () = stop.cancelled() => {}
                 () = questions.closed() => {}
                 looked = states::look(&taking, &giver, &database, Cause::Asked) => {
+                    let looked = match looked {
+                        Ok(states::Outcome::TheirTurn) => Err(YOURS_FIRST.to_owned()),
+                        looked => looked,
+                    };
                     if let Err(error) = &looked {
                         tracing::warn!(peer = %giver.node, database = %database.name(), error, "the states that the peer brought were not taken");
                     }

@@ -162,7 +162,9 @@ impl LinkTask {
 
     /// One connection, from its opening to its loss.
     async fn converse(&self) -> Result<(), String> {
+        let connecting = clock::monotonic();
         let mut socket = self.connect().await?;
+        self.sync.reached_again(&self.peer.node, connecting);
         self.note(|status| {
             status.heard = Some(clock::monotonic());
             status.is_connected = true;

@@ -21,6 +21,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 pub struct Mailbox {
     letters: Mutex<Letters>,
     arrived: Notify,
+    given_up: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +119,16 @@ impl Mailbox {
         self.letters(|letters| {
             vector.iter().all(|(origin, sequence)| origin == local || letters.told.get(origin) >= sequence)
         })
+    }
+
+    /// Gives the exchange up that waits for the peer's answer at this moment, if one does.
+    pub fn give_up(&self) {
+        self.given_up.notify_waiters();
+    }
+
+    /// Waits until the exchange is given up.
+    pub async fn given_up(&self) {
+        self.given_up.notified().await;
     }
 
     /// Waits until there is something to take.

@@ -276,6 +276,15 @@ impl Sync {
         }
     }
 
+    /// A peer is reached, on a connection that is made anew. What was asked before that may wait on a connection that
+    /// leads nowhere any more: it asks again.
+    pub fn reached_again(&self, peer: &NodeName, reached: std::time::Instant) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, session) in sessions.iter().filter(|((of, _), _)| of == peer) {
+            session.reached_again(reached);
+        }
+    }
+
     /// A peer has something new: its session looks at once. A database not known here is looked up.
     pub fn called(&self, peer: &NodeName, database: &DatabaseName) {
         match self.session(peer, database) {

@@ -52,6 +52,8 @@ pub enum Outcome {
     Unneeded,
     /// The peer holds another branch of an origin, which gives way: it takes our states.
     TheirBranch,
+    /// Deletes were forgotten here that the peer has not seen: it takes our states first.
+    TheirTurn,
     /// The database was made anew.
     Done(admission::Transfer, Carried),
 }
@@ -142,10 +144,8 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     match kind {
         admission::Transfer::Unneeded => return Ok(Outcome::Unneeded),
         admission::Transfer::TheirTurn => {
-            return Err(format!(
-                "both nodes have forgotten what the other has not seen: {} takes our states first",
-                peer.node
-            ));
+            tracing::info!(peer = %peer.node, database = %name, "the peer takes our states first: deletes were forgotten here that it has not seen");
+            return Ok(Outcome::TheirTurn);
         }
         admission::Transfer::Merge | admission::Transfer::Rebase => {}
     }
