@@ -198,6 +198,8 @@ pub struct Node {
     life: u64,
     skew: i64,
     exchanges: u64,
+    /// Peers that have said that they hold another branch of what it writes.
+    told_branches: BTreeMap<usize, Origin>,
     is_torn_next: bool,
     hardship: Hardship,
 }
@@ -286,6 +288,7 @@ impl Node {
             life: 0,
             skew: 0,
             exchanges: 0,
+            told_branches: BTreeMap::new(),
             is_torn_next: false,
             hardship: Hardship::default(),
         }

@@ -132,7 +132,7 @@ impl Node {
         }
         if self.has_forgotten_what_is_lacked(filter.known()) {
             // What it holds below its floor is letters alone, which mean nothing without the rest.
-            outbox.sends.push((peer, 0, Body::TakeStates));
+            outbox.sends.push((peer, 0, Body::TakeStates(None)));
             return self.fail(now, peer, exchange, outbox);
         }
         let filter = self.setup.sabotage.filter(filter);
@@ -198,7 +198,12 @@ impl Node {
             Body::Pulled(response) => self.receive_answer(now, from, exchange, response, outbox),
             Body::Hint => self.handle(now, from, Event::Called, outbox),
             Body::Turned(admission, cause) => self.turned_away(now, from, exchange, (admission, cause), outbox),
-            Body::TakeStates => self.ask_for_states(from, Cause::Asked, outbox),
+            Body::TakeStates(branch) => {
+                if let Some(branch) = branch.filter(|branch| *branch == self.origin) {
+                    self.told_branches.insert(from, branch);
+                }
+                self.ask_for_states(from, Cause::Asked, outbox);
+            }
             Body::Beyond => self.lose_place(now, from, exchange, outbox),
             Body::AskStates { after, log_id } => self.serve_states(from, exchange, after, log_id, outbox),
             Body::States { page, adoption } => {
@@ -297,7 +302,7 @@ impl Node {
             return;
         }
         if has_gap && self.has_forgotten_what_is_lacked(&standing.vector) {
-            outbox.sends.push((peer, 0, Body::TakeStates));
+            outbox.sends.push((peer, 0, Body::TakeStates(None)));
         }
         let is_short = through < under_way.through && !has_gap;
         let looked = if is_short { through } else { under_way.looked };
@@ -326,7 +331,7 @@ impl Node {
             Ok((received, standing)) if !received.operations.is_empty() && !self.may_be_believed(&standing) => {
                 outbox.lines.push(format!("takes nothing from n{peer}: it must take our states first"));
                 if self.setup.is_contested {
-                    outbox.sends.push((peer, 0, Body::TakeStates));
+                    outbox.sends.push((peer, 0, Body::TakeStates(None)));
                 }
                 self.end(peer, exchange);
                 let random = self.seed.next_u64();

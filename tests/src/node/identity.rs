@@ -247,7 +247,9 @@ impl Node {
             let held = held.remove(&origin).unwrap_or_default();
             Search::new(origin, sides, held)
         };
-        branches::suspects(ours, known, &proofs).into_iter().map(search).collect()
+        let mut suspects = branches::suspects(ours, known, &proofs);
+        branches::believe(&mut suspects, &self.origin, self.told_branches.get(&peer));
+        suspects.into_iter().map(search).collect()
     }
 
     /// The ids of an origin's operations, of those asked for.
@@ -322,7 +324,7 @@ impl Node {
         }
         if let Some(fork) = looking.stays.filter(|_| !looking.gives_way) {
             outbox.lines.push(format!("waits for n{} to give way with {fork}", incoming.peer));
-            outbox.sends.push((incoming.peer, 0, Body::TakeStates));
+            outbox.sends.push((incoming.peer, 0, Body::TakeStates(Some(fork.origin))));
             return;
         }
         incoming.forks = Some(looking.forks);

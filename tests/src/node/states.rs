@@ -212,7 +212,7 @@ impl Node {
                 }
                 Some(admission::Transfer::TheirTurn) => {
                     outbox.lines.push(format!("leaves it to n{} to take our states first", incoming.peer));
-                    outbox.sends.push((incoming.peer, 0, Body::TakeStates));
+                    outbox.sends.push((incoming.peer, 0, Body::TakeStates(None)));
                     return;
                 }
                 _ => {

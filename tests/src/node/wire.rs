@@ -77,8 +77,8 @@ pub enum Body {
     Hint,
     /// An exchange was turned away: the sender shall look at the other's states, for this cause.
     Turned(Admission, Cause),
-    /// The log no longer holds what the other one lacks: it shall take states.
-    TakeStates,
+    /// The log no longer holds what the other one lacks, or it holds another branch of an origin: it shall take states.
+    TakeStates(Option<Origin>),
     /// The log ends before the position that was asked for.
     Beyond,
     /// A question for states after a position.
@@ -140,7 +140,7 @@ impl Body {
             }
             Self::Hint => "hint".to_owned(),
             Self::Turned(admission, cause) => format!("turned away: {admission:?}, {cause:?}"),
-            Self::TakeStates => "has only states of what is lacked".to_owned(),
+            Self::TakeStates(_) => "has only states of what is lacked".to_owned(),
             Self::Beyond => "the log does not go that far".to_owned(),
             Self::AskStates { after, .. } => format!("asks for states after {after}"),
             Self::States { adoption, .. } => {

@@ -124,6 +124,16 @@ pub fn suspects(ours: Known<'_>, theirs: Known<'_>, proofs: &BTreeMap<Dot, Chain
     ours.vector.iter().filter_map(suspect).collect()
 }
 
+/// Takes a peer's word that it holds another branch of `told` than this node, where no log says so any more. It counts for
+/// this node's own origin alone, which gives way in any case.
+pub fn believe(suspects: &mut BTreeMap<Origin, Option<Proof>>, me: &Origin, told: Option<&Origin>) {
+    if told == Some(me)
+        && let Some(proof) = suspects.get_mut(me)
+    {
+        proof.get_or_insert(Proof::OursGivesWay);
+    }
+}
+
 /// The search for the first operation that differs.
 #[derive(Debug)]
 pub struct Search {
@@ -403,6 +413,19 @@ mod tests {
         let mut blind = search("a", "a", &ours, 6, 2, 0);
         blind.shared.iter_mut().for_each(|held| held.before = None);
         assert_eq!(run(blind, &theirs, 2).0, Verdict::Ours(at("a", 1)), "no chain, no proof");
+    }
+
+    #[test]
+    fn a_peers_word_counts_for_the_own_origin_where_nothing_says_that_there_is_one_branch() {
+        let (me, other) = (origin("a"), origin("c"));
+        let mut suspects = BTreeMap::from([(me.clone(), None), (other.clone(), None)]);
+        believe(&mut suspects, &me, None);
+        believe(&mut suspects, &me, Some(&other));
+        assert!(suspects.values().all(Option::is_none), "{suspects:?}");
+        believe(&mut suspects, &me, Some(&me));
+        assert_eq!(suspects.get(&me), Some(&Some(Proof::OursGivesWay)));
+        believe(&mut suspects, &origin("new"), Some(&origin("new")));
+        assert_eq!(suspects.len(), 2, "of that one it is proven that there is one branch");
     }
 
     #[test]

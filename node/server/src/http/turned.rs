@@ -10,6 +10,7 @@ use holdfast_core::id::NodeName;
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::turned::TurnedAnswer;
+use holdfast_core::vector::Origin;
 use serde::Deserialize;
 
 use crate::http::access::{AccessControl, database_of};
@@ -38,6 +39,8 @@ pub(crate) struct Caller {
     node: String,
     #[serde(default)]
     conversation: Option<String>,
+    #[serde(default)]
+    branch: Option<String>,
 }
 
 /// Takes the states of a node that this one cannot call, by asking for them in the answers to its requests.
@@ -45,7 +48,8 @@ pub(crate) struct Caller {
 /// Without a conversation one begins. The body is the answer to the last question; it is empty at the beginning, and
 /// when the last answer was that this node is at work.
 #[utoipa::path(post, path = "/api/replication/turned", tag = "Replication",
-    params(("node" = String, Query, description = "The caller"), ("conversation" = Option<String>, Query, description = "The conversation, from the last answer")),
+    params(("node" = String, Query, description = "The caller"), ("conversation" = Option<String>, Query, description = "The conversation, from the last answer"),
+        ("branch" = Option<String>, Query, description = "The origin of which the called node holds another branch than the caller")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, description = "The next question, or how it ended", body = Object), (status = 400), (status = 401), (status = 403), (status = 409)))]
 pub(crate) async fn turned(
@@ -61,6 +65,11 @@ pub(crate) async fn turned(
     }
     not_switched_off(&sync, &source)?;
     let name = database_of(&headers)?;
+    if let Some(branch) = caller.branch.as_deref().map(str::parse::<Origin>).transpose()?
+        && sync.databases().get(&name).is_ok_and(|database| *database.origin() == branch)
+    {
+        sync.turned().note_branch(&name, &source, branch);
+    }
     let conversation = match caller.conversation.as_deref().map(parse_hex).transpose()? {
         Some(conversation) => conversation,
         None => begin(&sync, &headers, &source).await?,

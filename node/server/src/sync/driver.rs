@@ -12,7 +12,7 @@ use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PROTOCOL, PullRequest, PullResponse, Standing, vector_record};
 use holdfast_core::sync::session::{Action, Event, Phase, Refused, Selection, Session};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
@@ -414,7 +414,7 @@ impl Driver {
             return self.look_at_states(Cause::Asked).await;
         }
         if offer.is_below_floor {
-            return self.give_states().await;
+            return self.give_states(None).await;
         }
         if offer.operations == 0 {
             return Ok(Event::Pushed { through: offer.through, looked: offer.looked, has_gap: false, peer: None });
@@ -542,7 +542,7 @@ impl Driver {
         let ours = membership::admit(&self.sync, &self.database, &peer.origin, &peer.vector);
         match ours.map_err(|error| error.to_string())? {
             Admission::MustRebase | Admission::NameTaken if !pull.operations.is_empty() => {
-                return self.give_states().await;
+                return self.give_states(None).await;
             }
             _ => {}
         }
@@ -662,7 +662,8 @@ impl Driver {
         (self.next_push, self.next_pull) = (None, None);
         match states::look(&self.sync, &Giver::from(&self.peer), &self.database, cause).await? {
             states::Outcome::Unneeded => Err("does not fit for now: it was not ready for our operations".to_owned()),
-            states::Outcome::TheirBranch | states::Outcome::TheirTurn => self.give_states().await,
+            states::Outcome::TheirBranch(origin) => self.give_states(Some(&origin)).await,
+            states::Outcome::TheirTurn => self.give_states(None).await,
             states::Outcome::Done(..) => {
                 // The database was made anew; the session with the new one takes over and ends this task.
                 std::future::pending().await
@@ -670,10 +671,11 @@ impl Driver {
         }
     }
 
-    /// The peer cannot catch up by operations: brings it our states, unless it asks for them by itself.
-    async fn give_states(&mut self) -> Result<Event, String> {
+    /// The peer cannot catch up by operations: brings it our states, unless it asks for them by itself. It is told of which
+    /// origin it holds another branch.
+    async fn give_states(&mut self, branch: Option<&Origin>) -> Result<Event, String> {
         (self.next_push, self.next_pull) = (None, None);
-        giver::give(&self.sync, &self.peer, &self.database).await?;
+        giver::give(&self.sync, &self.peer, &self.database, branch).await?;
         // What it knows now it says itself.
         Ok(Event::LostPlace)
     }

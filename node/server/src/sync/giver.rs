@@ -17,7 +17,7 @@ use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::sync::turned::{End, Question, TurnedAnswer};
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::error::StorageError;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::databases::OpenDatabase;
 use crate::entropy;
 use crate::sync::Sync;
-use crate::sync::peer_client::{PeerClient, PeerError};
+use crate::sync::peer_client::{PeerClient, PeerError, Turn};
 use crate::sync::registry::Peer;
 use crate::sync::states::{self, ids_of_origin, page_for_peer};
 
@@ -121,7 +121,11 @@ impl Asking {
 
 /// The conversations that callers have turned around, one per database at most.
 #[derive(Debug, Default)]
-pub struct Turned(Mutex<BTreeMap<DatabaseName, Conversation>>);
+pub struct Turned {
+    open: Mutex<BTreeMap<DatabaseName, Conversation>>,
+    /// Who has said that it holds another branch of this node's own origin.
+    branches: Mutex<BTreeMap<DatabaseName, (NodeName, Origin)>>,
+}
 
 /// The caller's end of one.
 #[derive(Debug, Clone)]
@@ -144,12 +148,24 @@ pub enum TurnedError {
 }
 
 impl Turned {
+    /// A caller has proven to itself that it holds another branch of this node's own origin than this node.
+    pub fn note_branch(&self, database: &DatabaseName, caller: &NodeName, origin: Origin) {
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        branches.insert(database.clone(), (caller.clone(), origin));
+    }
+
+    /// The origin of which a node has said that it holds another branch.
+    pub fn other_branch(&self, database: &DatabaseName, node: &NodeName) -> Option<Origin> {
+        let branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        branches.get(database).filter(|(caller, _)| caller == node).map(|(_, origin)| origin.clone())
+    }
+
     /// Begins to take the states of a caller, if they are needed. One with the same caller before it is over.
     pub fn begin(&self, sync: &Arc<Sync>, database: &Arc<OpenDatabase>, caller: &NodeName) -> Result<u64, TurnedError> {
         let (questions, asked) = mpsc::channel(1);
         let (answers, answered) = mpsc::channel(1);
         let id = entropy::random_u64();
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.get(database.name()).is_some_and(|other| other.with != *caller && !other.answers.is_closed()) {
             return Err(TurnedError::Busy);
         }
@@ -190,7 +206,7 @@ impl Turned {
         answer: Vec<u8>,
     ) -> Result<TurnedAnswer, TurnedError> {
         let conversation = {
-            let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.get(database).filter(|one| one.id == id && one.with == *caller).cloned()
         };
         let conversation = conversation.ok_or(TurnedError::Over)?;
@@ -203,7 +219,7 @@ impl Turned {
             Ok(Some(Said::Question(question))) => told.question = Some(question),
             Ok(Some(Said::End(end))) => {
                 told.end = Some(end);
-                let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
                 if open.get(database).is_some_and(|one| one.id == id) {
                     open.remove(database);
                 }
@@ -216,11 +232,17 @@ impl Turned {
 }
 
 /// Brings a peer our states over connections of our own, answering what it asks until it has ended.
-pub async fn give(sync: &Sync, peer: &Peer, database: &Arc<OpenDatabase>) -> Result<(), String> {
+pub async fn give(
+    sync: &Sync,
+    peer: &Peer,
+    database: &Arc<OpenDatabase>,
+    branch: Option<&Origin>,
+) -> Result<(), String> {
     let (mut conversation, mut answer) = (None, Vec::new());
     tracing::info!(peer = %peer.node, database = %database.name(), "the peer is below what our log holds: it is brought our states");
     loop {
-        let asked = sync.client.turned(&peer.base_url, database.name(), sync.origin(), conversation, answer).await;
+        let turn = Turn { caller: &sync.origin().node, conversation, branch };
+        let asked = sync.client.turned(&peer.base_url, database.name(), turn, answer).await;
         let said = match asked {
             Err(PeerError::Refused { code, .. }) if code == ASKS_BY_ITSELF => {
                 return Err(TAKES_BY_ITSELF.to_owned());

@@ -94,6 +94,17 @@ pub struct DatabaseStanding {
     pub standing: StandingRecord,
 }
 
+/// Who brings its states, and what it says with them.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// The caller.
+    pub caller: &'a NodeName,
+    /// The conversation that it goes on with.
+    pub conversation: Option<u64>,
+    /// The origin of which the called node holds another branch.
+    pub branch: Option<&'a Origin>,
+}
+
 /// Talks to all peers; keeps connections open between exchanges.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
@@ -203,12 +214,12 @@ impl PeerClient {
         &self,
         base_url: &str,
         database: &DatabaseName,
-        local: &Origin,
-        conversation: Option<u64>,
+        turn: Turn<'_>,
         answer: Vec<u8>,
     ) -> Result<TurnedAnswer, PeerError> {
-        let conversation = conversation.map_or(String::new(), |id| format!("&conversation={id:016x}"));
-        let url = format!("{base_url}{TURNED_PATH}?node={}{conversation}", local.node);
+        let conversation = turn.conversation.map_or(String::new(), |id| format!("&conversation={id:016x}"));
+        let branch = turn.branch.map_or(String::new(), |origin| format!("&branch={origin}"));
+        let url = format!("{base_url}{TURNED_PATH}?node={}{conversation}{branch}", turn.caller);
         let request = self.http.post(url);
         let request = request.header("Database", database.as_str()).header(CONTENT_TYPE, "application/octet-stream");
         self.answer(request.body(answer)).await

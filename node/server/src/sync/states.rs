@@ -46,12 +46,12 @@ const LENGTH_BYTES: usize = 4;
 const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What became of looking at a peer's states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing was to be done.
     Unneeded,
-    /// The peer holds another branch of an origin, which gives way: it takes our states.
-    TheirBranch,
+    /// The peer holds another branch of this origin, which gives way: it takes our states.
+    TheirBranch(Origin),
     /// Deletes were forgotten here that the peer has not seen: it takes our states first.
     TheirTurn,
     /// The database was made anew.
@@ -124,7 +124,7 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
         Forks::Ours(forks) => forks,
         Forks::Theirs(fork) => {
             tracing::warn!(peer = %peer.node, database = %name, %fork, "the peer's branch of an origin gives way to ours");
-            return Ok(Outcome::TheirBranch);
+            return Ok(Outcome::TheirBranch(fork.origin));
         }
     };
     let kind = {
@@ -233,7 +233,9 @@ enum Forks {
 async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Forks, String> {
     let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
     let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
-    let found = tokio::task::spawn_blocking(move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor));
+    let told = sync.turned().other_branch(database.name(), &peer.node);
+    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, told.as_ref());
+    let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let (mut forks, mut gives_way, mut stays) = (Vec::new(), false, None);
     for mut search in found {
@@ -266,6 +268,7 @@ fn searches(
     peer: &Origin,
     theirs: (&Vector, &Chains),
     their_floor: &Vector,
+    told: Option<&Origin>,
 ) -> Result<Vec<Search>, StorageError> {
     let (state, log) = (database.view()?.state()?, database.log()?);
     let ours = Known { vector: &state.vector, chains: &state.chains };
@@ -283,7 +286,8 @@ fn searches(
             Ok(())
         })?;
     }
-    let suspects = branches::suspects(ours, theirs, &proofs);
+    let mut suspects = branches::suspects(ours, theirs, &proofs);
+    branches::believe(&mut suspects, database.origin(), told);
     let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();
     if held.is_empty() {
         return Ok(Vec::new());
