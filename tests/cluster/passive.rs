@@ -3,15 +3,6 @@
 use holdfast_tests::cluster::{Client, Home, Line, SOON, register, wait_for, wait_until_equal};
 use serde_json::json;
 
-/// A home whose node looks at its peers every second and keeps nothing longer than it must.
-fn home(name: &str) -> Home {
-    Home::new(name)
-        .with("Node:SweepIntervalSeconds", "1")
-        .with("Node:TombstoneRetentionMinutes", "0")
-        .with("Node:OperationLogRetentionDays", "0")
-        .with("Node:OperationLogRetainRecentOperations", "0")
-}
-
 async fn write(client: &Client, ids: std::ops::Range<u64>) {
     let lines: Vec<String> = ids.map(|id| json!({"Id": format!("o-{id}"), "n": id}).to_string()).collect();
     let done = client.post("/api/documents/orders/bulk", &lines.join("\n")).await.expect(200);
@@ -25,7 +16,7 @@ async fn prune(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_never_calls_gets_what_a_pruned_log_no_longer_holds() {
-    let homes = ["teller", "listener"].map(home);
+    let homes = ["teller", "listener"].map(Home::forgetful);
     let teller = homes[0].start();
     let client = teller.client("shop");
     write(&client, 0..12_000).await;
@@ -45,7 +36,7 @@ async fn a_peer_that_never_calls_gets_what_a_pruned_log_no_longer_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_never_calls_and_was_counted_out_brings_what_only_it_holds() {
-    let homes = ["teller", "listener"].map(home);
+    let homes = ["teller", "listener"].map(Home::forgetful);
     let (teller, listener) = (homes[0].start(), homes[1].start());
     let to_listener = Line::to(&listener.url).await;
     register(&teller, "listener", &to_listener.url()).await;
@@ -72,7 +63,7 @@ async fn a_peer_that_never_calls_and_was_counted_out_brings_what_only_it_holds()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_taken_from_a_caller_that_is_nobody_or_whose_conversation_is_over() {
-    let home = home("listener");
+    let home = Home::forgetful("listener");
     let listener = home.start();
     let client = listener.client("shop");
     write(&client, 0..3).await;

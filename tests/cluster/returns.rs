@@ -6,15 +6,6 @@ use std::path::Path;
 use holdfast_tests::cluster::{Client, Home, Node, SOON, introduce, register, wait_for, wait_until_equal};
 use serde_json::{Value, json};
 
-/// A home whose node looks at its peers every second and keeps nothing longer than it must.
-fn home(name: &str) -> Home {
-    Home::new(name)
-        .with("Node:SweepIntervalSeconds", "1")
-        .with("Node:TombstoneRetentionMinutes", "0")
-        .with("Node:OperationLogRetentionDays", "0")
-        .with("Node:OperationLogRetainRecentOperations", "0")
-}
-
 async fn write(client: &Client, ids: std::ops::Range<u64>) {
     let lines: Vec<String> = ids.map(|id| json!({"Id": format!("o-{id}"), "n": id}).to_string()).collect();
     let done = client.post("/api/documents/orders/bulk", &lines.join("\n")).await.expect(200);
@@ -45,7 +36,7 @@ fn forget_birth(data: &Path) {
 
 /// A shop and a till that know each other, and ten of tea that the till has told the shop of.
 async fn shop_and_till() -> ([Home; 2], Node, Node) {
-    let homes = ["shop", "till"].map(home);
+    let homes = ["shop", "till"].map(Home::forgetful);
     let (shop, till) = (homes[0].start(), homes[1].start());
     introduce_both(&shop, &till).await;
     till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await;
@@ -63,7 +54,7 @@ async fn stock(client: &Client) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_begins_from_a_pruned_log_while_others_write() {
-    let (first, second) = (home("first"), home("second"));
+    let (first, second) = (Home::forgetful("first"), Home::forgetful("second"));
     let a = first.start();
     let client = a.client("shop");
     write(&client, 0..3_000).await;
@@ -96,7 +87,7 @@ async fn a_new_node_begins_from_a_pruned_log_while_others_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_that_all_members_know_are_forgotten_and_do_not_come_back() {
-    let homes = ["first", "second"].map(home);
+    let homes = ["first", "second"].map(Home::forgetful);
     let (a, b) = (homes[0].start(), homes[1].start());
     introduce_both(&a, &b).await;
     write(&a.client("shop"), 0..200).await;
@@ -123,7 +114,7 @@ async fn deletes_that_all_members_know_are_forgotten_and_do_not_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fenced_node_that_returns_brings_what_it_wrote_and_nothing_that_was_deleted() {
-    let homes = ["first", "second"].map(home);
+    let homes = ["first", "second"].map(Home::forgetful);
     let (a, b) = (homes[0].start(), homes[1].start());
     introduce_both(&a, &b).await;
     write(&a.client("shop"), 0..50).await;
@@ -203,7 +194,7 @@ async fn fewer_writes_than_the_peer_remembers_are_not_taken_for_those() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_while_a_node_finds_out_that_it_was_set_back_is_kept() {
     // Written between the first look at the peer and the end of the transfer, some of it was once taken for known.
-    let homes = ["shop", "till"].map(home);
+    let homes = ["shop", "till"].map(Home::forgetful);
     let shop = homes[0].start();
     let backup = homes[1].path().join("backup");
     let mut expected = 0;
@@ -311,7 +302,7 @@ async fn a_wiped_node_under_its_old_name_gets_everything_and_its_old_life_is_ret
 async fn a_copy_under_the_same_name_is_refused_while_the_original_speaks_and_loses_nothing_under_its_own() {
     let (homes, shop, till) = shop_and_till().await;
     till.stop();
-    let copy = home("till");
+    let copy = Home::forgetful("till");
     copy_directory(homes[1].data(), copy.data());
     fs::remove_file(copy.data().join("peers.json")).unwrap();
     let (till, twin) = (homes[1].start(), copy.start());

@@ -3,15 +3,6 @@
 use holdfast_tests::cluster::{Client, Home, SOON, register, wait_for};
 use serde_json::{Value, json};
 
-/// A home whose node looks at its peers every second and keeps nothing longer than it must.
-fn home(name: &str) -> Home {
-    Home::new(name)
-        .with("Node:SweepIntervalSeconds", "1")
-        .with("Node:TombstoneRetentionMinutes", "0")
-        .with("Node:OperationLogRetentionDays", "0")
-        .with("Node:OperationLogRetainRecentOperations", "0")
-}
-
 async fn database(client: &Client) -> Value {
     client.get("/api/replication/status").await.expect(200)["Databases"][0].clone()
 }
@@ -24,7 +15,7 @@ async fn delete(client: &Client, ids: std::ops::Range<u64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_began_from_states_goes_on_comparing_and_deletes_are_forgotten_on_both() {
-    let homes = ["office", "till"].map(home);
+    let homes = ["office", "till"].map(Home::forgetful);
     let [office, till] = homes.each_ref().map(Home::start);
     let client = office.client("shop");
     let lines: Vec<String> = (0..3_000).map(|id| json!({"Id": format!("o-{id}")}).to_string()).collect();

@@ -73,6 +73,15 @@ impl Home {
         home.with("Auth:RootApiKey", ROOT_KEY).with("Node:ReplicationApiKey", CLUSTER_KEY)
     }
 
+    /// A new home whose node looks at its peers every second and keeps nothing longer than it must.
+    pub fn forgetful(name: &str) -> Self {
+        Self::new(name)
+            .with("Node:SweepIntervalSeconds", "1")
+            .with("Node:TombstoneRetentionMinutes", "0")
+            .with("Node:OperationLogRetentionDays", "0")
+            .with("Node:OperationLogRetainRecentOperations", "0")
+    }
+
     /// Sets a setting, such as `Node:SweepIntervalSeconds`.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
