@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::language::expression::Expression;
 use crate::language::statement::JoinKind;
-use crate::plan::index::IndexAccess;
-use crate::plan::{Access, Collection, ColumnPlan, Grouping, IdRange, JoinWay, SelectPlan, SourcePlan};
+use crate::plan::index::WHOLE;
+use crate::plan::{Access, Collection, ColumnPlan, Grouping, IdRange, JoinPlan, JoinWay, SelectPlan, SourcePlan};
 use crate::run::select::Counts;
 use crate::stopwatch::{Lap, Stopwatch};
 
@@ -187,6 +187,77 @@ impl Explanation {
     }
 }
 
+/// The operations of the steps of a `SELECT`, the first one first: what every answer tells of its plan. Whoever looks up
+/// one document would wait longer for the details than for the document.
+pub(crate) fn words(plan: &SelectPlan) -> String {
+    let mut words = Vec::new();
+    if plan.counts_only {
+        words.push(count_operation(plan.sources.first()));
+    } else if plan.sources.is_empty() {
+        words.push(SINGLE_ROW);
+    } else {
+        for source in &plan.sources {
+            words.push(source_operation(source));
+            words.extend((!source.filter.is_empty()).then_some(FILTER));
+            words.extend(source.join.as_ref().map(join_operation));
+        }
+    }
+    let is_sorted = !plan.order.is_empty() && !plan.is_in_order;
+    let is_limited = plan.limit.is_some() || plan.offset > 0;
+    words.extend((!plan.filter.is_empty()).then_some(FILTER));
+    words.extend(plan.grouping.as_ref().map(group_operation));
+    words.extend(plan.having.is_some().then_some(HAVING));
+    words.extend(plan.distinct.then_some(DISTINCT));
+    words.extend(is_sorted.then_some(SORT));
+    words.extend(is_limited.then_some(LIMIT));
+    words.extend(is_projected(plan).then_some(PROJECT));
+    let words = words.join("+");
+    debug_assert_eq!(words, select(plan, None).words(), "both tell the same");
+    words
+}
+
+const SINGLE_ROW: &str = "SingleRow";
+const FILTER: &str = "Filter";
+const HAVING: &str = "Having";
+const DISTINCT: &str = "Distinct";
+const SORT: &str = "Sort";
+const LIMIT: &str = "Limit";
+const PROJECT: &str = "Project";
+
+fn count_operation(source: Option<&SourcePlan>) -> &'static str {
+    match source.map(|source| &source.access) {
+        Some(Access::Index(_)) => "IndexCount",
+        _ => "CollectionCount",
+    }
+}
+
+fn source_operation(source: &SourcePlan) -> &'static str {
+    match (source.join.as_ref().map(|join| &join.way), &source.access) {
+        (Some(JoinWay::ByIndex(..)), _) => "IndexLookup",
+        (Some(JoinWay::ById(_)), _) | (_, Access::Ids(..)) => "IdLookup",
+        (_, Access::Everything(_)) => "FullScan",
+        (_, Access::Index(access)) if access.detail == WHOLE => "IndexOrder",
+        (_, Access::Index(_)) => "IndexScan",
+        (_, Access::IdRange(..)) => "IdRange",
+    }
+}
+
+fn join_operation(join: &JoinPlan) -> &'static str {
+    match &join.way {
+        JoinWay::Table if join.on.is_empty() => "NestedJoin",
+        JoinWay::Table => "HashJoin",
+        JoinWay::ById(_) | JoinWay::ByIndex(..) => "LookupJoin",
+    }
+}
+
+fn group_operation(grouping: &Grouping) -> &'static str {
+    if grouping.keys.is_empty() { "Aggregate" } else { "Group" }
+}
+
+fn is_projected(plan: &SelectPlan) -> bool {
+    !matches!(plan.columns.as_slice(), [] | [ColumnPlan::Everything(_)])
+}
+
 /// The steps of a `SELECT`, the last one outermost.
 pub(crate) fn select(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
     let counts = ran.map(|ran| ran.counts);
@@ -194,19 +265,16 @@ pub(crate) fn select(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
     let mut step = if plan.counts_only {
         let first = plan.sources.first();
         let name = first.map(|source| source.name.clone()).unwrap_or_default();
-        match first.map(|source| &source.access) {
-            Some(Access::Index(access)) => {
-                Step::new("IndexCount", format!("{name} by {}, {}", access.index.name, access.detail))
-            }
-            _ => Step::new("CollectionCount", name),
-        }
-        .gave(counts.map(|_| 1))
-        .took(ran, &[Lap::Read(0)])
+        let detail = match first.map(|source| &source.access) {
+            Some(Access::Index(access)) => format!("{name} by {}, {}", access.index.name, access.detail),
+            _ => name,
+        };
+        Step::new(count_operation(first), detail).gave(counts.map(|_| 1)).took(ran, &[Lap::Read(0)])
     } else {
         sources(plan, ran)
     };
     if !plan.filter.is_empty() {
-        step = Step::new("Filter", joined(&plan.filter, " AND ")).gave(matched).took(ran, &[Lap::Filter]).over(step);
+        step = Step::new(FILTER, joined(&plan.filter, " AND ")).gave(matched).took(ran, &[Lap::Filter]).over(step);
     }
     // What is left is spent on rows that go into groups or in order, and on writing them.
     let mut rest = vec![Lap::Gather, Lap::Finish];
@@ -215,10 +283,10 @@ pub(crate) fn select(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
         step = group(grouping).gave(counts.map(|counts| counts.groups)).took(ran, &[Lap::Gather]).over(step);
     }
     if let Some(having) = &plan.having {
-        step = Step::new("Having", in_words(plan, having).to_string()).over(step);
+        step = Step::new(HAVING, in_words(plan, having).to_string()).over(step);
     }
     if plan.distinct {
-        step = Step::new("Distinct", "").over(step);
+        step = Step::new(DISTINCT, "").over(step);
     }
     if !plan.order.is_empty() && !plan.is_in_order {
         let keys = plan.order.iter().map(|key| {
@@ -226,17 +294,16 @@ pub(crate) fn select(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
             format!("{}{direction}", in_words(plan, &key.expression))
         });
         let keys: Vec<String> = keys.collect();
-        step = Step::new("Sort", keys.join(", ")).took(ran, &rest).over(step);
+        step = Step::new(SORT, keys.join(", ")).took(ran, &rest).over(step);
         rest.clear();
     }
     if plan.limit.is_some() || plan.offset > 0 {
         let limit = plan.limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string());
         let detail = if plan.offset > 0 { format!("{limit} after {}", plan.offset) } else { limit };
-        step = Step::new("Limit", detail).over(step);
+        step = Step::new(LIMIT, detail).over(step);
     }
-    let is_projected = !matches!(plan.columns.as_slice(), [] | [ColumnPlan::Everything(_)]);
-    if is_projected {
-        step = Step::new("Project", columns(plan)).over(step);
+    if is_projected(plan) {
+        step = Step::new(PROJECT, columns(plan)).over(step);
     }
     step.gave(counts.map(|counts| counts.answered)).took(ran.filter(|_| !rest.is_empty()), &rest)
 }
@@ -260,7 +327,7 @@ fn columns(plan: &SelectPlan) -> String {
 
 fn group(grouping: &Grouping) -> Step {
     let keys: Vec<String> = grouping.keys.iter().map(ToString::to_string).collect();
-    if keys.is_empty() { Step::new("Aggregate", "") } else { Step::new("Group", keys.join(", ")) }
+    Step::new(group_operation(grouping), keys.join(", "))
 }
 
 fn sources(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
@@ -276,21 +343,16 @@ fn sources(plan: &SelectPlan, ran: Option<Ran<'_>>) -> Step {
                     JoinKind::Cross => "cross",
                 };
                 let on: Vec<String> = join.on.iter().map(|(left, right)| format!("{left} = {right}")).collect();
-                let operation = match &join.way {
-                    JoinWay::Table if join.on.is_empty() => "NestedJoin",
-                    JoinWay::Table => "HashJoin",
-                    JoinWay::ById(_) | JoinWay::ByIndex(..) => "LookupJoin",
-                };
                 let detail = format!("{kind} {}", on.join(" AND "));
                 let mut step_of_join =
-                    Step::new(operation, detail.trim_end()).took(ran, &[Lap::Join(number)]).over(before);
+                    Step::new(join_operation(join), detail.trim_end()).took(ran, &[Lap::Join(number)]).over(before);
                 step_of_join.inputs.push(step);
                 step_of_join
             }
             (_, _) => step,
         });
     }
-    joined.unwrap_or_else(|| Step::new("SingleRow", "").gave(ran.map(|_| 1)))
+    joined.unwrap_or_else(|| Step::new(SINGLE_ROW, "").gave(ran.map(|_| 1)))
 }
 
 fn source_step(source: &SourcePlan, number: usize, ran: Option<Ran<'_>>) -> Step {
@@ -303,32 +365,26 @@ fn source_step(source: &SourcePlan, number: usize, ran: Option<Ran<'_>>) -> Step
     let of = |counts: &[u64]| counts.get(number).copied();
     let way = source.join.as_ref().map(|join| &join.way);
     let is_lookup = matches!(way, Some(JoinWay::ById(_) | JoinWay::ByIndex(..)));
-    let step = match &source.access {
-        _ if let Some(JoinWay::ByIndex(index, _)) = way => {
-            Step::new("IndexLookup", format!("{name} by {}", index.name))
+    let detail = match &source.access {
+        _ if let Some(JoinWay::ByIndex(index, _)) = way => format!("{name} by {}", index.name),
+        _ if is_lookup => name,
+        Access::Everything(_) => name,
+        Access::Ids(ids, _) => format!("{name}, {} ids", ids.len()),
+        Access::Index(access) => {
+            let backward = if access.direction == Direction::Backward { ", backwards" } else { "" };
+            format!("{name} by {}, {}{backward}", access.index.name, access.detail)
         }
-        _ if is_lookup => Step::new("IdLookup", name),
-        Access::Everything(_) => Step::new("FullScan", name),
-        Access::Ids(ids, _) => Step::new("IdLookup", format!("{name}, {} ids", ids.len())),
-        Access::Index(access) => index_step(&name, access),
-        Access::IdRange(IdRange { start, end }, _) => Step::new("IdRange", format!("{name}, {}", range(start, end))),
+        Access::IdRange(IdRange { start, end }, _) => format!("{name}, {}", range(start, end)),
     };
-    let step = step.gave(counts.and_then(|counts| of(&counts.read))).took(ran, &[Lap::Read(number)]);
+    let step = Step::new(source_operation(source), detail)
+        .gave(counts.and_then(|counts| of(&counts.read)))
+        .took(ran, &[Lap::Read(number)]);
     let step = if is_lookup { step } else { step.expecting(source.estimated_rows) };
     if source.filter.is_empty() {
         return step.took(ran, &[Lap::Test(number)]);
     }
     let passed = counts.and_then(|counts| of(&counts.passed));
-    Step::new("Filter", joined(&source.filter, " AND ")).gave(passed).took(ran, &[Lap::Test(number)]).over(step)
-}
-
-fn index_step(name: &str, access: &IndexAccess) -> Step {
-    let operation = match (access.detail.as_str(), access.ranges.len()) {
-        ("whole", _) => "IndexOrder",
-        _ => "IndexScan",
-    };
-    let backward = if access.direction == Direction::Backward { ", backwards" } else { "" };
-    Step::new(operation, format!("{name} by {}, {}{backward}", access.index.name, access.detail))
+    Step::new(FILTER, joined(&source.filter, " AND ")).gave(passed).took(ran, &[Lap::Test(number)]).over(step)
 }
 
 fn range(start: &std::ops::Bound<Vec<u8>>, end: &std::ops::Bound<Vec<u8>>) -> String {

@@ -274,7 +274,7 @@ impl Query {
             is_matched_exact: counts.is_complete && page.cursor.is_none(),
             next_cursor,
             columns: columns(&plan),
-            plan: explain::select(&plan, None).words(),
+            plan: explain::words(&plan),
         })
     }
 

@@ -45,6 +45,8 @@ pub struct IndexAccess {
     pub answered: Vec<usize>,
 }
 
+/// The detail of a walk through all of an index.
+pub(crate) const WHOLE: &str = "whole";
 /// Stretches that one way through an index may have.
 const RANGES_MAX: usize = 1_000;
 /// Entries that are counted to find out which index is best.
@@ -249,7 +251,7 @@ impl IndexAccess {
             ranges: vec![KeyRange::all()],
             direction: Direction::Forward,
             fixed_paths: 0,
-            detail: "whole".to_owned(),
+            detail: WHOLE.to_owned(),
             answered: Vec::new(),
         }
     }

@@ -71,7 +71,7 @@ pub struct SourcePlan {
     pub filter: Vec<Expression>,
     /// How it is joined to the sources before it; `None` for the first one.
     pub join: Option<JoinPlan>,
-    /// How many rows it is expected to give.
+    /// How many rows it is expected to give; `u64::MAX` where that is of no use to anybody.
     pub estimated_rows: u64,
 }
 

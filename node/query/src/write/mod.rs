@@ -164,7 +164,7 @@ fn matches(
 ) -> Result<Writes, Failure> {
     let collection = documents_of(name)?;
     let plan = matching_plan(name, filter, ground)?;
-    let words = format!("{}+{}", explain::select(&plan, None).words(), verb.step());
+    let words = format!("{}+{}", explain::words(&plan), verb.step());
     let mut writes = Writes { verb, collection: collection.clone(), changes: Vec::new(), matched: 0, plan: words };
     let take = ground.take.unwrap_or(u64::MAX);
     each_match(&plan, ground.views, ground.options, ground.compute, budget, &mut |loaded, budget| {
