@@ -199,3 +199,47 @@ async fn a_full_cache_says_so_and_a_key_does_what_its_roles_allow() {
     assert_eq!(as_key("creator", "PUT", "/api/cache/d?get=true").body("2").send().await.status.as_u16(), 403);
     as_key("reader", "GET", "/api/cache/c").send().await.expect(200);
 }
+
+#[tokio::test]
+async fn a_guard_that_is_misspelt_or_misplaced_is_never_passed_over() {
+    let node = node().await;
+    let written = node.put("/api/cache/k", "1").await.expect(200);
+    for guard in ["nx=", "nx", "xx=", "xx", "nx=maybe"] {
+        node.put(&format!("/api/cache/k?{guard}"), "2").await.problem(400, "invalid-parameter");
+    }
+    let asked = |method: &'static str, path: &'static str, version: &str| {
+        node.ask(method, path).header("If-Match", format!("\"{version}\""))
+    };
+    for path in ["/api/cache/k/increment", "/api/cache/k/touch"] {
+        asked("POST", path, "0").send().await.problem(412, "precondition-failed");
+        node.ask("POST", path).body(r#"{"By":5,"Ttl":"1h"}"#).send().await.problem(400, "unexpected-body");
+    }
+    let version = written["Version"].as_str().unwrap();
+    let added = asked("POST", "/api/cache/k/increment", version).send().await.expect(200);
+    assert_eq!(added["Value"], 2);
+    asked("POST", "/api/cache/k/touch", added["Version"].as_str().unwrap()).send().await.expect(200);
+    let refused = node.ask("PUT", "/api/cache/k").header("If-None-Match", "*").body("3").send().await;
+    let problem = refused.problem(412, "precondition-failed");
+    let now = node.get("/api/cache/k").await.expect(200);
+    assert!(problem["detail"].as_str().unwrap().contains(now["Version"].as_str().unwrap()), "{problem}");
+    assert_eq!(now["Value"], 2);
+}
+
+#[tokio::test]
+async fn a_mistake_among_many_says_where_it_is_and_the_cache_is_named_when_asked_for() {
+    let node = node().await;
+    node.put("/api/documents/orders/1", "{}").await.expect(200);
+    let none = node.get("/api/documents?includeSystemCollections=true").await.expect(200);
+    assert_eq!(none, json!(["orders"]));
+    for entry in [r#"{"Key":"","Value":1}"#, r#"{"Key":"k","Value":1,"Ttl":"soon"}"#] {
+        let body = format!(r#"{{"Entries":[{{"Key":"a","Value":1}},{entry}]}}"#);
+        let problem = node.put("/api/cache", body).await;
+        assert_eq!((problem.status.as_u16(), &problem.expect(400)["Index"]), (400, &json!(1)));
+    }
+    node.get("/api/cache/a").await.problem(404, "cache-miss");
+    // What some editors put before UTF-8 is no part of the value.
+    node.put("/api/cache/a", "\u{feff}[1]").await.expect(200);
+    assert_eq!(node.get("/api/cache/a").await.expect(200)["Value"], json!([1]));
+    let names = node.get("/api/documents?includeSystemCollections=true").await.expect(200);
+    assert_eq!((names, node.get("/api/documents").await.expect(200)), (json!(["cache", "orders"]), json!(["orders"])));
+}

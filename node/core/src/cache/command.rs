@@ -62,8 +62,11 @@ pub enum CacheCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CacheRefusal {
     /// It was to be absent.
-    #[error("there is an entry already")]
-    Present,
+    #[error("there is an entry already, at version '{current}'")]
+    Present {
+        /// The version.
+        current: String,
+    },
     /// It was to be there.
     #[error("there is no entry")]
     Absent,
@@ -160,7 +163,7 @@ pub fn perform(
 fn check(when: &When, before: Option<Times>) -> Result<(), CacheRefusal> {
     match (when, before) {
         (When::Always, _) | (When::Absent, None) | (When::Present, Some(_)) => Ok(()),
-        (When::Absent, Some(_)) => Err(CacheRefusal::Present),
+        (When::Absent, Some(before)) => Err(CacheRefusal::Present { current: before.version_text() }),
         (When::Present, None) => Err(CacheRefusal::Absent),
         (When::At(_), None) => Err(CacheRefusal::OtherVersion { current: "<null>".to_owned() }),
         (When::At(versions), Some(before)) => {

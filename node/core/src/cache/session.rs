@@ -84,6 +84,7 @@ enum Phase {
     Resting,
     /// Something failed; the next round begins then.
     Waiting {
+        since: Millis,
         until: Millis,
     },
     LookingUp,
@@ -214,9 +215,9 @@ impl CacheSession {
                 self.here = here;
                 self.go_on(now, phase)
             }
-            (CacheEvent::Called, _) => {
+            (CacheEvent::Called, phase) => {
                 self.ask_at = now;
-                self.begin(now)
+                self.go_on(now, cut_short(phase))
             }
             (CacheEvent::Woken, phase) => self.go_on(now, phase),
             (CacheEvent::LookedUp(question), Phase::LookingUp) => self.ask(question),
@@ -253,7 +254,7 @@ impl CacheSession {
     /// At rest, or waiting: begins a round if the wait is over.
     fn go_on(&mut self, now: Millis, phase: Phase) -> CacheAction {
         match phase {
-            Phase::Waiting { until } if now < until => {
+            Phase::Waiting { until, .. } if now < until => {
                 self.phase = phase;
                 CacheAction::Rest { until }
             }
@@ -375,8 +376,16 @@ impl CacheSession {
         self.failures = self.failures.saturating_add(1);
         let until = now + self.wait + jitter;
         self.wait = Millis(self.wait.0 * 2).min(RETRY_MAX);
-        self.phase = Phase::Waiting { until };
+        self.phase = Phase::Waiting { since: now, until };
         CacheAction::Rest { until }
+    }
+}
+
+/// A peer that calls is there again: no wait is longer than the shortest, however often it calls.
+fn cut_short(phase: Phase) -> Phase {
+    match phase {
+        Phase::Waiting { since, until } => Phase::Waiting { since, until: until.min(since + RETRY_MIN) },
+        phase => phase,
     }
 }
 
@@ -504,9 +513,27 @@ mod tests {
         let wait = CacheAction::Rest { until: RETRY_MIN + Millis(7) };
         assert_eq!(session.handle(Millis(0), heard(0, 0)), wait);
         assert_eq!(session.failures(), 1);
-        // What is written meanwhile does not end the wait; a call does.
+        // What is written meanwhile does not end the wait.
         assert_eq!(session.handle(Millis(9), CacheEvent::Changed(Position(1))), wait);
-        assert_eq!(session.handle(Millis(9), CacheEvent::Called), CacheAction::LookUp);
+    }
+
+    #[test]
+    fn a_peer_that_calls_ends_a_long_wait_and_not_the_shortest() {
+        let mut session = CacheSession::new(CacheWays { tells: true, asks: false }, SWEEP, Position(0), Millis(0));
+        let mut failed = Millis(0);
+        let mut until = Millis(0);
+        for _ in 0..9 {
+            failed = until;
+            assert_eq!(session.handle(failed, CacheEvent::Woken), CacheAction::Offer);
+            let CacheAction::Rest { until: next } = session.handle(failed, CacheEvent::Failed { random: 0 }) else {
+                panic!("{session:?}")
+            };
+            until = next;
+        }
+        assert_eq!(until, failed + RETRY_MAX);
+        let soon = CacheAction::Rest { until: failed + RETRY_MIN };
+        assert_eq!(session.handle(failed + Millis(9), CacheEvent::Called), soon, "it is tried as often as it calls");
+        assert_eq!(session.handle(failed + RETRY_MIN, CacheEvent::Called), CacheAction::Offer);
     }
 
     #[test]

@@ -197,8 +197,8 @@ fn conditions_hold_or_nothing_is_written() {
     let set = |value: &str| CacheCommand::Set { content: Content::json(value), lifetime: Lifetime::For(Millis(100)) };
     assert_eq!(node.act(0, set("1"), &When::Present), Err(CacheRefusal::Absent));
     let first = node.act(0, set("1"), &When::Absent).unwrap();
-    assert_eq!(node.act(1, set("2"), &When::Absent), Err(CacheRefusal::Present));
     let version = first.after.unwrap().version_text();
+    assert_eq!(node.act(1, set("2"), &When::Absent), Err(CacheRefusal::Present { current: version.clone() }));
     assert!(node.act(1, set("2"), &When::At(vec![version.clone()])).is_ok());
     assert!(matches!(node.act(1, set("3"), &When::At(vec![version])), Err(CacheRefusal::OtherVersion { .. })));
     assert!(node.act(2, CacheCommand::Touch { lifetime: Millis(9) }, &When::Always).unwrap().written.is_some());

@@ -13,7 +13,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use holdfast_core::id::{CollectionName, DocumentId};
+use holdfast_core::id::{CACHE_COLLECTION, CollectionName, DocumentId};
 use holdfast_core::limits::{PAGE_DOCUMENTS_DEFAULT, PAGE_DOCUMENTS_MAX};
 use holdfast_storage::view::{Document, Page, ReadView};
 use serde::Deserialize;
@@ -102,12 +102,17 @@ pub async fn names(
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
-    let collections = app.scan(move || database.view()?.collections()).await?;
     let with_cache = parameters.include_system_collections.unwrap_or(false);
+    let looked = app.scan(move || {
+        let view = database.view()?;
+        Ok((view.collections()?, with_cache && view.cache_state()?.keys > 0))
+    });
+    let (collections, has_cache) = looked.await?;
     let mut names: Vec<String> = collections
         .into_iter()
-        .filter(|(name, _)| !name.is_kept() || (with_cache && name.is_cache()))
+        .filter(|(name, _)| !name.is_kept())
         .map(|(name, _)| name.to_string())
+        .chain(has_cache.then(|| CACHE_COLLECTION.to_owned()))
         .collect();
     names.sort_by_cached_key(|name| (name.to_lowercase(), name.clone()));
     Ok(wire::json(&names))

@@ -24,7 +24,7 @@ use crate::http::error::{ApiError, quoted};
 use crate::http::slow_body::broken_off;
 
 /// What some editors and shells put before UTF-8 text. It is no part of the JSON.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(in crate::http) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A body of any media type, within the route's limit.
 #[derive(Debug, Clone)]

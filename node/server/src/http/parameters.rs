@@ -69,6 +69,11 @@ pub fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
     Ok(Some(text))
 }
 
+/// Reads a guard such as `nx`, for `#[serde(default, deserialize_with)]`. An empty one is refused, as in [`version`].
+pub fn guard<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
+}
+
 /// Reads a text that counts as given even when it is empty, for `#[serde(default, deserialize_with)]`.
 pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)

@@ -157,6 +157,13 @@ impl CacheTask {
         self.called.notify_one();
     }
 
+    /// The peer was heard: if the last exchange failed, the next need not wait longer.
+    pub fn contacted(&self) {
+        if self.status.lock().unwrap_or_else(PoisonError::into_inner).failures > 0 {
+            self.call();
+        }
+    }
+
     /// How it stands.
     pub fn status(&self) -> CacheSyncStatus {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -323,6 +323,11 @@ impl Sync {
                 session.call();
             }
         }
+        drop(sessions);
+        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, task) in caches.iter().filter(|((of, _), _)| of == peer) {
+            task.contacted();
+        }
     }
 
     /// Waits until every task has ended; [`Self::stop`] must have been cancelled.

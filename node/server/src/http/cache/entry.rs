@@ -15,14 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{self, Asked, Entry, Written};
-use super::value::Value;
+use super::value::{Nothing, Value};
 use super::{Durability, KeyPath, Scope, not_found, precondition, refused, submit_one, ttl_of};
 use crate::clock;
 use crate::http::access::{MayDelete, MayRead, MayUpdate, MayWrite};
 use crate::http::app::App;
 use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{Parameters, guard};
 use crate::http::preconditions::{Conditions, Guard, expected, has_version};
 use crate::http::refusal::storage_failed;
 
@@ -56,8 +56,10 @@ pub struct PutParameters {
     /// Whether an entry that is there keeps its end; `ttl` then counts for one that is not.
     keep_ttl: Option<bool>,
     /// Only if there is no entry; 409 if there is.
+    #[serde(default, deserialize_with = "guard")]
     nx: Option<bool>,
     /// Only if there is an entry; 404 if there is none.
+    #[serde(default, deserialize_with = "guard")]
     xx: Option<bool>,
     /// Whether to give the value that was there before, in `Previous`.
     get: Option<bool>,
@@ -205,13 +207,17 @@ pub async fn delete(
 ///
 /// An entry that is not there begins at zero. What several nodes add at the same time adds up.
 #[utoipa::path(post, path = "/api/cache/{key}/increment", tag = "Cache", params(
-        ("key" = String, Path, description = "The key, percent-encoded"), IncrementParameters),
-    responses((status = 200, body = Written), (status = 400), (status = 409, description = "It is no number")))]
+        ("key" = String, Path, description = "The key, percent-encoded"), IncrementParameters,
+        ("If-Match" = Option<String>, Header, description = "Versions, one of which must be current; 412 if not")),
+    responses((status = 200, body = Written), (status = 400), (status = 409, description = "It is no number"),
+        (status = 412)))]
 pub async fn increment(
     State(app): State<App>,
     caller: MayWrite,
     KeyPath(key): KeyPath,
     Parameters(parameters): Parameters<IncrementParameters>,
+    Conditions(headers): Conditions,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let by = parameters.by.as_deref().unwrap_or("1");
     // A plus sign of an address stands for a space.
@@ -222,7 +228,7 @@ pub async fn increment(
         )
     })?;
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
-    let guard = Guard::for_put(&caller, Expect::Any)?;
+    let guard = Guard::for_put(&caller, expected(&headers, None)?)?;
     let database = app.for_write(&caller).await?;
     let asked = Asked::of(&app, parameters.scope, parameters.durability);
     let change = change(&key, CacheCommand::Add { amount, lifetime }, when(&guard.expect), asked);
@@ -234,21 +240,26 @@ pub async fn increment(
 
 /// Lets an entry end at another time.
 #[utoipa::path(post, path = "/api/cache/{key}/touch", tag = "Cache", params(
-        ("key" = String, Path, description = "The key, percent-encoded"), TouchParameters),
-    responses((status = 200, body = Written), (status = 400), (status = 404)))]
+        ("key" = String, Path, description = "The key, percent-encoded"), TouchParameters,
+        ("If-Match" = Option<String>, Header, description = "Versions, one of which must be current; 412 if not")),
+    responses((status = 200, body = Written), (status = 400), (status = 404), (status = 412)))]
 pub async fn touch(
     State(app): State<App>,
     caller: MayUpdate,
     KeyPath(key): KeyPath,
     Parameters(parameters): Parameters<TouchParameters>,
+    Conditions(headers): Conditions,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
+    let guard = Guard::plain(expected(&headers, None)?);
     let database = app.existing(&caller.database)?;
     let asked = Asked::of(&app, parameters.scope, parameters.durability);
-    let change = change(&key, CacheCommand::Touch { lifetime }, When::Always, asked);
+    let change = change(&key, CacheCommand::Touch { lifetime }, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
-        Err(refusal) => Err(refused(&key, &refusal)),
+        Err(CacheRefusal::Absent) => Err(not_found(&key)),
+        Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
     }
 }
 

@@ -183,7 +183,7 @@ enum EntryResult {
 
 /// Sets several entries, in one commit.
 ///
-/// A mistake in the request refuses all of it. A key that comes twice is written twice.
+/// A mistake in the request refuses all of it, and `Index` of the problem says in which entry it is. A key that comes twice is written twice.
 #[utoipa::path(put, path = "/api/cache", tag = "Cache", request_body = WriteBody,
     responses((status = 200, body = WrittenEntries), (status = 400)))]
 pub async fn write(
@@ -200,12 +200,13 @@ pub async fn write(
     };
     let asked = Asked::of(&app, body.scope, body.durability);
     let mut changes = Vec::with_capacity(body.entries.len());
-    for entry in &body.entries {
-        let lifetime = Lifetime::For(ttl_of(entry.ttl.as_deref().or(body.ttl.as_deref()))?);
+    for (index, entry) in body.entries.iter().enumerate() {
+        let of_entry = |error: ApiError| error.with_field("Index", index);
+        let lifetime = Lifetime::For(ttl_of(entry.ttl.as_deref().or(body.ttl.as_deref())).map_err(of_entry)?);
         changes.push(CacheChange {
             scope: asked.scope.into(),
-            key: key_of(&entry.key)?,
-            command: CacheCommand::Set { content: json_of(entry.value.get().as_bytes())?, lifetime },
+            key: key_of(&entry.key).map_err(of_entry)?,
+            command: CacheCommand::Set { content: json_of(entry.value.get().as_bytes()).map_err(of_entry)?, lifetime },
             when: when.clone(),
             wants_value: false,
             is_relaxed: asked.durability == Durability::Relaxed,

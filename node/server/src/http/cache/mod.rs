@@ -145,9 +145,8 @@ fn not_found(key: &CacheKey) -> ApiError {
 /// Says why a change was refused, as a refusal of a document of the cache where there is one.
 fn precondition(key: &CacheKey, refusal: &CacheRefusal) -> Option<Refusal> {
     let current = match refusal {
-        CacheRefusal::Present => "present".to_owned(),
         CacheRefusal::Absent => "<null>".to_owned(),
-        CacheRefusal::OtherVersion { current } => current.clone(),
+        CacheRefusal::Present { current } | CacheRefusal::OtherVersion { current } => current.clone(),
         CacheRefusal::NotANumber | CacheRefusal::Full { .. } => return None,
     };
     Some(Refusal::PreconditionFailed { collection: CACHE_COLLECTION.to_owned(), id: key.to_string(), current })
@@ -156,7 +155,7 @@ fn precondition(key: &CacheKey, refusal: &CacheRefusal) -> Option<Refusal> {
 /// What a refusal means to the caller.
 fn refused(key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
     match refusal {
-        CacheRefusal::Present => ApiError::conflict(
+        CacheRefusal::Present { .. } => ApiError::conflict(
             "cache-key-exists",
             format!("There is a cache entry '{key}' already, and 'nx' asks for none. To replace it, leave 'nx' out."),
         ),

@@ -8,7 +8,7 @@ use holdfast_core::json::parse_value;
 use holdfast_core::limits::CACHE_VALUE_BYTES_MAX;
 
 use crate::http::error::ApiError;
-use crate::http::extract::RawBody;
+use crate::http::extract::{BYTE_ORDER_MARK, RawBody};
 
 /// What curl says when nobody tells it what it sends; every such body that is not a form is meant as JSON.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequest<S> for Value {
         let RawBody(body) = RawBody::from_request(request, state).await?;
         bounded(body.len())?;
         match name.as_deref().map(str::trim).filter(|name| !is_json(name)) {
-            None => json_of(&body).map(Self),
+            None => json_of(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body)).map(Self),
             Some(name) => {
                 let media = Media::of_content_type(name).ok_or_else(|| {
                     ApiError::unsupported_media_type("The Content-Type must have 1 to 255 printable ASCII characters.")
@@ -38,6 +38,25 @@ impl<S: Send + Sync> FromRequest<S> for Value {
                 Ok(Self(Content { media, bytes: body.into() }))
             }
         }
+    }
+}
+
+/// No body: what is asked for stands in the address. One that says otherwise is refused rather than passed over.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl<S: Send + Sync> FromRequest<S> for Nothing {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let RawBody(body) = RawBody::from_request(request, state).await?;
+        if body.is_empty() {
+            return Ok(Self);
+        }
+        Err(ApiError::bad_request(
+            "unexpected-body",
+            "This route takes no body. Say what is wanted in the address, as in ?by=5 or ?ttl=1h.",
+        ))
     }
 }
 
