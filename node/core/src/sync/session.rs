@@ -594,6 +594,14 @@ impl Session {
             self.peer_vector = Vector::new();
             self.is_pull_wanted = true;
         }
+        let is_first = self.peer_origin.is_none();
+        let is_all_confirmed = self.pushed > Position::START && self.pushed >= self.newest;
+        if is_first && is_all_confirmed && !peer.vector.covers_all(&self.ours) {
+            // A backup was put back there while this node was down: what the checkpoint says is from before that.
+            self.pushed = Position::START;
+            self.looked = Position::START;
+            self.forwarding.ripen_all();
+        }
         self.is_absent = false;
         self.peer_log_id = Some(peer.log_id);
         self.peer_origin = Some(peer.origin.clone());

@@ -101,6 +101,24 @@ fn what_a_checkpoint_says_is_not_confirmed_until_the_peer_has_answered() {
 }
 
 #[test]
+fn a_checkpoint_from_before_the_peer_was_put_back_does_not_keep_from_it_what_it_has_lost() {
+    // Both were down; the peer came back with a backup, which keeps the id of its log, and nobody writes any more.
+    let of_ours = |known: u64| {
+        let Event::Committed { vector, .. } = committed(known) else { panic!() };
+        let standing = Standing { vector, ..peer(1) };
+        Event::Pulled { through: Position(0), has_more: false, has_gap: false, peer: standing }
+    };
+    let mut put_back = session(Some((1, Position(5), Position(0))));
+    put_back.handle(Millis(0), committed(5));
+    assert!(is_push(&put_back.handle(Millis(1), of_ours(3)), 0));
+    let mut same = session(Some((1, Position(5), Position(0))));
+    same.handle(Millis(0), committed(5));
+    let actions = same.handle(Millis(1), of_ours(5));
+    assert!(matches!(actions[..], [Action::SaveCheckpoint { .. }]), "{actions:?}");
+    assert_eq!(same.pushed(), Position(5));
+}
+
+#[test]
 fn a_failure_waits_longer_each_time_and_a_call_ends_the_wait() {
     let mut session = session(None);
     session.handle(Millis(0), committed(1));
