@@ -54,6 +54,7 @@ async fn a_bad_ttl_or_key_is_told_in_the_words_of_older_nodes() {
         ("/api/cache/k?ttl=31d", "ttl-too-long", "ttl cannot exceed 2592000000ms."),
         ("/api/cache/%20", "cache-key-required", "Cache key is required."),
         ("/api/cache/a%00b", "invalid-cache-key", "Cache key cannot contain control characters."),
+        ("/api/cache/%0Ak%09", "invalid-cache-key", "Cache key cannot contain control characters."),
         (&format!("/api/cache/{}", "ä".repeat(257)), "cache-key-too-long", "Cache key cannot exceed 256 characters."),
     ] {
         let problem = node.put(path, "1").await.problem(400, code);
@@ -242,4 +243,32 @@ async fn a_mistake_among_many_says_where_it_is_and_the_cache_is_named_when_asked
     assert_eq!(node.get("/api/cache/a").await.expect(200)["Value"], json!([1]));
     let names = node.get("/api/documents?includeSystemCollections=true").await.expect(200);
     assert_eq!((names, node.get("/api/documents").await.expect(200)), (json!(["cache", "orders"]), json!(["orders"])));
+}
+
+#[tokio::test]
+async fn an_answer_with_several_entries_is_bounded_whatever_they_hold() {
+    let node = node().await;
+    let value = format!("\"{}\"", "x".repeat(5 * 1024 * 1024));
+    for key in ["a", "b", "c", "d", "e"] {
+        node.put(&format!("/api/cache/{key}"), &value).await.expect(200);
+    }
+    let few = node.post("/api/cache", r#"{"Keys":["a","b","c"]}"#).await.expect(200);
+    assert_eq!(few["Entries"].as_array().map(Vec::len), Some(3));
+    node.post("/api/cache", r#"{"Keys":["a","a","a","a"]}"#).await.problem(413, "answer-too-large");
+    let keys = node.get("/api/cache").await.expect(200);
+    assert_eq!((keys["Entries"].as_array().map(Vec::len), &keys["Next"]), (Some(5), &Value::Null));
+    let page = node.get("/api/cache?values=true").await.expect(200);
+    assert_eq!((page["Entries"].as_array().map(Vec::len), &page["Next"]), (Some(4), &json!("d")));
+    let rest = node.get("/api/cache?values=true&after=d").await.expect(200);
+    assert_eq!((rest["Entries"].as_array().map(Vec::len), &rest["Next"]), (Some(1), &Value::Null));
+}
+
+#[tokio::test]
+async fn what_a_list_says_in_its_body_is_not_passed_over_in_its_address() {
+    let node = node().await;
+    let body = r#"{"Entries":[{"Key":"k","Value":1}]}"#;
+    node.put("/api/cache?scope=local&ttl=1h", body).await.problem(400, "invalid-parameter");
+    node.get("/api/cache/k").await.problem(404, "database-not-found");
+    node.put("/api/cache", body).await.expect(200);
+    node.get("/api/cache-statistics?x=1").await.problem(400, "invalid-parameter");
 }

@@ -160,6 +160,8 @@ pub const CACHE_KEYS_PER_MESSAGE_MAX: usize = 10_000;
 pub const CACHE_KEYS_PER_MESSAGE: usize = 2_000;
 /// Most entries that one request reads, writes or lists.
 pub const CACHE_ENTRIES_PER_REQUEST_MAX: usize = 1_000;
+/// Bytes of values after which an answer with several cache entries holds no further one.
+pub const CACHE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most documents in one page of a list.
 pub const PAGE_DOCUMENTS_MAX: usize = 10_000;

@@ -20,7 +20,8 @@ impl CacheKey {
         if key.len() > CACHE_KEY_BYTES_MAX || key.chars().count() > CACHE_KEY_CHARS_MAX {
             return Err(Refusal::invalid("cache-key-too-long", "Cache key cannot exceed 256 characters."));
         }
-        if key.chars().any(char::is_control) {
+        // In the white space around it too: what is trimmed must not hide what is refused.
+        if raw.chars().any(char::is_control) {
             return Err(Refusal::invalid("invalid-cache-key", "Cache key cannot contain control characters."));
         }
         Ok(Self(key.into()))

@@ -237,10 +237,14 @@ impl KeyState {
         let content = write.content.as_ref().filter(|_| write.expires > now)?;
         let mut version = Xxh3Default::new();
         hash_dot(&mut version, &write.dot);
+        // A write that a crash has taken back leaves its number to another, and not its version.
+        version.update(&write.stamp.0.to_le_bytes());
+        version.update(&write.content_hash.to_le_bytes());
         let mut updated = write.stamp;
         let mut sum: Option<Amount> = None;
         for count in self.counted(now) {
             hash_dot(&mut version, &count.dot);
+            version.update(&count.stamp.0.to_le_bytes());
             updated = updated.max(count.stamp);
             sum = Some(sum.unwrap_or_default() + count.total + -write.folded_of(count));
         }

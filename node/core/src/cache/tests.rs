@@ -192,6 +192,22 @@ fn an_addition_lasts_as_long_as_the_one_that_it_replaces() {
 }
 
 #[test]
+fn a_write_that_a_crash_took_back_leaves_its_number_to_another_and_not_its_version() {
+    let version_of = |now: u64, value: &str, count: bool| {
+        let mut node = Node::new(1, 0);
+        node.set(now, value, 1_000);
+        if count {
+            node.add(now, 1, 1_000).unwrap();
+        }
+        node.state.shown(Millis(now)).unwrap().times.version
+    };
+    assert_eq!(version_of(0, "1", false), version_of(0, "1", false));
+    assert_ne!(version_of(0, "1", false), version_of(5, "1", false));
+    assert_ne!(version_of(0, "1", false), version_of(0, "2", false), "the clock was set back meanwhile");
+    assert_ne!(version_of(0, "1", true), version_of(5, "1", true));
+}
+
+#[test]
 fn conditions_hold_or_nothing_is_written() {
     let mut node = Node::new(1, 0);
     let set = |value: &str| CacheCommand::Set { content: Content::json(value), lifetime: Lifetime::For(Millis(100)) };

@@ -26,7 +26,7 @@ use holdfast_core::stamp::Stamp;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 
 pub(crate) use carry::carry;
-pub use read::{CacheEntry, CachePage};
+pub use read::{CacheBytesMax, CacheEntry, CachePage};
 
 /// One change of a cache entry that a client asks for.
 #[derive(Debug, Clone)]

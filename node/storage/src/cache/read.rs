@@ -27,6 +27,10 @@ pub struct CacheEntry {
     pub shown: Shown<'static>,
 }
 
+/// Bytes of values after which a page holds no further entry.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheBytesMax(pub usize);
+
 /// Some entries, in the order of their keys.
 #[derive(Debug, Clone, Default)]
 pub struct CachePage {
@@ -52,13 +56,15 @@ impl ReadView {
 
     /// Entries whose keys begin with `prefix`, after a key (from the first one when `None`).
     ///
-    /// A page may end early where many have ended; `next` then says where to go on.
+    /// A page may end early where many have ended, and once its values take `bytes_max`; `next` then says where to go on.
+    /// Without values, entries come with none of their bytes.
     pub fn cache_page(
         &self,
         scope: CacheScope,
         prefix: &str,
         after: Option<&CacheKey>,
         take: usize,
+        values: Option<CacheBytesMax>,
         now: Millis,
     ) -> Result<CachePage, StorageError> {
         let empty = row_prefix(scope, prefix);
@@ -67,6 +73,7 @@ impl ReadView {
             None => Bound::Included(empty.clone()),
         };
         let mut page = CachePage::default();
+        let mut bytes = 0;
         let rows = self.cache().range::<&[u8]>((start.as_ref().map(Vec::as_slice), Bound::Unbounded))?;
         for (looked_at, row) in rows.enumerate() {
             let (row, record) = row?;
@@ -74,13 +81,18 @@ impl ReadView {
                 break;
             }
             let (_, key) = parse_row_key(row.value())?;
-            if page.entries.len() == take || looked_at >= take.saturating_mul(LOOKED_AT_PER_ENTRY) {
+            let is_full = page.entries.len() == take || values.is_some_and(|max| bytes >= max.0);
+            if is_full || looked_at >= take.saturating_mul(LOOKED_AT_PER_ENTRY) {
                 page.next = page.next.or_else(|| page.entries.last().map(|entry| entry.key.clone()));
                 return Ok(page);
             }
             let (_, state) = decode_record(record.value(), row.value(), self.origins())?;
             page.next = Some(key.clone());
-            if let Some(shown) = state.into_shown(now) {
+            if let Some(mut shown) = state.into_shown(now) {
+                if values.is_none() {
+                    shown.content.to_mut().bytes = Vec::new();
+                }
+                bytes += shown.content.bytes.len();
                 page.entries.push(CacheEntry { key, shown });
             }
         }

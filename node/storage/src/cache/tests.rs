@@ -259,7 +259,7 @@ fn keys_are_listed_by_prefix_page_by_page() {
     let view = node.database.view().unwrap();
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = view.cache_page(CacheScope::Shared, "cart:", after.as_ref(), 7, Millis(node.now)).unwrap();
+        let page = view.cache_page(CacheScope::Shared, "cart:", after.as_ref(), 7, None, Millis(node.now)).unwrap();
         found.extend(page.entries.into_iter().map(|entry| entry.key.to_string()));
         after = page.next;
         if after.is_none() {

@@ -1,11 +1,12 @@
 //! Many entries at once: listed, read, written; and how the cache is doing.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use holdfast_core::cache::{CacheCommand, CacheKey, Lifetime, When};
-use holdfast_core::limits::{CACHE_ENTRIES_PER_REQUEST_MAX, PAGE_DOCUMENTS_DEFAULT};
+use holdfast_core::limits::{CACHE_ANSWER_BYTES_MAX, CACHE_ENTRIES_PER_REQUEST_MAX, PAGE_DOCUMENTS_DEFAULT};
 use holdfast_core::time::Millis;
-use holdfast_storage::cache::CacheChange;
+use holdfast_storage::cache::{CacheBytesMax, CacheChange};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -41,7 +42,7 @@ pub struct ListParameters {
     prefix: Option<String>,
     /// `Next` of the page before; absent for the first one.
     after: Option<String>,
-    /// Entries in a page: 100 if absent, at most 1000.
+    /// Entries in a page: 100 if absent, at most 1000. With values a page ends once they take 16 MiB.
     limit: Option<usize>,
     /// Whether to give values too.
     values: Option<bool>,
@@ -78,9 +79,12 @@ pub async fn list(
     let prefix = parameters.prefix.unwrap_or_default();
     let scope = parameters.scope.unwrap_or_default();
     let with_values = parameters.values.unwrap_or(false);
+    let values = with_values.then_some(CacheBytesMax(CACHE_ANSWER_BYTES_MAX));
     let database = wanted.database(&app, &caller.database).await?;
     let now = Millis(clock::now_millis());
-    let page = app.scan(move || database.view()?.cache_page(scope.into(), &prefix, after.as_ref(), limit, now)).await?;
+    let page = app
+        .scan(move || database.view()?.cache_page(scope.into(), &prefix, after.as_ref(), limit, values, now))
+        .await?;
     let entries = page.entries.into_iter().map(|entry| Entry::of(&entry.key, entry.shown, with_values, now)).collect();
     Ok(wire::json(&EntryPage { entries, next: page.next.map(|key| key.to_string()) }))
 }
@@ -89,7 +93,7 @@ pub async fn list(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ReadBody {
-    /// Their keys, at most 1000.
+    /// Their keys, at most 1000; 413 if their values take more than 16 MiB together.
     keys: Vec<String>,
     /// Every node's entries (`shared`, the default), or this node's (`local`).
     scope: Option<Scope>,
@@ -105,7 +109,7 @@ struct Entries {
 
 /// Reads several entries, at one moment.
 #[utoipa::path(post, path = "/api/cache", tag = "Cache", request_body = ReadBody,
-    params(TokenParameters), responses((status = 200, body = Entries), (status = 400), (status = 503)))]
+    params(TokenParameters), responses((status = 200, body = Entries), (status = 400), (status = 413), (status = 503)))]
 pub async fn read(
     State(app): State<App>,
     caller: MayRead,
@@ -121,13 +125,30 @@ pub async fn read(
     let now = Millis(clock::now_millis());
     let view = database.view().map_err(|error| storage_failed(&error))?;
     let found = app.scan(move || {
-        let entry = |key: &CacheKey| {
-            Ok(view.cache_entry(scope.into(), key, now)?.map(|shown| Entry::of(key, shown, true, now)))
-        };
-        keys.iter().map(entry).collect::<Result<Vec<_>, _>>()
+        let (mut entries, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        for key in &keys {
+            let shown = view.cache_entry(scope.into(), key, now)?;
+            bytes += shown.as_ref().map_or(0, |shown| shown.content.bytes.len());
+            if bytes > CACHE_ANSWER_BYTES_MAX {
+                return Ok(None);
+            }
+            entries.push(shown.map(|shown| Entry::of(key, shown, true, now)));
+        }
+        Ok(Some(entries))
     });
-    Ok(wire::json(&Entries { entries: found.await? }))
+    let Some(entries) = found.await? else {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "answer-too-large",
+            format!("The values of these keys take more than {CACHE_ANSWER_BYTES_MAX} bytes. Ask for fewer at a time."),
+        ));
+    };
+    Ok(wire::json(&Entries { entries }))
 }
+
+/// What is said in the body cannot be said in the address as well.
+#[derive(Debug, Deserialize)]
+pub struct NoParameters {}
 
 /// What to write.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -189,6 +210,7 @@ enum EntryResult {
 pub async fn write(
     State(app): State<App>,
     caller: MayWrite,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
     JsonBody(body): JsonBody<WriteBody>,
 ) -> Result<Response, ApiError> {
     bounded(body.entries.len())?;
@@ -265,7 +287,11 @@ struct Statistics {
 
 /// Tells how the cache of a database is doing.
 #[utoipa::path(get, path = "/api/cache-statistics", tag = "Cache", responses((status = 200, body = Statistics)))]
-pub async fn statistics(State(app): State<App>, caller: MayRead) -> Result<Response, ApiError> {
+pub async fn statistics(
+    State(app): State<App>,
+    caller: MayRead,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
+) -> Result<Response, ApiError> {
     let database = app.existing(&caller.database)?;
     let view = database.view().map_err(|error| storage_failed(&error))?;
     let state = view.cache_state().map_err(|error| storage_failed(&error))?;
