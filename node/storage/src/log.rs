@@ -1,10 +1,12 @@
 //! Reading the log: by position, by what a peer lacks, by document.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_core::sync::branches::Told;
 use holdfast_core::sync::forwarding::{Filter, Verdict};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
@@ -137,6 +139,22 @@ impl LogView {
             block.from(after.next(), &self.origins).try_for_each(|entry| each(entry?))?;
         }
         Ok(())
+    }
+
+    /// What a peer that looks where branches part is told: the operations of an origin that the log holds, of those asked
+    /// for.
+    pub fn told_of(&self, origin: &Origin, asked: &[Sequence]) -> Result<BTreeMap<Sequence, Told>, StorageError> {
+        let mut told = BTreeMap::new();
+        self.scan(Position::START, |entry| {
+            if let Entry::Operation(Logged { operation, .. }) = entry
+                && operation.dot.origin == *origin
+                && asked.contains(&operation.dot.sequence)
+            {
+                told.insert(operation.dot.sequence, Told { id: operation.id, before: operation.chain });
+            }
+            Ok(())
+        })?;
+        Ok(told)
     }
 
     /// Entries after a position, notes included, and whether the log goes on.

@@ -262,20 +262,8 @@ impl Node {
         outbox: &mut Outbox,
     ) {
         let Some(running) = &self.running else { return };
-        let mut found = BTreeMap::new();
-        let log = running.database.log().expect("a healthy log");
-        log.scan(Position::START, |entry| {
-            if let Entry::Operation(logged) = entry
-                && logged.operation.dot.origin == *origin
-                && asked.contains(&logged.operation.dot.sequence)
-            {
-                let told = Told { id: logged.operation.id, before: logged.operation.chain };
-                found.insert(logged.operation.dot.sequence, told);
-            }
-            Ok(())
-        })
-        .expect("a healthy log");
-        outbox.sends.push((from, exchange, Body::Branch(found)));
+        let told = running.database.log().and_then(|log| log.told_of(origin, asked)).expect("a healthy log");
+        outbox.sends.push((from, exchange, Body::Branch(told)));
     }
 
     /// Goes on with a look at a peer's states: the next question, or what is to be made of the first page.

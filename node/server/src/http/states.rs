@@ -20,7 +20,7 @@ use crate::http::from_peer::{FromPeer, not_switched_off};
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::http::replication::check_protocol;
 use crate::sync::Sync;
-use crate::sync::states::{STATES_CONTENT_TYPE, ids_of_origin, page_for_peer};
+use crate::sync::states::{STATES_CONTENT_TYPE, page_for_peer};
 
 /// The routes of this file.
 pub fn routes<S>() -> Router<S>
@@ -66,7 +66,7 @@ pub(crate) async fn branch(
 ) -> Result<Json<BranchResponse>, ApiError> {
     let (origin, sequences) = request.parse()?;
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
-    let found = tokio::task::block_in_place(|| ids_of_origin(&database, &origin, &sequences));
+    let found = tokio::task::block_in_place(|| database.log()?.told_of(&origin, &sequences));
     let found = found.map_err(|error| storage_failed(&error))?;
     Ok(Json(BranchResponse::from(&found)))
 }

@@ -28,7 +28,7 @@ use crate::entropy;
 use crate::sync::Sync;
 use crate::sync::peer_client::{PeerClient, PeerError, Turn};
 use crate::sync::registry::Peer;
-use crate::sync::states::{self, ids_of_origin, page_for_peer};
+use crate::sync::states::{self, page_for_peer};
 
 /// Where conversations are turned around.
 pub const TURNED_PATH: &str = "/api/replication/turned";
@@ -286,7 +286,7 @@ fn answer_to(
         }
         Question::Branch(request) => {
             let (origin, sequences) = request.parse().map_err(|refusal| refusal.to_string())?;
-            let found = ids_of_origin(database, &origin, &sequences).map_err(failed)?;
+            let found = database.log().and_then(|log| log.told_of(&origin, &sequences)).map_err(failed)?;
             serde_json::to_vec(&BranchResponse::from(&found)).map_err(|error| error.to_string())
         }
     }

@@ -15,10 +15,10 @@ use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Cause, Side};
-use holdfast_core::sync::branches::{self, Held, Known, Search, Sides, Told, Verdict};
+use holdfast_core::sync::branches::{self, Held, Known, Search, Sides, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
-use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
+use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
@@ -94,26 +94,6 @@ pub fn read_page(body: &[u8]) -> Result<(States, StatePage), PeerError> {
     let states = head.parse().map_err(|refusal| nonsense(refusal.to_string()))?;
     let page = decode_page(page).map_err(|refusal| nonsense(refusal.to_string()))?;
     Ok((states, page))
-}
-
-/// The operations of an origin that the log holds, of those asked for.
-pub fn ids_of_origin(
-    database: &OpenDatabase,
-    origin: &Origin,
-    asked: &[Sequence],
-) -> Result<BTreeMap<Sequence, Told>, StorageError> {
-    let mut found = BTreeMap::new();
-    database.log()?.scan(Position::START, |entry| {
-        if let Entry::Operation(logged) = entry
-            && logged.operation.dot.origin == *origin
-            && asked.contains(&logged.operation.dot.sequence)
-        {
-            let told = Told { id: logged.operation.id, before: logged.operation.chain };
-            found.insert(logged.operation.dot.sequence, told);
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 /// Looks at a peer's states and takes them if that is needed.
