@@ -182,6 +182,11 @@ impl Database {
         self.shared.file_id ^ self.shared.life.load(Ordering::Relaxed).rotate_left(32)
     }
 
+    /// Which life of its node writes here.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.shared.life.load(Ordering::Relaxed)
+    }
+
     /// Notes that a member has said that it knows this. What all members know can be given up.
     pub fn acknowledge(&self, member: &Origin, vector: &Vector) {
         self.shared.lock_acknowledgements().hear(member, vector);

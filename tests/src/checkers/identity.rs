@@ -35,13 +35,17 @@ pub fn check(end: &Ending) -> Result<(), String> {
     }
 }
 
-/// A dot that two operations were acknowledged under, none of which only a destroyed disk held.
+/// A dot that two operations were acknowledged under, none of which only a destroyed disk held, and that still means
+/// something to somebody. A node may have written its branch again, under another name and for another reason, before it
+/// met the other one, and so may the other: then nobody has met two branches, and nobody is misled.
 fn second_branch(end: &Ending) -> Option<&Dot> {
     let mut named: BTreeMap<&Dot, OperationId> = BTreeMap::new();
+    let is_meant = |dot: &Dot| end.nodes.iter().any(|node| node.vector.covers(dot));
     let written = end.acknowledged.iter().map(|logged| &logged.operation);
-    for operation in written
-        .filter(|operation| !end.history.is_losable(operation.identity()) && !end.history.is_indistinct(operation))
-    {
+    for operation in written.filter(|operation| {
+        let may_lack = end.history.is_losable(operation.identity()) || end.history.is_indistinct(operation);
+        !may_lack && is_meant(&operation.dot)
+    }) {
         if *named.entry(&operation.dot).or_insert(operation.id) != operation.id {
             return Some(&operation.dot);
         }

@@ -247,7 +247,7 @@ impl Node {
             let held = held.remove(&origin).unwrap_or_default();
             Search::new(origin, sides, held)
         };
-        let mut suspects = branches::suspects(ours, known, &proofs);
+        let mut suspects = branches::suspects(&self.origin, ours, known, &proofs);
         branches::believe(&mut suspects, &self.origin, self.told_branches.get(&peer));
         suspects.into_iter().map(search).collect()
     }

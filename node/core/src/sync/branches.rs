@@ -105,7 +105,15 @@ pub fn proofs(ours: Known<'_>, theirs: Known<'_>) -> BTreeSet<Dot> {
 
 /// The origins that both know and that may have two branches. `proofs` has the chain before each of [`proofs`] that our
 /// log still holds. With the proof that there are two, if that is one.
-pub fn suspects(ours: Known<'_>, theirs: Known<'_>, proofs: &BTreeMap<Dot, Chain>) -> BTreeMap<Origin, Option<Proof>> {
+///
+/// Our own origin is among them if the peer alone knows of it: a node that was set back to before its first operation
+/// gives out the numbers of its earlier life again.
+pub fn suspects(
+    me: &Origin,
+    ours: Known<'_>,
+    theirs: Known<'_>,
+    proofs: &BTreeMap<Dot, Chain>,
+) -> BTreeMap<Origin, Option<Proof>> {
     let suspect = |(origin, known): (&Origin, Sequence)| {
         let reach = theirs.vector.get(origin);
         let here = if known > reach {
@@ -121,7 +129,28 @@ pub fn suspects(ours: Known<'_>, theirs: Known<'_>, proofs: &BTreeMap<Dot, Chain
         };
         (reach > Sequence(0)).then(|| (origin.clone(), proof))
     };
-    ours.vector.iter().filter_map(suspect).collect()
+    let mut suspects: BTreeMap<_, _> = ours.vector.iter().filter_map(suspect).collect();
+    if theirs.vector.get(me) > Sequence(0) && ours.vector.get(me) == Sequence(0) {
+        suspects.insert(me.clone(), None);
+    }
+    suspects
+}
+
+/// An origin of which two branches have come to light, or of which a peer has come to know more than its own node, since
+/// it was found out where branches part: `forks` does not have it, and the states must not be taken by it.
+pub fn overlooked(
+    me: &Origin,
+    ours: Known<'_>,
+    theirs: Known<'_>,
+    proofs: &BTreeMap<Dot, Chain>,
+    forks: &[Dot],
+) -> Option<Origin> {
+    let is_another = |(origin, proof): &(Origin, Option<Proof>)| {
+        proof.is_some() || (origin == me && theirs.vector.get(me) > ours.vector.get(me))
+    };
+    let is_known = |origin: &Origin| forks.iter().any(|fork| fork.origin == *origin);
+    let suspects = suspects(me, ours, theirs, proofs).into_iter();
+    suspects.filter(is_another).map(|(origin, _)| origin).find(|origin| !is_known(origin))
 }
 
 /// Takes a peer's word that it holds another branch of `told` than this node, where no log says so any more. It counts for
@@ -375,6 +404,7 @@ mod tests {
         let theirs = known(&[("level", &[1, 2]), ("ahead", &[1, 2]), ("behind", &[1, 2]), ("other", &[1, 3])]);
         let ours = Known { vector: &ours.0, chains: &ours.1 };
         let theirs = Known { vector: &theirs.0, chains: &theirs.1 };
+        let me = origin("me");
         assert_eq!(proofs(ours, theirs), [at("ahead", 3)].into());
         let proof = BTreeMap::from([(at("ahead", 3), chain(&[1, 2]))]);
         let is_greater = chain(&[1, 2]).0 > chain(&[1, 3]).0;
@@ -382,11 +412,46 @@ mod tests {
         let expected = |all: &[(&str, Option<Proof>)]| -> BTreeMap<Origin, Option<Proof>> {
             all.iter().map(|(of, proof)| (origin(of), *proof)).collect()
         };
-        assert_eq!(suspects(ours, theirs, &proof), expected(&[("behind", None), ("other", Some(level))]));
+        assert_eq!(suspects(&me, ours, theirs, &proof), expected(&[("behind", None), ("other", Some(level))]));
         let other = BTreeMap::from([(at("ahead", 3), chain(&[1, 9]))]);
-        assert_eq!(suspects(ours, theirs, &other).get(&origin("ahead")), Some(&Some(Proof::OursGivesWay)));
-        let forgotten = suspects(ours, theirs, &BTreeMap::new());
+        assert_eq!(suspects(&me, ours, theirs, &other).get(&origin("ahead")), Some(&Some(Proof::OursGivesWay)));
+        let forgotten = suspects(&me, ours, theirs, &BTreeMap::new());
         assert_eq!(forgotten.get(&origin("ahead")), Some(&None), "not in the log any more");
+    }
+
+    #[test]
+    fn a_node_that_was_set_back_to_before_its_first_operation_gives_way_with_all_that_it_writes() {
+        let (me, nothing) = (origin("a"), (Vector::new(), Chains::new()));
+        let theirs: (Vector, Chains) =
+            ([(me.clone(), Sequence(2))].into_iter().collect(), [(me.clone(), chain(&[1, 2]))].into_iter().collect());
+        let known = |of: &(Vector, Chains)| (of.0.clone(), of.1.clone());
+        let (ours, theirs) = (known(&nothing), known(&theirs));
+        let ours = Known { vector: &ours.0, chains: &ours.1 };
+        let theirs = Known { vector: &theirs.0, chains: &theirs.1 };
+        assert_eq!(suspects(&me, ours, theirs, &BTreeMap::new()), [(me.clone(), None)].into());
+        assert_eq!(suspects(&origin("b"), ours, theirs, &BTreeMap::new()), BTreeMap::new());
+        assert_eq!(run(search("a", "a", &[], 2, 2, 0), &[1, 2], 2).0, Verdict::Ours(at("a", 1)));
+    }
+
+    #[test]
+    fn what_comes_to_light_after_branches_were_looked_for_is_not_overlooked() {
+        let of = |entries: &[(&str, &[u128])]| -> (Vector, Chains) {
+            let vector = entries.iter().map(|(of, ids)| (origin(of), Sequence(ids.len() as u64))).collect();
+            (vector, entries.iter().map(|(of, ids)| (origin(of), chain(ids))).collect())
+        };
+        let look = |me: &str, left: &(Vector, Chains), right: &(Vector, Chains), forks: &[Dot]| {
+            let ours = Known { vector: &left.0, chains: &left.1 };
+            let theirs = Known { vector: &right.0, chains: &right.1 };
+            overlooked(&origin(me), ours, theirs, &BTreeMap::new(), forks)
+        };
+        let (ours, same) = (of(&[("a", &[1, 2]), ("c", &[5])]), of(&[("a", &[1, 2]), ("c", &[5, 6])]));
+        assert_eq!(look("a", &ours, &same, &[]), None, "the longer one may be the same");
+        let other = of(&[("a", &[1, 3]), ("c", &[5])]);
+        assert_eq!(look("a", &ours, &other, &[]), Some(origin("a")));
+        assert_eq!(look("a", &ours, &other, &[at("a", 2)]), None, "that one is known");
+        let longer = of(&[("a", &[1, 2, 3]), ("c", &[5])]);
+        assert_eq!(look("a", &ours, &longer, &[]), Some(origin("a")), "what comes next here has its number");
+        assert_eq!(look("b", &ours, &longer, &[]), None);
     }
 
     #[test]

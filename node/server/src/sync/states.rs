@@ -266,7 +266,7 @@ fn searches(
             Ok(())
         })?;
     }
-    let mut suspects = branches::suspects(ours, theirs, &proofs);
+    let mut suspects = branches::suspects(database.origin(), ours, theirs, &proofs);
     branches::believe(&mut suspects, database.origin(), told);
     let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();
     if held.is_empty() {

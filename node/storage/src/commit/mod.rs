@@ -52,7 +52,7 @@ pub(crate) use crate::commit::conflicts::{
     Noted, create_tables as create_conflict_tables, keep_settled as keep_settled_conflict,
 };
 pub use crate::commit::prune::{PruneLimit, Pruned};
-pub use crate::commit::reissue::{Reissue, Surplus};
+pub use crate::commit::reissue::{Deletion, Reissue, Surplus};
 pub(crate) use crate::commit::replay::Replay;
 pub(crate) use crate::commit::touched::is_unsettled;
 

@@ -11,6 +11,7 @@ use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::json::JsonText;
 use holdfast_core::operation::{Group, Operation, OperationKind};
+use holdfast_core::stamp::Stamp;
 use holdfast_core::sync::poison::{Cause, Parked, park};
 use holdfast_core::vector::{Dot, Origin, Sequence, Vector};
 
@@ -25,6 +26,19 @@ pub struct Surplus {
     pub operation: Operation,
     /// What is left here of its document, shown or beside a delete; `None` when nothing is, or there is no document.
     pub shown: Option<JsonText>,
+}
+
+/// A delete that nobody remembers, and that is to hold.
+#[derive(Debug)]
+pub struct Deletion {
+    /// Of which collection.
+    pub collection: CollectionName,
+    /// The document.
+    pub document: DocumentId,
+    /// What it had seen of it.
+    pub context: Vector,
+    /// When it was, at the earliest.
+    pub stamp: Stamp,
 }
 
 /// What a run of reissues has to remember from batch to batch.
@@ -89,6 +103,39 @@ impl Writer {
                     together.push(next);
                 }
                 writer.reissue_together(batch, &mut touched, moment, run, together)?;
+            }
+            writer.flush(batch, touched)
+        });
+        self.has_stopped = self.has_stopped || result.is_err();
+        result
+    }
+
+    /// Writes deletes that were forgotten here anew, as this node's own.
+    pub fn delete_again(&mut self, moment: &mut Moment<'_>, deletions: Vec<Deletion>) -> Result<(), CommitError> {
+        if self.has_stopped {
+            return Err(CommitError::NotWritten(StorageError::Stopped));
+        }
+        let result = self.commit_filled(moment, |writer, batch, moment| {
+            let mut touched = Touched::default();
+            let origins = writer.shared.origins.snapshot();
+            for Deletion { collection, document, context, stamp } in deletions {
+                touched.load(&batch.tables, &origins, &collection, &document)?;
+                let sequence = writer.state.vector.get(&writer.origin).next();
+                let operation = Operation {
+                    id: OperationId::new(moment.now.0, (moment.random)()),
+                    dot: Dot { origin: writer.origin.clone(), sequence },
+                    stamp,
+                    collection,
+                    document: Some(document),
+                    context,
+                    group: None,
+                    chain: writer.chain_before(sequence),
+                    replaces: None,
+                    kind: OperationKind::Delete,
+                };
+                writer.clock.observe(moment.now, stamp);
+                apply(&mut touched, &operation);
+                writer.log(batch, &mut touched, operation);
             }
             writer.flush(batch, touched)
         });

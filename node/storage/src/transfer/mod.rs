@@ -12,6 +12,8 @@
 //! at most the work. After it, nothing that the old database held and the peer did not is missing.
 
 pub mod page;
+mod forgotten;
+mod parting;
 
 use std::collections::BTreeMap;
 
@@ -165,13 +167,19 @@ impl Transfer {
             let reason = "it deleted and forgot some of what it had given; its states are taken from the beginning";
             return Err(not_written(StorageError::damaged("the states of a peer", reason)));
         }
+        let before = Before::look(old).map_err(not_written)?;
+        let me = Origin { incarnation: old.incarnation(), ..origin.clone() };
+        if let Some(origin) = parting::overlooked(&before, &me, &adoption, &branches).map_err(not_written)? {
+            let reason =
+                format!("meanwhile two branches of {origin} came to light; it is looked again where they part");
+            return Err(not_written(StorageError::damaged("the states of a peer", reason)));
+        }
         let writer = &mut self.opened.writer;
         let of_node = writer.origin().incarnation;
         if origin.incarnation != of_node {
             writer.renew(origin.incarnation, of_node);
         }
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
-        let before = Before::look(old).map_err(not_written)?;
         let mut reissue = Reissue::new(branches.clone());
         if is_merge {
             // What is parked there may be in force here, below the floor of our log; what is parked here too stays so.
@@ -195,6 +203,10 @@ impl Transfer {
             }
         }
         let kept = self.carry_log(moment, &before, &theirs, is_merge, &branches, &mut reissue)?;
+        if !is_merge {
+            let Opened { database, writer, .. } = &mut self.opened;
+            reissue.written += forgotten::delete_again((writer, database), moment, &before, (&theirs, &branches))?;
+        }
         self.opened.writer.carry_cache(&before.view, moment.now).map_err(CommitError::Unknown)?;
         self.opened.writer.settle().map_err(CommitError::Unknown)?;
         Ok((self.opened, Carried { kept, reissued: reissue.written }))

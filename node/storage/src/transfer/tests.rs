@@ -5,6 +5,7 @@ use holdfast_core::conflict::is_counted_while_deleted;
 use holdfast_core::counter::{Amount, Increment};
 use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
+use holdfast_core::members::FenceReason;
 use holdfast_core::sync::admission::Transfer as Kind;
 use holdfast_core::sync::message::{OperationRecord, PushRequest};
 use holdfast_core::time::Millis;
@@ -12,7 +13,7 @@ use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use redb::backends::InMemoryBackend;
 use serde_json::{Map, Value, json};
 
-use crate::commit::{Moment, PruneLimit};
+use crate::commit::{CommitError, Moment, PruneLimit};
 use crate::database::{Database, Opened, Options};
 use crate::integrity::verify;
 use crate::log::ReadLimit;
@@ -23,6 +24,7 @@ use crate::transfer::{Carried, Ending, Source, Transfer, adoption_of};
 const SMALL: ReadLimit = ReadLimit { operations: 3, bytes: usize::MAX };
 const ALL: ReadLimit = ReadLimit { operations: usize::MAX, bytes: usize::MAX };
 
+#[derive(Debug)]
 struct Node {
     opened: Opened,
     clock: u64,
@@ -115,6 +117,10 @@ impl Node {
 
     /// This node made anew from another's states.
     fn made_anew_from(self, other: &Self, kind: Kind, branches: Vec<Dot>) -> (Self, Carried) {
+        self.try_made_anew_from(other, kind, branches).unwrap()
+    }
+
+    fn try_made_anew_from(&self, other: &Self, kind: Kind, branches: Vec<Dot>) -> Result<(Self, Carried), CommitError> {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
@@ -144,8 +150,8 @@ impl Node {
         let page = StatePage { letters, ..StatePage::default() };
         let letters = decode_page(&encode_page(&page)).unwrap().letters;
         let ending = Ending { adoption, letters, kind, branches };
-        let (opened, carried) = transfer.finish(&mut moment, ending, &self.opened.database, &next).unwrap();
-        (Node { opened, clock: self.clock }, carried)
+        let (opened, carried) = transfer.finish(&mut moment, ending, &self.opened.database, &next)?;
+        Ok((Node { opened, clock: self.clock }, carried))
     }
 
     fn assert_sound(&self) {
@@ -222,6 +228,62 @@ fn a_returned_node_does_not_bring_back_what_was_deleted_and_loses_nothing_it_wro
     assert_eq!(receipt.stranger, None);
     assert_equal(&a, &b);
     assert_eq!((a.shown("gone"), a.shown("kept"), a.shown("new")), (None, Some(json!(12)), Some(json!(3))));
+}
+
+#[test]
+fn a_delete_that_was_forgotten_by_whoever_takes_the_states_of_one_that_has_not_seen_it_holds() {
+    // Two halves have counted each other out by force: neither waits for the other before it forgets.
+    let (mut a, mut b) = (open("a", 1), open("b", 2));
+    for id in ["gone", "overwritten", "counted", "gone there"] {
+        a.put(id, 1);
+    }
+    a.push_to(&mut b);
+    for id in ["gone", "overwritten", "counted"] {
+        a.change(id, Action::Delete);
+    }
+    assert_eq!(a.give_up(), 3, "the other half is not counted with");
+    a.put("kept", 1);
+    a.prune();
+    b.commit(Request::Member { member: origin("a", 1), fence: Some(FenceReason::Forced) });
+    b.change("gone there", Action::Delete);
+    assert_eq!(b.give_up(), 1);
+    b.put("overwritten", 2);
+    b.add("counted", 4);
+    b.put("new", 3);
+    b.prune();
+    let (mut a, carried) = a.made_anew_from(&b, Kind::Rebase, Vec::new());
+    assert_eq!((carried.kept, carried.reissued), (0, 3), "what was kept, and two deletes that had seen all there is");
+    let receipt = a.push_to(&mut b);
+    assert_eq!((receipt.accepted, receipt.stranger), (3, None));
+    assert_equal(&a, &b);
+    for node in [&a, &b] {
+        assert_eq!((node.shown("gone"), node.shown("gone there")), (None, None), "what was deleted stays deleted");
+        assert_eq!(node.shown("overwritten"), Some(json!(2)), "it was written after all that the delete had seen");
+        assert_eq!((node.shown("kept"), node.shown("new")), (Some(json!(1)), Some(json!(3))));
+        node.assert_sound();
+    }
+    let again = a.give_up();
+    a.put("gone", 9);
+    assert_eq!((again, a.shown("gone")), (0, Some(json!(9))), "the other half has not acknowledged it yet");
+}
+
+#[test]
+fn what_was_written_here_while_a_peers_states_were_taken_is_not_taken_for_what_has_its_number_there() {
+    // A node was set back to its beginning, and writes once more before the last page.
+    let (mut shop, mut till) = (open("shop", 1), open("till", 2));
+    till.put("before", 1);
+    till.push_to(&mut shop);
+    let mut back = open("till", 2);
+    back.clock += 500;
+    back.put("meanwhile", 5);
+    let first = Dot { origin: origin("till", 2), sequence: holdfast_core::vector::Sequence(1) };
+    let error = back.try_made_anew_from(&shop, Kind::Rebase, Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("two branches of till@"), "{error}");
+    let (back, carried) = back.made_anew_from(&shop, Kind::Rebase, vec![first]);
+    assert_eq!(carried.reissued, 1);
+    back.push_to(&mut shop);
+    assert_equal(&shop, &back);
+    assert_eq!((shop.shown("before"), shop.shown("meanwhile")), (Some(json!(1)), Some(json!(5))));
 }
 
 #[test]
