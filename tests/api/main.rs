@@ -16,6 +16,7 @@ mod consistency;
 mod dead_letters;
 mod documents;
 mod exchange;
+mod gate;
 mod indexes;
 mod keys;
 mod node_routes;

@@ -25,6 +25,7 @@ pub(crate) const ROOT: &str = "root-key-of-the-tests";
 pub(crate) struct Node {
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
+    pub(crate) databases: Arc<Databases>,
     shutdown: Shutdown,
     _directory: tempfile::TempDir,
 }
@@ -70,6 +71,7 @@ impl Node {
         let listeners = listener::bind(&settings).await.unwrap();
         let url = format!("http://{}", listeners.addresses()[0]);
         let sync = Sync::start(Arc::clone(&databases), &settings.node, shutdown.token()).unwrap();
+        let held = Arc::clone(&databases);
         let app = App::new(Parts {
             settings: Arc::new(settings),
             access,
@@ -80,7 +82,7 @@ impl Node {
             started_millis: 1_785_405_600_000,
         });
         tokio::spawn(listeners.serve(http::routes(app), shutdown.clone()));
-        Self { url, client: reqwest::Client::new(), shutdown, _directory: directory }
+        Self { url, client: reqwest::Client::new(), databases: held, shutdown, _directory: directory }
     }
 
     pub(crate) async fn start() -> Self {

@@ -123,6 +123,34 @@ impl Request {
         }
     }
 
+    /// Whether it writes what somebody who uses this node wants written: a node that takes no writes refuses it.
+    ///
+    /// What only brings here what was written elsewhere is none of it: a follower lives by that, and a peer may be let in
+    /// while clients are not. Progress notes take no position of the log. Mending makes again what the log says. Whoever
+    /// keeps others out looks at who brings a request, too.
+    ///
+    /// Giving up is nobody's wish, but it does log notes under positions of this log: it counts as a write.
+    pub fn is_of_client(&self) -> bool {
+        match self {
+            Self::Each(_)
+            | Self::Together(_)
+            | Self::Register(_)
+            | Self::DefineIndex(_)
+            | Self::DropIndex(_)
+            | Self::Cache(_)
+            | Self::Member { .. }
+            | Self::SettleLetters(_)
+            | Self::RetryLetters(_)
+            | Self::GiveUp { .. } => true,
+            Self::Receive(_)
+            | Self::States(_)
+            | Self::Adopt(_)
+            | Self::Mend(_)
+            | Self::TakeCacheNews(_)
+            | Self::Checkpoint { .. } => false,
+        }
+    }
+
     /// Bytes of documents that it brings, roughly: what a commit is bounded by besides its operations.
     pub fn bytes(&self) -> usize {
         let of_change = |change: &Change| match &change.action {

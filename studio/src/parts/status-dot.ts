@@ -22,6 +22,7 @@ const TONES: Record<string, Tone> = {
   Error: "bad",
   Inactive: "off",
   Paused: "off",
+  Resting: "off",
   Silent: "bad",
 };
 

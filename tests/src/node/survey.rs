@@ -290,6 +290,7 @@ fn word(sabotage: &Sabotage, peer: usize, link: &Link, ours: &Vector) -> PeerSta
         is_selected: true,
         is_sent: true,
         is_taken: true,
+        resting: None,
         session: Some(&session),
         found: &link.found,
         ours,

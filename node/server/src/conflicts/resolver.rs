@@ -65,7 +65,13 @@ impl Resolver {
 
     async fn run(mut self, stop: CancellationToken) {
         let mut activity = self.databases.activity();
+        let databases = Arc::clone(&self.databases);
         loop {
+            // What came up while the gate is closed is found when it opens: what was looked through is remembered.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = databases.gate().opened() => {}
+            }
             // A look reads from the disk: it is lent to a thread that may wait.
             let looked = tokio::task::spawn_blocking(move || {
                 self.look();

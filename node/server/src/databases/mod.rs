@@ -3,6 +3,7 @@
 //! Databases share nothing but the machine. One that is damaged is set aside (*quarantined*) with the reason,
 //! and the others are served.
 
+mod gate;
 mod identity;
 mod open_database;
 mod transfer;
@@ -19,13 +20,14 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::DATABASES_MAX;
-use holdfast_core::vector::Origin;
+use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::database::{Opened, Options};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::layout::{DataDirectory, Rebirth};
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use self::gate::{Asker, Closed, ClosedReason, Gate, WriteGate};
 pub use self::identity::{IdentityEvent, IdentityEvents};
 pub use self::open_database::{OpenDatabase, SubmitError};
 pub use self::transfer::Incoming;
@@ -90,6 +92,9 @@ pub enum Unavailable {
     /// The node holds as many databases as it may.
     #[error("this node holds {DATABASES_MAX} databases, the most it may; drop one first")]
     TooMany,
+    /// This node takes no writes now, and creates and drops nothing.
+    #[error("nothing was changed: {0}")]
+    ReadOnly(Closed),
     /// The node is being stopped.
     #[error("the node is being stopped")]
     Stopping,
@@ -108,6 +113,7 @@ pub struct Databases {
     options: Options,
     upkeep: Upkeep,
     queue_writes_max: usize,
+    gate: Arc<WriteGate>,
     entries: ArcSwap<BTreeMap<DatabaseName, Entry>>,
     /// Held while databases come or go; readers never wait for it.
     changing: Mutex<BTreeMap<DatabaseName, JoinHandle<()>>>,
@@ -134,6 +140,7 @@ impl Databases {
             options,
             upkeep,
             queue_writes_max,
+            gate: Arc::default(),
             entries: ArcSwap::default(),
             changing: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -249,21 +256,53 @@ impl Databases {
         self.activity.subscribe()
     }
 
-    /// Creates a database, or gives the one that is there.
-    pub async fn create(self: &Arc<Self>, name: &DatabaseName) -> Result<Arc<OpenDatabase>, Unavailable> {
+    /// Whether this node takes writes.
+    pub fn gate(&self) -> &WriteGate {
+        &self.gate
+    }
+
+    /// Waits until every writer has decided what came to it before, and until databases that are being created or dropped
+    /// are: see [`OpenDatabase::barrier`]. Gives the end of each log; one that is quarantined has none.
+    ///
+    /// After the gate was closed, nothing that it stops happens any more once this was answered.
+    pub async fn barrier(self: &Arc<Self>) -> Result<BTreeMap<DatabaseName, Position>, SubmitError> {
+        let databases = Arc::clone(self);
+        let open = blocking(move || {
+            // Whoever creates or drops looks at the gate while it holds this.
+            let _settled = databases.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = |entry: &Entry| match entry {
+                Entry::Open(open) => Some(Arc::clone(open)),
+                Entry::Quarantined { .. } => None,
+            };
+            Ok(databases.entries.load().values().filter_map(open).collect::<Vec<_>>())
+        });
+        let open = open.await.map_err(|_| SubmitError::Stopping)?;
+        let ends = open.iter().map(async |one| Ok((one.name().clone(), one.barrier().await?)));
+        futures_util::future::try_join_all(ends).await.map(BTreeMap::from_iter)
+    }
+
+    /// Creates a database, or gives the one that is there. One that is not there is created only if the gate lets `asker`
+    /// write.
+    pub async fn create(self: &Arc<Self>, name: &DatabaseName, asker: Asker) -> Result<Arc<OpenDatabase>, Unavailable> {
         match self.get(name) {
             Err(Unavailable::NotFound(_)) => {
                 let (databases, name) = (Arc::clone(self), name.clone());
-                blocking(move || databases.create_now(&name)).await
+                blocking(move || databases.create_now(&name, asker)).await
             }
             there => there,
         }
     }
 
-    /// Removes a database of this node for good. Peers keep theirs, and do not bring it back here.
-    pub async fn drop_database(self: &Arc<Self>, name: &DatabaseName) -> Result<(), Unavailable> {
+    /// Removes a database of this node for good, if the gate lets `asker` write. Peers keep theirs, and do not bring it
+    /// back here.
+    pub async fn drop_database(self: &Arc<Self>, name: &DatabaseName, asker: Asker) -> Result<(), Unavailable> {
         let (databases, name) = (Arc::clone(self), name.clone());
-        blocking(move || databases.drop_now(&name)).await
+        blocking(move || databases.drop_now(&name, asker)).await
+    }
+
+    /// Refuses what the gate stops.
+    pub fn at_gate(&self, asker: Asker) -> Result<(), Unavailable> {
+        self.gate.stops(asker).map_or(Ok(()), |closed| Err(Unavailable::ReadOnly(closed)))
     }
 
     /// Whether sync must not bring a database of this name back.
@@ -291,8 +330,9 @@ impl Databases {
         drop(closed.await);
     }
 
-    fn create_now(&self, name: &DatabaseName) -> Result<Arc<OpenDatabase>, Unavailable> {
+    fn create_now(&self, name: &DatabaseName, asker: Asker) -> Result<Arc<OpenDatabase>, Unavailable> {
         let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.at_gate(asker)?;
         if self.is_stopping.load(Ordering::SeqCst) {
             return Err(Unavailable::Stopping);
         }
@@ -311,8 +351,9 @@ impl Databases {
         Ok(open)
     }
 
-    fn drop_now(&self, name: &DatabaseName) -> Result<(), Unavailable> {
+    fn drop_now(&self, name: &DatabaseName, asker: Asker) -> Result<(), Unavailable> {
         let mut threads = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.at_gate(asker)?;
         let open = self.get(name)?;
         drop(open.queue.send(Job::Close));
         if let Some(thread) = threads.remove(name) {
@@ -342,6 +383,7 @@ impl Databases {
         let thread = WriterThread {
             handle: Arc::clone(&handle),
             queue: jobs,
+            gate: Arc::clone(&self.gate),
             runtime: tokio::runtime::Handle::try_current().ok(),
             // Only ever opened again because an error of the disk has stopped it.
             open: Box::new(move || open_believably(&directory, &again, Options { is_after_failure: true, ..options })),

@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::Standing;
+use super::gate::{Asker, Closed};
 use super::upkeep::PruneReport;
 use super::writer::{Job, Waiting, WriterCounts};
 
@@ -44,6 +45,9 @@ pub enum SubmitError {
         /// Why.
         reason: String,
     },
+    /// This node takes no writes of this kind now. Nothing was written.
+    #[error("nothing was written: {0}")]
+    ReadOnly(Closed),
     /// The node or the database is being closed.
     #[error("the database is being closed")]
     Stopping,
@@ -230,10 +234,21 @@ impl OpenDatabase {
     /// Hands a request to the writer and waits for its answer, which comes after the fsync.
     ///
     /// When the caller goes away meanwhile, the request is carried out all the same.
+    ///
+    /// What only a client can want is stopped by a closed [gate](super::WriteGate), everything else passes it.
     pub async fn submit(&self, request: Request) -> Result<Answer, SubmitError> {
+        self.submit_for(Asker::Node, request).await
+    }
+
+    /// Hands over what a peer has brought: like [`Self::submit`], but a gate that is closed to peers stops it.
+    pub async fn submit_from_peer(&self, request: Request) -> Result<Answer, SubmitError> {
+        self.submit_for(Asker::Peer, request).await
+    }
+
+    async fn submit_for(&self, asker: Asker, request: Request) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.handle.counts.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting { request, reply, life: self.handle.life };
+        let waiting = Waiting { request, asker, reply, life: self.handle.life };
         if let Err(error) = self.queue.try_send(Job::Request(waiting)) {
             self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(match error {
@@ -242,6 +257,31 @@ impl OpenDatabase {
             });
         }
         answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Waits until everything that was handed to the writer before is decided, committed and synced, the cache included.
+    /// Gives the newest position of the log then.
+    ///
+    /// After the gate was closed, nothing that it stops is committed once this was answered. It waits for room in a full
+    /// queue. An error says nothing: the database is being opened again or closed, or its disk has failed.
+    pub async fn barrier(&self) -> Result<Position, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(Job::Barrier(reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Stopping),
+            Err(TrySendError::Full(job)) => {
+                let queue = self.queue.clone();
+                let sent = tokio::task::spawn_blocking(move || queue.send(job).is_ok()).await;
+                if !sent.unwrap_or(false) {
+                    return Err(SubmitError::Stopping);
+                }
+            }
+        }
+        let broken_off = || SubmitError::NotWritten {
+            reason: "the database stopped before everything was written".to_owned(),
+            is_disk_full: false,
+        };
+        answer.await.unwrap_or_else(|_| Err(broken_off()))
     }
 
     /// Prunes the log now, as far as the settings allow.

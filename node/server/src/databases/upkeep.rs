@@ -105,14 +105,15 @@ impl Caretaker {
         }
     }
 
-    /// Does one step of what is due. Answers whether readers see less of the cache.
-    pub(super) fn look(&mut self, writer: &mut Writer) -> Result<bool, StorageError> {
+    /// Does one step of what is due; what is noted in the log is left alone unless this node `may_log`. Answers whether
+    /// readers see less of the cache.
+    pub(super) fn look(&mut self, writer: &mut Writer, may_log: bool) -> Result<bool, StorageError> {
         let now = clock::monotonic();
         if now < self.look_at {
             return Ok(false);
         }
         self.look_at = now + LOOK_EVERY;
-        let has_more = self.give_up(writer)?;
+        let has_more = may_log && self.give_up(writer)?;
         if self.upkeep.is_pruning && now >= self.prune_at {
             self.is_pruning = true;
             self.prune_at = now + self.upkeep.prune_every;

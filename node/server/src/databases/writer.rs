@@ -28,6 +28,7 @@ use holdfast_storage::request::{Answer, Request};
 use tokio::sync::oneshot;
 
 use super::Standing;
+use super::gate::{Asker, WriteGate};
 use super::open_database::{Handle, SubmitError};
 use super::transfer::{Exchange, NotExchanged};
 use super::upkeep::{Caretaker, PruneReport};
@@ -49,6 +50,7 @@ type Reply = oneshot::Sender<Result<Answer, SubmitError>>;
 /// A request and who waits for its answer.
 pub(super) struct Waiting {
     pub(super) request: Request,
+    pub(super) asker: Asker,
     pub(super) reply: Reply,
     /// The life of the database that it was meant for.
     pub(super) life: u64,
@@ -62,6 +64,8 @@ pub(super) enum Job {
     Exchange(Box<Exchange>),
     /// Prune the log now, and tell what went.
     Prune(oneshot::Sender<Result<PruneReport, SubmitError>>),
+    /// Tell when everything before it is committed and synced, and where the log ends then.
+    Barrier(oneshot::Sender<Result<Position, SubmitError>>),
     /// The last one: the database is being closed.
     Close,
 }
@@ -92,6 +96,8 @@ pub(super) type Open = Box<dyn Fn() -> Result<Opened, StorageError> + Send>;
 pub(super) struct WriterThread {
     pub(super) handle: Arc<Handle>,
     pub(super) queue: Receiver<Job>,
+    /// Whether writes are taken.
+    pub(super) gate: Arc<WriteGate>,
     /// Where requests wait for their answers.
     pub(super) runtime: Option<tokio::runtime::Handle>,
     pub(super) open: Open,
@@ -114,6 +120,8 @@ enum After {
     Nothing,
     /// Somebody waits for the log to be pruned.
     Prune(oneshot::Sender<Result<PruneReport, SubmitError>>),
+    /// Somebody waits for what came before.
+    Barrier(oneshot::Sender<Result<Position, SubmitError>>),
     /// The run of the writer ends.
     End(End),
 }
@@ -227,9 +235,12 @@ impl WriterThread {
                 (self.mark)(writer.file_id(), writer.state().position);
                 return last;
             }
-            if let After::Prune(reply) = after
-                && let Some(end) = self.prune(writer, reply)
-            {
+            let end = match after {
+                After::Prune(reply) => self.prune(writer, reply),
+                After::Barrier(reply) => self.pass_barrier(writer, reply),
+                After::Nothing | After::End(_) => None,
+            };
+            if let Some(end) = end {
                 return end;
             }
             if let Some(end) = self.sync_if_due(writer).or_else(|| self.look_after(writer)) {
@@ -266,7 +277,9 @@ impl WriterThread {
             Err(error) => return Some(self.failed(&error)),
         }
         let before = writer.state().position;
-        let looked = self.caretaker.borrow_mut().look(writer);
+        // What is given up is noted in the log, under positions that a follower has from its leader.
+        let may_log = self.gate.closed().is_none();
+        let looked = self.caretaker.borrow_mut().look(writer, may_log);
         let looked = looked.and_then(|has_swept| Ok(Caretaker::work_on_indexes(writer)? || has_swept));
         if writer.state().position > before || matches!(looked, Ok(true)) {
             self.handle.refresh_view();
@@ -289,6 +302,23 @@ impl WriterThread {
         end
     }
 
+    /// Everything before the barrier is committed; what the cache has not synced yet is synced now.
+    fn pass_barrier(&self, writer: &mut Writer, reply: oneshot::Sender<Result<Position, SubmitError>>) -> Option<End> {
+        let synced = if writer.has_unsynced_cache() { writer.sync_cache() } else { Ok(()) };
+        let (answer, end) = match synced {
+            Ok(()) => {
+                self.cache_is_synced(writer);
+                (Ok(writer.state().position), None)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                (Err(SubmitError::NotWritten { reason, is_disk_full: error.is_disk_full() }), Some(self.failed(&error)))
+            }
+        };
+        drop(reply.send(answer));
+        end
+    }
+
     /// Takes what is waiting, up to the size of one group commit, and what comes after it.
     fn drain(&self, first: Job) -> (Vec<(Request, Reply)>, After) {
         let mut jobs = Vec::new();
@@ -296,18 +326,25 @@ impl WriterThread {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Request(Waiting { request, reply, life }) => {
-                    if life != self.handle.life && !request.outlives_its_log() {
-                        self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
-                        drop(reply.send(Err(SubmitError::Stopping)));
-                        next = self.queue.try_recv().ok();
-                        continue;
-                    }
+                Job::Request(Waiting { request, asker, reply, life }) => {
+                    let is_stale = life != self.handle.life && !request.outlives_its_log();
+                    let refused = if is_stale {
+                        Some(SubmitError::Stopping)
+                    } else {
+                        self.gate.stops_request(asker, &request).map(SubmitError::ReadOnly)
+                    };
+                    // One that is refused counts too: many of them must not hold up what goes with them.
                     weight += request.weight();
                     bytes += request.bytes();
-                    jobs.push((request, reply));
+                    if let Some(refused) = refused {
+                        self.handle.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                        drop(reply.send(Err(refused)));
+                    } else {
+                        jobs.push((request, reply));
+                    }
                 }
                 Job::Prune(reply) => return (jobs, After::Prune(reply)),
+                Job::Barrier(reply) => return (jobs, After::Barrier(reply)),
                 Job::Exchange(exchange) => return (jobs, After::End(End::Exchanged(exchange))),
                 Job::Close => return (jobs, After::End(End::Closed)),
             }
@@ -445,6 +482,10 @@ impl WriterThread {
                     })));
                 }
                 Ok(Job::Prune(reply)) => drop(reply.send(Err(SubmitError::Busy))),
+                Ok(Job::Barrier(reply)) => drop(reply.send(Err(SubmitError::NotWritten {
+                    reason: "the database is being opened again".to_owned(),
+                    is_disk_full,
+                }))),
                 // Whoever waits for it learns that it was dropped.
                 Ok(Job::Exchange(_)) => {}
                 Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return true,

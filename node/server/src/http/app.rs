@@ -10,7 +10,7 @@ use holdfast_storage::error::StorageError;
 use tokio::sync::Semaphore;
 use tokio::task;
 
-use crate::databases::{Databases, OpenDatabase, Unavailable};
+use crate::databases::{Asker, Databases, OpenDatabase, Unavailable};
 use crate::http::access::{Access, AccessControl};
 use crate::http::error::ApiError;
 use crate::http::query::places::Places;
@@ -82,12 +82,24 @@ impl App {
         self.databases.get(name).map_err(unavailable)
     }
 
+    /// Refuses a client's write early while this node takes none: 421 or 503. The writer's thread has the last word.
+    pub fn takes_writes(&self) -> Result<(), ApiError> {
+        self.databases.at_gate(Asker::Client).map_err(unavailable)
+    }
+
+    /// A database that is there, to write to; 404 when it is not.
+    pub fn writable(&self, name: &DatabaseName) -> Result<Arc<OpenDatabase>, ApiError> {
+        self.takes_writes()?;
+        self.existing(name)
+    }
+
     /// The database that a write is about. It is created if the key may do that, else 403.
     pub async fn for_write(&self, access: &Access) -> Result<Arc<OpenDatabase>, ApiError> {
+        self.takes_writes()?;
         match self.databases.get(&access.database) {
             Err(Unavailable::NotFound(_)) => {
                 access.require(Role::AddDb)?;
-                self.databases.create(&access.database).await.map_err(unavailable)
+                self.databases.create(&access.database, Asker::Client).await.map_err(unavailable)
             }
             there => there.map_err(unavailable),
         }

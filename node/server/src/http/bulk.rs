@@ -97,6 +97,8 @@ pub async fn bulk(
     let guard = guard(&caller, verb)?;
     let format = Format::of(&headers)?;
     extract::refuse_compression(&headers)?;
+    // Before the body is read: it may be long.
+    app.takes_writes()?;
     let mut run = Run {
         database: None,
         results: Results::new(parameters.results.unwrap_or(Told::All)),
@@ -204,7 +206,7 @@ impl Run {
         }
         let creates = changes.iter().any(writes::may_create);
         let database =
-            if creates { self.app.for_write(&self.caller).await? } else { self.app.existing(&self.caller.database)? };
+            if creates { self.app.for_write(&self.caller).await? } else { self.app.writable(&self.caller.database)? };
         self.database = Some(Arc::clone(&database));
         Ok(database)
     }

@@ -17,7 +17,7 @@ use crate::http::access::{AccessControl, database_of};
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, RawBody};
-use crate::http::from_peer::{FromPeer, not_switched_off};
+use crate::http::from_peer::{BringingPeer, FromPeer, not_switched_off};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::http::replication::{database_for_peer, is_own_name, not_selected, own_name};
 use crate::sync::cache::{self, AnswerError, CachePull, CachePushed, MEDIA_TYPE};
@@ -39,7 +39,7 @@ where
 
 /// Takes in what changed in a peer's cache.
 async fn push(
-    _from: FromPeer,
+    _from: BringingPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     RawBody(body): RawBody,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::databases::{DatabaseListing, OpenDatabase, Standing};
+use crate::databases::{Asker, DatabaseListing, OpenDatabase, Standing};
 use crate::http::access::Caller;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -110,7 +110,7 @@ pub async fn drop_one(
 ) -> Result<Response, ApiError> {
     let name = DatabaseName::parse(&name)?;
     caller.require(Role::DeleteDb, &name)?;
-    app.databases.drop_database(&name).await.map_err(unavailable)?;
+    app.databases.drop_database(&name, Asker::Client).await.map_err(unavailable)?;
     Ok(wire::json(&Dropped { name, dropped: true }))
 }
 

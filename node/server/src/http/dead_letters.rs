@@ -210,7 +210,7 @@ pub async fn settle(
 }
 
 async fn submit(app: &App, headers: &HeaderMap, request: Request) -> Result<LetterResult, ApiError> {
-    let database = app.existing(&database_of(headers)?)?;
+    let database = app.writable(&database_of(headers)?)?;
     match database.submit(request).await.map_err(not_submitted)? {
         Answer::Letters(outcome) => {
             let failure = |(dot, reason): (Dot, String)| LetterFailure { dot: dot.to_string(), reason };

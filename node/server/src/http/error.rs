@@ -184,6 +184,13 @@ impl ApiError {
         self.0.status
     }
 
+    /// Where the leader is, for the header of that name.
+    fn leader(&self) -> Option<HeaderValue> {
+        let is_misdirected = self.0.status == StatusCode::MISDIRECTED_REQUEST;
+        let url = self.0.fields.get("leader").filter(|_| is_misdirected)?.as_str()?;
+        HeaderValue::from_str(url).ok()
+    }
+
     /// Returns the stable code.
     pub fn code(&self) -> &str {
         &self.0.code
@@ -228,6 +235,9 @@ impl ApiError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(leader) = self.leader() {
+            headers.insert("leader", leader);
         }
         if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"holdfast\""));

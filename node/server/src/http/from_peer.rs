@@ -9,8 +9,10 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use holdfast_core::id::NodeName;
 
+use crate::databases::Asker;
 use crate::http::access::{AccessControl, MayReplicate};
 use crate::http::error::ApiError;
+use crate::http::refusal::unavailable;
 use crate::sync::Sync;
 use crate::sync::peer_client::{CALLER_HEADER, PEER_INACTIVE};
 
@@ -34,6 +36,30 @@ where
         }
         Ok(Self)
     }
+}
+
+/// A peer that brings something, while this node takes in what peers bring: a follower takes it from its leader alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BringingPeer;
+
+impl<S> FromRequestParts<S> for BringingPeer
+where
+    S: Send + std::marker::Sync,
+    Arc<AccessControl>: FromRef<S>,
+    Arc<Sync>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        FromPeer::from_request_parts(parts, state).await?;
+        takes_from_peers(&Arc::<Sync>::from_ref(state))?;
+        Ok(Self)
+    }
+}
+
+/// Refuses what peers bring while the gate is closed to them.
+pub(crate) fn takes_from_peers(sync: &Sync) -> Result<(), ApiError> {
+    sync.databases().at_gate(Asker::Peer).map_err(unavailable)
 }
 
 /// Refuses a node with which sync is switched off. Its operations wait in its log until it is switched on again.

@@ -155,7 +155,7 @@ pub async fn create(
     caller: MayManageIndexes,
     JsonBody(body): JsonBody<NewIndex>,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     let definition = body.into_definition()?;
     let name = definition.name.to_string();
     let status = if define(&app, &database, definition).await? { StatusCode::CREATED } else { StatusCode::OK };
@@ -171,7 +171,7 @@ pub async fn remove(
     caller: MayManageIndexes,
     PathParts(name): PathParts<String>,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     drop_index(&database, &name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

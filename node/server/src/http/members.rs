@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::databases::OpenDatabase;
+use crate::databases::{Asker, OpenDatabase};
 use crate::http::access::{MayOperate, database_of};
 use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
@@ -160,6 +160,7 @@ pub(crate) async fn fence(
             "Fencing by hand can split a cluster: send \"Force\": true if the member is gone for good or long.",
         ));
     }
+    sync.databases().at_gate(Asker::Client).map_err(unavailable)?;
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
     let member = find(&state.members, &state.vector, &request.member)?;

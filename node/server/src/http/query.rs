@@ -98,6 +98,9 @@ pub async fn query(
     asked.shows_reserved_fields = parameters.include_reserved_fields.unwrap_or(false);
     let asked = Arc::new(asked);
     require_roles(&caller, &asked.query.task())?;
+    if writes(&asked.query.task()) {
+        app.takes_writes()?;
+    }
     wanted.database(&app, &caller.database).await.map(drop).or_else(|error| absent_is_fine(&asked, error))?;
     let lease = app.queries().lease();
     let mut account =
@@ -130,6 +133,10 @@ fn absent_is_fine(asked: &Asked, error: ApiError) -> Result<(), ApiError> {
     let task = asked.query.task();
     let may_make_it = task.kind == TaskKind::Insert && task.explained.is_none();
     if may_make_it && error.code() == "database-not-found" { Ok(()) } else { Err(error) }
+}
+
+fn writes(task: &Task<'_>) -> bool {
+    task.kind != TaskKind::Select && task.explained.is_none()
 }
 
 fn is_plain_select(task: &Task<'_>) -> bool {

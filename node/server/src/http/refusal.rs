@@ -5,13 +5,18 @@
 
 use holdfast_storage::error::StorageError;
 
-use crate::databases::{SubmitError, Unavailable};
+use crate::databases::{Closed, ClosedReason, SubmitError, Unavailable};
 use crate::http::error::{ApiError, quoted};
 
 /// Seconds after which a caller may try again while a database is being opened again.
 const REOPENING_SECONDS: u64 = 1;
 /// Seconds after which a caller may ask again for a database that somebody must repair first.
 const QUARANTINE_SECONDS: u64 = 60;
+
+/// Seconds after which a caller may try again while the lead changes hands, or is looked for at the start.
+const HANDOVER_SECONDS: u64 = 1;
+/// Seconds after which a caller may ask a node again that an operator has made read-only.
+const READ_ONLY_SECONDS: u64 = 30;
 
 /// 404: no such document.
 pub fn document_not_found(collection: &str, id: &str) -> ApiError {
@@ -42,6 +47,7 @@ pub fn unavailable(reason: Unavailable) -> ApiError {
             tracing::error!(reason, "a state transfer failed");
             reopening()
         }
+        Unavailable::ReadOnly(closed) => read_only(&closed),
         Unavailable::Stopping => stopping(),
     }
 }
@@ -80,7 +86,28 @@ pub fn not_submitted(error: SubmitError) -> ApiError {
             REOPENING_SECONDS,
             "The disk failed while this was written. Whether it is stored is unknown: read it before trying again.",
         ),
+        SubmitError::ReadOnly(closed) => read_only(&closed),
         SubmitError::Stopping => stopping(),
+    }
+}
+
+/// Why this node takes no writes, as an error: 421 when another node does, 503 when none does for now.
+pub fn read_only(closed: &Closed) -> ApiError {
+    let unavailable = |seconds, detail| ApiError::unavailable("read-only", seconds, detail);
+    match closed.reason {
+        ClosedReason::Follower => ApiError::not_the_leader(closed.leader_url.as_deref()),
+        ClosedReason::Handover => unavailable(
+            HANDOVER_SECONDS,
+            "The lead is being handed over, and no node takes writes for a moment. Nothing was changed; try again.",
+        ),
+        ClosedReason::Starting => unavailable(
+            HANDOVER_SECONDS,
+            "This node has just started and does not know yet whether it leads. Nothing was changed; try again in a moment.",
+        ),
+        ClosedReason::Operator => unavailable(
+            READ_ONLY_SECONDS,
+            "An operator has made this node read-only. Nothing was changed; POST /replication/read-write ends it.",
+        ),
     }
 }
 

@@ -19,12 +19,12 @@ use holdfast_core::sync::message::{
 use holdfast_core::vector::{Origin, Position, Vector};
 use holdfast_storage::request::{Answer, Misfit, Request as WriterRequest};
 
-use crate::databases::{OpenDatabase, Unavailable};
+use crate::databases::{Asker, OpenDatabase, Unavailable};
 use crate::http::access::{AccessControl, MayOperate, database_of};
 use crate::http::error::ApiError;
 use crate::http::exchange_shapes::{PullAnswer, PullQuestion, PushAnswer, PushQuestion};
 use crate::http::extract::{JsonBody, RawBody};
-use crate::http::from_peer::{FromPeer, not_switched_off};
+use crate::http::from_peer::{BringingPeer, FromPeer, not_switched_off};
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
 use crate::sync::exchange::Checked;
 use crate::sync::membership::{self, Meeting};
@@ -60,7 +60,7 @@ const TOO_MANY_DEAD_LETTERS: &str =
 #[utoipa::path(post, path = "/api/replication/push", tag = "Replication", request_body = PushQuestion,
     responses((status = 200, description = "How far the stretch was taken", body = PushAnswer), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn push(
-    _from: FromPeer,
+    _from: BringingPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     PushBody(push): PushBody,
@@ -88,7 +88,7 @@ pub(crate) async fn push(
     let origin = Origin { node: source, incarnation };
     admitted(&sync, &database, &origin, &vector).await?;
     let (source_log_id, after) = (received.source_log_id, received.after);
-    let answer = database.submit(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
+    let answer = database.submit_from_peer(WriterRequest::Receive(received)).await.map_err(not_submitted)?;
     let Answer::Receipt(receipt) = answer else { return Err(ApiError::internal()) };
     if let Some(session) = &session {
         session.mailbox().brought(source_log_id, after, receipt.through);
@@ -326,7 +326,7 @@ pub(super) async fn database_for_peer(sync: &Sync, headers: &HeaderMap) -> Resul
     let databases = sync.databases();
     match databases.get(&name) {
         Err(Unavailable::NotFound(_)) if !databases.was_dropped(&name) => {
-            databases.create(&name).await.map_err(unavailable)
+            databases.create(&name, Asker::Peer).await.map_err(unavailable)
         }
         _ => database_that_is_there(sync, &name),
     }

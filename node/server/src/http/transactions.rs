@@ -114,7 +114,7 @@ pub async fn transact(
         guards.push(guard);
     }
     let creates = changes.iter().any(may_create);
-    let database = if creates { app.for_write(&caller).await? } else { app.existing(&caller.database)? };
+    let database = if creates { app.for_write(&caller).await? } else { app.writable(&caller.database)? };
     let answer = database.submit(Request::Together(changes)).await.map_err(not_submitted)?;
     let written = match answer {
         Answer::Together(Ok(written)) => written,

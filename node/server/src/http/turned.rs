@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::http::access::{AccessControl, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::RawBody;
-use crate::http::from_peer::{FromPeer, not_switched_off};
+use crate::http::from_peer::{BringingPeer, not_switched_off};
 use crate::http::parameters::Parameters;
 use crate::http::replication::{database_for_peer, is_own_name, not_selected, own_name};
 use crate::sync::Sync;
@@ -53,7 +53,7 @@ pub(crate) struct Caller {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, description = "The next question, or how it ended", body = Object), (status = 400), (status = 401), (status = 403), (status = 409)))]
 pub(crate) async fn turned(
-    _from: FromPeer,
+    _from: BringingPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     Parameters(caller): Parameters<Caller>,

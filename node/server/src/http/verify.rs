@@ -19,7 +19,7 @@ use crate::databases::OpenDatabase;
 use crate::http::access::{AccessControl, MayOperate, database_named, database_of};
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
-use crate::http::from_peer::FromPeer;
+use crate::http::from_peer::{BringingPeer, FromPeer};
 use crate::http::refusal::{not_submitted, sentence, storage_failed, unavailable};
 use crate::http::replication::check_protocol;
 use crate::sync::Sync;
@@ -184,7 +184,7 @@ pub(crate) async fn documents(
 #[utoipa::path(post, path = "/api/replication/mend", tag = "Replication", request_body = Object,
     responses((status = 200, description = "How many documents changed", body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn mend(
-    _from: FromPeer,
+    _from: BringingPeer,
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<MendRequest>,

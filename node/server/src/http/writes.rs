@@ -130,7 +130,7 @@ pub async fn patch(
     let database = if is_increment_only && !needs_document(&expect) {
         app.for_write(&caller).await?
     } else {
-        app.existing(&caller.database)?
+        app.writable(&caller.database)?
     };
     let guard = Guard::for_patch(&caller, expect, is_increment_only);
     let change = Change { collection, id, action, expect: guard.expect.clone() };
@@ -152,7 +152,7 @@ pub async fn delete(
     Conditions(headers): Conditions,
 ) -> Result<Response, ApiError> {
     let expect = expected(&headers, parameters.parent_version.clone())?;
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     let change = Change { collection, id, action: Action::Delete, expect };
     let written = submit(&database, change).await?.map_err(ApiError::from)?;
     Ok(answer(written, &database, parameters.parent_version))
@@ -194,7 +194,7 @@ async fn store(
     let text = document_text(app, object, &id)?;
     let guard = Guard::for_put(caller, expected(headers, parameters.parent_version.clone())?)?;
     let database =
-        if needs_document(&guard.expect) { app.existing(&caller.database)? } else { app.for_write(caller).await? };
+        if needs_document(&guard.expect) { app.writable(&caller.database)? } else { app.for_write(caller).await? };
     let change = Change { collection, id, action: Action::Put(text), expect: guard.expect.clone() };
     let written = submit(&database, change).await?.map_err(|refusal| guard.explain(caller, refusal))?;
     Ok(answer(written, &database, parameters.parent_version))

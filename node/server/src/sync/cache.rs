@@ -368,7 +368,7 @@ pub async fn take(
     if left_out > 0 {
         tracing::warn!(peer = %message.source, database = %database.name(), left_out, "cache entries that cannot be right were left out");
     }
-    match database.submit(Request::TakeCacheNews(message)).await? {
+    match database.submit_from_peer(Request::TakeCacheNews(message)).await? {
         Answer::CacheNewsTaken(taken) => Ok(taken),
         _ => Err(crate::databases::SubmitError::Stopping),
     }

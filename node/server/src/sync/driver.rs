@@ -555,7 +555,7 @@ impl Driver {
             let answer = AbortOnDropHandle::new(tokio::spawn(self.question(through, Some(peer.log_id))?));
             self.next_pull = Some(NextPull { after: through, log_id: peer.log_id, answer });
         }
-        match self.database.submit(Request::Receive(received)).await {
+        match self.database.submit_from_peer(Request::Receive(received)).await {
             Ok(Answer::Receipt(Receipt { overfull: Some(_), accepted: 0, .. })) => {
                 Err("too many operations are parked here: retry or settle dead letters".to_owned())
             }

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::DropGuard;
 
+use crate::databases::Asker;
 use crate::sync::Sync;
 use crate::sync::hints::{Conversation, health_check};
 use crate::sync::peer_client::{CALLER_HEADER, PEER_INACTIVE, PeerError, cause};
@@ -128,7 +129,7 @@ impl LinkTask {
             if databases.exists(&name) || databases.was_dropped(&name) || !self.peer.accepts(&name) {
                 continue;
             }
-            databases.create(&name).await.map_err(|error| error.to_string())?;
+            databases.create(&name, Asker::Peer).await.map_err(|error| error.to_string())?;
             tracing::info!(database = %name, peer = %self.peer.node, "created, to be filled by the peer");
         }
         Ok(())

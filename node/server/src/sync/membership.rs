@@ -20,7 +20,7 @@ use holdfast_storage::error::StorageError;
 use holdfast_storage::request::Request;
 
 use crate::clock;
-use crate::databases::OpenDatabase;
+use crate::databases::{Asker, OpenDatabase};
 use crate::sync::Sync;
 use crate::sync::silence::{SilenceFile, Silences};
 
@@ -161,6 +161,10 @@ pub fn silent_after(sync: &Sync) -> Duration {
 /// Counts a node in that exchanges operations with us, and out whoever had its name before.
 pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting: Meeting) -> Result<(), StorageError> {
     sync.contacts().heard(database.name(), origin);
+    if sync.databases().at_gate(Asker::Client).is_err() {
+        // Counting somebody in is a write of this node's own: it is made when they next meet.
+        return Ok(());
+    }
     let members = database.view()?.state()?.members;
     if members.is_active(origin) && namesake(&members, origin).is_none() {
         return Ok(());
@@ -247,6 +251,10 @@ pub async fn keep_leases(sync: Arc<Sync>, lease: Duration) {
         // A machine that slept has heard nobody, which says nothing of them.
         let elapsed = now.saturating_duration_since(last).min(sweep * SILENT_SWEEPS);
         last = now;
+        if sync.databases().at_gate(Asker::Client).is_err() {
+            // Nobody can be fenced. A follower also hears nobody, and that is its own doing.
+            continue;
+        }
         for listing in sync.databases().list() {
             let Ok(database) = sync.databases().get(&listing.name) else { continue };
             let Ok(state) = database.view().and_then(|view| view.state()) else { continue };

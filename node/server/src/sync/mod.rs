@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Must stay true: a session task decides nothing, it carries out what [`holdfast_core::sync::session`]
-//! says; tasks share nothing, so a peer that hangs delays itself alone.
+//! says; tasks share nothing, so a peer that hangs delays itself alone. While the gate is closed to peers nothing comes
+//! from them and nothing is asked of them; they may still ask.
 
 pub mod envelope;
 pub mod exchange;
@@ -41,7 +42,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::databases::{Databases, OpenDatabase, Standing};
+use crate::databases::{Asker, Closed, Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
 use crate::sync::cache::{CacheSyncStatus, CacheTask, CacheTasks};
 use crate::sync::driver::{Driver, SessionHandle};
@@ -268,6 +269,11 @@ impl Sync {
         self.registry.get(peer).is_some_and(|peer| !peer.is_active)
     }
 
+    /// Why sync with all peers rests, if it does: a follower takes what is written from its leader alone.
+    pub fn resting(&self) -> Option<Closed> {
+        self.databases.gate().stops(Asker::Peer)
+    }
+
     /// Makes every session with a peer look at once.
     pub fn look_at(&self, peer: &NodeName) {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -341,13 +347,16 @@ impl Sync {
     async fn supervise(self: &Arc<Self>) {
         let mut peers = self.registry.changed();
         let mut databases = self.databases.changed();
+        let mut gate = self.databases.gate().changed();
         loop {
+            gate.mark_unchanged();
             self.reconcile();
             self.surveys.follow(self);
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 _ = peers.changed() => {}
                 _ = databases.changed() => {}
+                _ = gate.changed() => {}
                 () = tokio::time::sleep(self.tempo.sweep) => {}
             }
         }
@@ -358,7 +367,9 @@ impl Sync {
     }
 
     fn reconcile(self: &Arc<Self>) {
-        let active: Vec<Peer> = self.registry.list().into_iter().filter(|peer| peer.is_active).collect();
+        let is_resting = self.resting().is_some();
+        let is_wanted = |peer: &Peer| peer.is_active && !is_resting;
+        let active: Vec<Peer> = self.registry.list().into_iter().filter(is_wanted).collect();
         let is_open = |standing: &Standing| !matches!(standing, Standing::Quarantined { .. });
         let databases: Vec<DatabaseName> =
             self.databases.list().into_iter().filter(|one| is_open(&one.standing)).map(|one| one.name).collect();

@@ -64,7 +64,7 @@ pub async fn audit(sync: &Sync, open: &Arc<OpenDatabase>, repair: bool) -> Resul
         if is_needed {
             let made = states.len();
             let mending = Mending { states, errors: audit.errors, conflicted_error: audit.conflicted_error };
-            open.submit(Request::Mend(mending)).await?;
+            open.submit_from_peer(Request::Mend(mending)).await?;
             tracing::warn!(
                 database = %open.name(), unreadable = record.unreadable, made, collections = ?record.wrong_sums,
                 "records or sums did not hold and were made again from the log"
@@ -115,7 +115,7 @@ pub async fn examine(open: &Arc<OpenDatabase>, keys: &[DocumentKey], repair: boo
     }
     let mended = mending.states.len();
     if mended > 0 {
-        open.submit(Request::Mend(mending)).await?;
+        open.submit_from_peer(Request::Mend(mending)).await?;
         tracing::warn!(database = %open.name(), documents = mended, "documents were not what the log makes of them, and were made again from it");
     }
     Ok(examined)
@@ -176,7 +176,7 @@ pub async fn take_in(
     let states = states.into_iter().map(|((collection, id), state)| (collection, id, state)).collect();
     let request =
         if replace { Request::Mend(Mending { states, ..Mending::default() }) } else { Request::States(states) };
-    match open.submit(request).await? {
+    match open.submit_from_peer(request).await? {
         Answer::StatesTaken(changed) => Ok(changed),
         _ => Ok(0),
     }

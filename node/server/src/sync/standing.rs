@@ -3,6 +3,7 @@
 //! | state        | means                                                                                     |
 //! |--------------|-------------------------------------------------------------------------------------------|
 //! | `Inactive`   | sync with it is switched off, or this database is not among those that are synced           |
+//! | `Resting`    | this node follows a leader, or the lead is being handed over: it exchanges nothing        |
 //! | `Paused`     | the peer's operator has switched off sync with this node                                  |
 //! | `Failing`    | the last exchange failed; it is tried again                                               |
 //! | `Diverged`   | the same operations were exchanged and the digests differ                                 |
@@ -21,6 +22,7 @@ use holdfast_core::vector::Vector;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::databases::Closed;
 use crate::sync::driver::SessionStatus;
 use crate::sync::survey::{Found, names};
 
@@ -32,6 +34,8 @@ const SLOW_EXCHANGE: Duration = Duration::from_secs(5);
 pub enum PeerState {
     /// Not synced with.
     Inactive,
+    /// This node exchanges nothing with any peer, because it follows a leader.
+    Resting,
     /// The peer's operator has switched off sync with this node.
     Paused,
     /// The last exchange failed.
@@ -50,8 +54,9 @@ pub enum PeerState {
 
 impl PeerState {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Inactive,
+        Self::Resting,
         Self::Paused,
         Self::Failing,
         Self::Diverged,
@@ -65,6 +70,7 @@ impl PeerState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Inactive => "Inactive",
+            Self::Resting => "Resting",
             Self::Paused => "Paused",
             Self::Failing => "Failing",
             Self::Diverged => "Diverged",
@@ -91,6 +97,8 @@ pub struct Evidence<'a> {
     pub is_sent: bool,
     /// Whether it comes in from it.
     pub is_taken: bool,
+    /// Why sync with all peers rests, if it does.
+    pub resting: Option<&'a Closed>,
     /// Its session, when there is one.
     pub session: Option<&'a SessionStatus>,
     /// What surveys found.
@@ -115,6 +123,15 @@ pub fn state_of(evidence: &Evidence<'_>) -> (PeerState, String) {
         return (
             PeerState::Inactive,
             format!("Database {database} is not among those that are synced with {peer}; others may be."),
+        );
+    }
+    if let Some(closed) = evidence.resting {
+        return (
+            PeerState::Resting,
+            format!(
+                "Nothing is exchanged with {peer}: {closed}. Nothing is lost: operations wait in the logs, and go on when \
+                 this node takes writes again."
+            ),
         );
     }
     let Some(session) = evidence.session else {
@@ -278,6 +295,7 @@ mod tests {
             is_selected: true,
             is_sent: true,
             is_taken: true,
+            resting: None,
             session,
             found,
             ours: &ours,

@@ -166,6 +166,9 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
         graves: head.graves,
         collections: head.collections,
     };
+    if let Some(closed) = sync.resting() {
+        return Err(format!("the states were not taken: {closed}"));
+    }
     let ending = Ending { adoption, letters, kind, branches: forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
     if is_plain && carried.reissued == 0 {

@@ -348,7 +348,11 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     }
     let is_active = peer.is_active && peer.syncs(database.name());
     let known = session.clone().unwrap_or_default();
-    let (catch_up_status, catch_up_reason) = catch_up(is_active, session.as_ref(), here);
+    let resting = sync.resting();
+    let (catch_up_status, catch_up_reason) = match &resting {
+        Some(closed) if is_active => ("Resting", format!("Nothing is exchanged with peers: {closed}.")),
+        _ => catch_up(is_active, session.as_ref(), here),
+    };
     let found = sync.surveys().found(&peer.node, database.name());
     let (state, mut state_reason) = standing::state_of(&Evidence {
         peer: peer.node.as_str(),
@@ -357,6 +361,7 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
         is_selected: peer.syncs(database.name()),
         is_sent: peer.sends(database.name()),
         is_taken: peer.accepts(database.name()),
+        resting: resting.as_ref(),
         session: session.as_ref(),
         found: &found,
         ours: &here.vector,

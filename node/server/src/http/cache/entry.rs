@@ -195,7 +195,7 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let guard = Guard::plain(expected(&headers, None)?);
     let asked = Asked::of(&app, parameters.scope, parameters.durability).with_value(parameters.get, &caller)?;
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     let change = change(&key, CacheCommand::Delete, when(&guard.expect), asked);
     match submit_one(&database, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
@@ -253,7 +253,7 @@ pub async fn touch(
 ) -> Result<Response, ApiError> {
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
     let guard = Guard::plain(expected(&headers, None)?);
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     let asked = Asked::of(&app, parameters.scope, parameters.durability);
     let change = change(&key, CacheCommand::Touch { lifetime }, when(&guard.expect), asked);
     match submit_one(&database, change).await? {

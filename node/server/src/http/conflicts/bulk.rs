@@ -104,7 +104,8 @@ pub async fn resolve_many(
     caller: MayUpdate,
     JsonBody(body): JsonBody<BulkResolution>,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    // A trial writes nothing.
+    let database = if body.dry_run { app.existing(&caller.database)? } else { app.writable(&caller.database)? };
     let rule = Arc::new(rule(&body)?);
     let collection = body.collection.as_deref().map(CollectionName::parse).transpose()?;
     let selection = Selection { collection, ..Selection::default() };

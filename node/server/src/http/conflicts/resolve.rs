@@ -49,7 +49,7 @@ pub async fn resolve(
     PathParts(id): PathParts<String>,
     JsonText(body): JsonText,
 ) -> Result<Response, ApiError> {
-    let database = app.existing(&caller.database)?;
+    let database = app.writable(&caller.database)?;
     let id = ConflictId::from_str(&id)?;
     let wanted = parse_object(body.as_bytes())?;
     let reading = database.clone();
