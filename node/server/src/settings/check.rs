@@ -11,6 +11,7 @@ use holdfast_core::id::CollectionName;
 use super::layer;
 use super::problem::Problem;
 use super::read::Origins;
+use super::replication;
 use super::secret::Secret;
 use super::sections::{ApiKeySettings, CollectionConflictPolicy, RoleSettings, SeedPeer, Settings};
 use super::url::{self, ListenUrl, Scheme};
@@ -41,6 +42,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins, problems: &mut Vec<P
     checker.cors_origins(&settings.studio.cors_origins);
     checker.logging(&settings.logging.level);
     checker.limits(settings);
+    replication::check(settings, &urls, origins, problems);
 }
 
 struct Checker<'a> {
@@ -345,7 +347,7 @@ fn is_database_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-fn checked_base_url(text: &str) -> Result<(), &'static str> {
+pub(super) fn checked_base_url(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() {
         return Err("is missing; write where the peer answers, such as http://10.0.0.2:1446");
     }

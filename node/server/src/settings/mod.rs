@@ -23,6 +23,7 @@ mod layer;
 mod json_file;
 mod read;
 pub mod url;
+mod replication;
 mod check;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub struct Settings {
     pub urls: String,
     /// Identity, storage place, peers and background work.
     pub node: NodeSettings,
+    /// Leader, follower or neither.
+    pub replication: ReplicationSettings,
     /// Who may call.
     pub auth: AuthSettings,
     /// How fast each key may call.
@@ -143,6 +145,89 @@ pub struct SeedPeer {
     pub databases: Option<Vec<String>>,
     /// Accepted from older files, not used.
     pub updated_utc: Option<String>,
+}
+
+/// The `Replication` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ReplicationSettings {
+    /// What this node is when it starts for the first time.
+    pub role: ReplicationRole,
+    /// Port for followers; 0 takes a free one.
+    pub port: u16,
+    /// Where that port is open, as [`super::url::parse_host`] reads it.
+    pub bind_address: String,
+    /// The leader's machine; empty when this node follows nobody.
+    pub leader_host: String,
+    /// The leader's port for followers.
+    pub leader_port: u16,
+    /// What leader and followers prove to know; empty for nothing.
+    pub secret: Secret,
+    /// When a follower stands for the leader's place.
+    pub auto_failover: AutoFailoverSettings,
+    /// Followers that must have a write before it is answered as replicated.
+    pub min_sync_replicas: usize,
+    /// Longest wait for them, in seconds.
+    pub sync_timeout_seconds: u64,
+    /// Whether a follower passes writes on to its leader.
+    pub forward_writes: bool,
+    /// Who is told of a change of leader; empty for nobody.
+    pub webhook: String,
+    /// Where clients reach this node; empty for the first of its addresses.
+    pub public_base_url: String,
+    /// Encryption of the stream.
+    pub tls: ReplicationTlsSettings,
+}
+
+/// What a node is beside the mesh of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicationRole {
+    /// Neither of the others.
+    None,
+    /// It feeds followers.
+    Leader,
+    /// It follows a leader.
+    Follower,
+}
+
+/// The `Replication:AutoFailover` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AutoFailoverSettings {
+    /// Seconds without a word of the leader; 0 for never.
+    pub silence_seconds: u64,
+    /// The port to feed followers on from then on; 0 for the leader's.
+    pub new_leader_port: u16,
+}
+
+/// The `Replication:Tls` section.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ReplicationTlsSettings {
+    /// Whether the stream is encrypted.
+    pub enabled: bool,
+    /// PEM file with the certificate chain that followers are shown.
+    pub certificate_path: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub key_path: Option<PathBuf>,
+    /// PEM file with the certificates that a leader's is checked against.
+    pub ca_path: Option<PathBuf>,
+}
+
+impl ReplicationSettings {
+    /// The port on which this node feeds followers once it has taken the leader's place by itself.
+    pub fn port_after_failover(&self) -> u16 {
+        match self.auto_failover.new_leader_port {
+            0 => self.leader_port,
+            port => port,
+        }
+    }
+
+    /// Whether the leader's place is taken without an operator.
+    pub fn is_auto_failover(&self) -> bool {
+        self.role == ReplicationRole::Follower && self.auto_failover.silence_seconds > 0
+    }
 }
 
 /// The `Auth` section.

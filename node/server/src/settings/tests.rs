@@ -323,3 +323,47 @@ fn a_key_that_stands_twice_in_a_file_is_found() {
     check_refused(r#"{"Node": {"NodeId": "a", "NodeId": "b"}}"#, &["Node:NodeId", "is given twice"]);
     check_refused(r#"{"Node": {"NodeId": "a"}, "Node": {"nodeid": "b"}}"#, &["Node:NodeId", "is given twice"]);
 }
+
+#[test]
+fn a_leader_and_a_follower_are_told_what_they_lack() {
+    check_refused(r#"{"Replication": {"Role": "boss"}}"#, &["Replication:Role = boss", "none, leader, follower"]);
+    check_refused(r#"{"replication": {"role": "follower"}}"#, &["Replication:LeaderHost (default): is needed"]);
+    check_refused(r#"{"Replication": {"LeaderHost": "a"}}"#, &["LeaderHost = a", "Replication:Role is none"]);
+    check_refused(
+        r#"{"replication": {"role": "follower", "leaderHost": "http://leader:5500"}}"#,
+        &["Replication:LeaderHost = http://leader:5500", "Replication:LeaderPort"],
+    );
+    check_refused(
+        r#"{"Replication": {"Role": "leader", "Port": 1446, "BindAddress": "0.0.0.0"}}"#,
+        &["2 problems", "Replication:Port = 1446", "Replication:Secret (default): is missing", "other machines"],
+    );
+    check_refused(r#"{"Replication": {"BindAddress": "leader.internal"}}"#, &["BindAddress = leader.internal"]);
+    check_refused(
+        r#"{"Replication": {"Role": "follower", "LeaderHost": "localhost", "LeaderPort": 1446}}"#,
+        &["Replication:LeaderPort = 1446", "this node's own Urls"],
+    );
+    check_refused(
+        r#"{"Replication": {"Role": "follower", "LeaderHost": "127.0.0.1", "Port": 5500}}"#,
+        &["Replication:LeaderPort = 5500 (default)", "follow itself"],
+    );
+    check_refused(
+        r#"{"Replication": {"Role": "leader", "Tls": {"Enabled": true}, "Webhook": "ops:1?key=private"}}"#,
+        &["3 problems", "Replication:Tls:CertificatePath", "Replication:Tls:KeyPath", "Replication:Webhook"],
+    );
+    check_refused(r#"{"Replication": {"Tls": {"CaPath": "ca.pem"}}}"#, &["Replication:Tls:Enabled", "write true"]);
+    check_refused(
+        r#"{"Replication": {"Role": "follower", "LeaderHost": "a", "AutoFailover": {"SilenceSeconds": 9, "NewLeaderPort": 1446}}}"#,
+        &["Replication:AutoFailover:NewLeaderPort = 1446", "Urls too"],
+    );
+}
+
+#[test]
+fn a_follower_beside_its_leader_needs_no_port_of_its_own() {
+    let file = r#"{"replication": {"role": "follower", "leaderHost": "localhost", "leaderPort": 5500,
+        "minSyncReplicas": 1, "autoFailover": {"silenceSeconds": 10}}}"#;
+    let replication = load(&[("appsettings.json", file)], &[], &[]).unwrap().settings.replication;
+    assert_eq!(replication.role, super::sections::ReplicationRole::Follower);
+    assert!(replication.is_auto_failover());
+    assert_eq!((replication.leader_port, replication.port_after_failover()), (5_500, 5_500));
+    assert!(replication.secret.is_blank() && !replication.tls.enabled && replication.min_sync_replicas == 1);
+}

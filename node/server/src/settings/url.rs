@@ -50,10 +50,17 @@ impl Scheme {
 impl ListenUrl {
     /// Tells whether only this machine can reach it.
     pub fn is_loopback(&self) -> bool {
-        match self.host {
-            ListenHost::Localhost => true,
-            ListenHost::Address(address) => address.to_canonical().is_loopback(),
-            ListenHost::Any => false,
+        self.host.is_loopback()
+    }
+}
+
+impl ListenHost {
+    /// Tells whether only this machine can reach it.
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Self::Localhost => true,
+            Self::Address(address) => address.to_canonical().is_loopback(),
+            Self::Any => false,
         }
     }
 }
@@ -122,7 +129,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     })
 }
 
-fn parse_host(host: &str) -> Result<ListenHost, String> {
+/// Reads which of this machine's addresses is meant, or says what to write.
+pub fn parse_host(host: &str) -> Result<ListenHost, String> {
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(ListenHost::Localhost);
     }
