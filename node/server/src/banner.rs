@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::settings::sections::{ReplicationRole, ReplicationSettings};
 use crate::settings::url::{ListenHost, ListenUrl, Scheme};
 use crate::settings::{DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Settings};
 
@@ -46,12 +47,13 @@ impl Banner<'_> {
         let node = &self.settings.node;
         let data_directory = std::path::absolute(&node.data_directory).unwrap_or_else(|_| node.data_directory.clone());
         writeln!(out, "{bold}holdfast {VERSION}{plain}")?;
-        let mut line = |name: &str, value: &str| writeln!(out, "  {dim}{name:<10}{plain}{value}");
+        let mut line = |name: &str, value: &str| writeln!(out, "  {dim}{name:<13}{plain}{value}");
         for (index, url) in self.urls.iter().enumerate() {
             line(if index == 0 { "address" } else { "" }, &url.to_string())?;
         }
         line("node", &node.node_id)?;
         line("role", self.role)?;
+        line("replication:", &replication(&self.settings.replication))?;
         line("data", &data_directory.display().to_string())?;
         for (index, remark) in self.security().iter().enumerate() {
             line(if index == 0 { "security" } else { "" }, remark)?;
@@ -84,6 +86,8 @@ impl Banner<'_> {
             1 => "1 further key".to_owned(),
             count => format!("{count} further keys"),
         });
+        let has_secret = !self.settings.replication.secret.is_blank();
+        remarks.push(format!("replication-secret {}", if has_secret { "ON" } else { "OFF" }));
         remarks.push(
             match (is_plain, is_exposed) {
                 (false, _) => "TLS",
@@ -110,6 +114,26 @@ impl Banner<'_> {
     }
 }
 
+/// Whom this node feeds or follows, as the settings have it.
+fn replication(replication: &ReplicationSettings) -> String {
+    match replication.role {
+        ReplicationRole::None => "OFF".to_owned(),
+        ReplicationRole::Leader => format!("LEADER listening on :{}", replication.port),
+        ReplicationRole::Follower => {
+            let ReplicationSettings { leader_host: host, leader_port: port, .. } = replication;
+            // An IPv6 address would run into the port.
+            let leader = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            let seconds = replication.auto_failover.silence_seconds;
+            let next = replication.port_after_failover();
+            let failover = match seconds {
+                0 => String::new(),
+                _ => format!(" | auto-failover after {seconds}s (new port :{next})"),
+            };
+            format!("FOLLOWER following {leader}{failover}")
+        }
+    }
+}
+
 /// An address to call for one to listen on: nobody can call "every address".
 fn reachable(url: &ListenUrl) -> String {
     let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
@@ -126,6 +150,7 @@ mod tests {
     use super::Banner;
     use crate::settings::Settings;
     use crate::settings::secret::Secret;
+    use crate::settings::sections::ReplicationRole;
     use crate::settings::url;
 
     fn text(settings: &Settings) -> String {
@@ -148,6 +173,25 @@ mod tests {
             assert!(shown.contains(expected), "{expected} in {shown}");
         }
         assert!(!shown.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_banner_tells_the_role_as_the_settings_have_it() {
+        let mut settings = Settings::default();
+        let shown = text(&settings);
+        assert!(shown.contains("replication: OFF") && shown.contains("replication-secret OFF"), "{shown}");
+        settings.replication.role = ReplicationRole::Leader;
+        settings.replication.secret = Secret::new("very-private");
+        let shown = text(&settings);
+        assert!(shown.contains("replication: LEADER listening on :5500\n"), "{shown}");
+        assert!(shown.contains("replication-secret ON") && !shown.contains("very-private"), "{shown}");
+        settings.replication.role = ReplicationRole::Follower;
+        settings.replication.leader_host = "leader.internal".to_owned();
+        let shown = text(&settings);
+        assert!(shown.contains("replication: FOLLOWER following leader.internal:5500\n"), "{shown}");
+        settings.replication.auto_failover.silence_seconds = 10;
+        let failover = "FOLLOWER following leader.internal:5500 | auto-failover after 10s (new port :5500)\n";
+        assert!(text(&settings).contains(failover), "{}", text(&settings));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::databases::{Databases, Upkeep};
 use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
-use crate::settings::sections::StorageSettings;
+use crate::settings::sections::{ReplicationRole, StorageSettings};
 use crate::settings::{
     self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
 };
@@ -91,7 +91,7 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     });
     tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
 
-    Banner { settings: &settings, urls: &listeners.urls(), role: "peer" }.print();
+    Banner { settings: &settings, urls: &listeners.urls(), role: role_of(&settings) }.print();
     info!(node = settings.node.node_id, origin = %databases.origin(), "started");
     let served = listeners.serve(crate::http::routes(app), shutdown).await;
     if served.cut_off > 0 {
@@ -105,6 +105,15 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     databases.close().await;
     info!("stopped");
     Ok(())
+}
+
+/// What this node is to others when it starts.
+fn role_of(settings: &Settings) -> &'static str {
+    match settings.replication.role {
+        ReplicationRole::None => "peer",
+        ReplicationRole::Leader => "leader",
+        ReplicationRole::Follower => "follower",
+    }
 }
 
 /// Takes hold of the data directory that the settings name.

@@ -24,11 +24,19 @@ pub(crate) struct SettingsArguments {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// Name of this node (Node:NodeId)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "node-name")]
     node_id: Option<String>,
+    /// Port of the one address, in place of the one in Urls
+    #[arg(long, value_name = "PORT", conflicts_with = "urls")]
+    port: Option<String>,
+    /// A file that says in short what this node is, such as node.json: over appsettings.json, under the environment
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Any setting; can be repeated. Also as --Node:NodeId=x
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_assignment)]
     values: Vec<(String, String)>,
+    #[command(flatten)]
+    replication: ReplicationArguments,
 }
 
 impl SettingsArguments {
@@ -40,12 +48,69 @@ impl SettingsArguments {
             ("Node:DataDirectory", &self.data_dir, "--data-dir"),
             ("Node:NodeId", &self.node_id, "--node-id"),
         ];
-        let named = named.into_iter().filter_map(|(key, value, flag)| Some((key, value.as_ref()?, flag.to_owned())));
+        let named = named.into_iter().chain(self.replication.named());
+        let named = named.filter_map(|(key, value, flag)| Some((key, value.as_ref()?, flag.to_owned())));
         let values = generic
             .chain(named)
             .map(|(key, value, flag)| CommandLineValue { key: key.to_owned(), value: value.clone(), flag })
             .collect();
-        CommandLineOverrides { settings_path: self.settings.clone(), values }
+        CommandLineOverrides {
+            settings_path: self.settings.clone(),
+            config_path: self.config.clone(),
+            port: self.port.clone(),
+            values,
+        }
+    }
+}
+
+/// Flags for leader and followers.
+#[derive(Clone, Default, Args)]
+#[command(next_help_heading = "Leader and followers")]
+pub(crate) struct ReplicationArguments {
+    /// What this node is: none, leader or follower (Replication:Role)
+    #[arg(long, value_name = "ROLE")]
+    replication_role: Option<String>,
+    /// Port on which followers are fed (Replication:Port) [default: 5500]
+    #[arg(long, value_name = "PORT")]
+    replication_port: Option<String>,
+    /// The leader's machine, for a follower (Replication:LeaderHost)
+    #[arg(long, value_name = "HOST")]
+    leader_host: Option<String>,
+    /// The leader's port for followers (Replication:LeaderPort) [default: 5500]
+    #[arg(long, value_name = "PORT")]
+    leader_port: Option<String>,
+    /// Seconds of a leader's silence after which this follower stands for its place; 0: never
+    /// (Replication:AutoFailover:SilenceSeconds)
+    #[arg(long, value_name = "SECONDS")]
+    auto_failover_seconds: Option<String>,
+    /// Port on which followers are fed then [default: the leader's] (Replication:AutoFailover:NewLeaderPort)
+    #[arg(long, value_name = "PORT")]
+    auto_failover_new_port: Option<String>,
+    /// Secret that leader and followers share; others on this machine may see a command line, so better in
+    /// HOLDFAST_REPLICATION_SECRET (Replication:Secret)
+    #[arg(long, value_name = "SECRET")]
+    replication_secret: Option<String>,
+    /// Followers that must have a write before it is answered as replicated (Replication:MinSyncReplicas)
+    #[arg(long, value_name = "COUNT")]
+    min_sync_replicas: Option<String>,
+    /// Where clients reach this node (Replication:PublicBaseUrl)
+    #[arg(long, value_name = "URL")]
+    public_base_url: Option<String>,
+}
+
+impl ReplicationArguments {
+    fn named(&self) -> [(&'static str, &Option<String>, &'static str); 9] {
+        [
+            ("Replication:Role", &self.replication_role, "--replication-role"),
+            ("Replication:Port", &self.replication_port, "--replication-port"),
+            ("Replication:LeaderHost", &self.leader_host, "--leader-host"),
+            ("Replication:LeaderPort", &self.leader_port, "--leader-port"),
+            ("Replication:AutoFailover:SilenceSeconds", &self.auto_failover_seconds, "--auto-failover-seconds"),
+            ("Replication:AutoFailover:NewLeaderPort", &self.auto_failover_new_port, "--auto-failover-new-port"),
+            ("Replication:Secret", &self.replication_secret, "--replication-secret"),
+            ("Replication:MinSyncReplicas", &self.min_sync_replicas, "--min-sync-replicas"),
+            ("Replication:PublicBaseUrl", &self.public_base_url, "--public-base-url"),
+        ]
     }
 }
 

@@ -179,6 +179,8 @@ mod tests {
         };
         let overrides = CommandLineOverrides {
             settings_path: None,
+            config_path: None,
+            port: None,
             values: vec![
                 value("Auth:RootApiKey", "a-certain-word"),
                 value("Auth:ApiKeys:0:Name", "till"),

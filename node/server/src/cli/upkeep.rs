@@ -35,7 +35,8 @@ impl UpkeepArguments {
 
     /// Takes hold of the directory and finds the databases.
     pub(super) fn open(&self, command: &str) -> Result<(DataDirectory, Vec<DatabaseName>), PlaceError> {
-        let overrides = CommandLineOverrides { settings_path: self.settings.clone(), values: Vec::new() };
+        let overrides =
+            CommandLineOverrides { settings_path: self.settings.clone(), ..CommandLineOverrides::default() };
         let loaded = settings::load(&overrides).map(|loaded| loaded.settings);
         let (path, node) = match (&self.data_dir, loaded) {
             (Some(path), loaded) => (path.clone(), loaded.unwrap_or_default().node.node_id),

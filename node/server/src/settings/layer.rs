@@ -1,7 +1,8 @@
 //! One layer of settings: assignments from a file, the environment or the command line.
 //!
 //! ```text
-//! appsettings.json <- appsettings.{Environment}.json <- HOLDFAST__Section__Key <- command line
+//! appsettings.json <- appsettings.{Environment}.json <- node.json
+//!                  <- DFDB_X <- HOLDFAST_X <- HOLDFAST__Section__Key <- command line
 //! ```
 //!
 //! Every assignment is matched against [`super::keys`] without regard to case before it joins the
@@ -123,6 +124,15 @@ impl Layer {
             }
         }
         Self { entries }
+    }
+
+    /// The text of a key, if this layer sets it to one.
+    pub(super) fn text_of(&self, key: &str) -> Option<String> {
+        let (_, assignment) = self.entries.iter().find(|(path, _)| path == key)?;
+        match &assignment.value {
+            Scalar::Text(text) => Some(text.clone()),
+            Scalar::Number(_) | Scalar::Switch(_) | Scalar::Nothing => None,
+        }
     }
 }
 

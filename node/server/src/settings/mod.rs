@@ -1,8 +1,8 @@
 //! What the node is told before it starts: read once, checked as a whole, plain data afterwards.
 //!
 //! ```text
-//! keys (defaults) <- appsettings.json <- appsettings.{Environment}.json
-//!                 <- HOLDFAST__Section__Key <- command line
+//! keys (defaults) <- appsettings.json <- appsettings.{Environment}.json <- node.json (--config)
+//!                 <- DFDB_X <- HOLDFAST_X <- HOLDFAST__Section__Key <- command line
 //! ```
 //!
 //! Files are looked for in the working directory or where `--settings` says; without any, the
@@ -21,6 +21,8 @@ pub mod keys;
 mod problem;
 mod layer;
 mod json_file;
+mod shorthand;
+mod node_file;
 mod read;
 pub mod url;
 mod replication;
@@ -53,6 +55,10 @@ pub const ENVIRONMENT_DEFAULT: &str = "Production";
 pub struct CommandLineOverrides {
     /// A settings file, or the directory that holds `appsettings.json`.
     pub settings_path: Option<PathBuf>,
+    /// A file that says in short what a node is, such as `node.json`.
+    pub config_path: Option<PathBuf>,
+    /// The port of the one address, in place of the one in `Urls`.
+    pub port: Option<String>,
     /// Keys with their values, later ones winning.
     pub values: Vec<CommandLineValue>,
 }
@@ -115,14 +121,24 @@ pub fn load(overrides: &CommandLineOverrides) -> Result<Loaded, SettingsProblems
 pub fn load_from(sources: &Sources<'_>) -> Result<Loaded, SettingsProblems> {
     let mut problems = Vec::new();
     let environment = environment_name(&sources.variables, &mut problems);
-    let (files, mut layers) = file_layers(sources, &environment, &mut problems);
+    let (mut files, mut layers) = file_layers(sources, &environment, &mut problems);
+    if let Some(path) = &sources.overrides.config_path {
+        let layer = node_file::read(path, &sources.variables, &layers, &mut problems);
+        files.push(SettingsFile { path: path.clone(), is_found: layer.is_some() });
+        layers.extend(layer);
+    }
+    for family in shorthand::FAMILIES {
+        let layer = shorthand::of_environment(&sources.variables, family, &layers, &mut problems);
+        layers.push(layer);
+    }
     layers.push(Layer::matched(layer::of_environment(&sources.variables), false, &mut problems));
-    let command_line = sources
-        .overrides
-        .values
-        .iter()
+    let values = sources.overrides.values.iter();
+    let port = sources.overrides.port.iter();
+    let command_line = values
         .map(|one| Assignment::of_text(&one.key, &one.value, format!("command line {}", one.flag)))
+        .chain(port.map(|port| Assignment::of_text(shorthand::PORT, port, "command line --port")))
         .collect();
+    let command_line = shorthand::with_addresses(command_line, &layers, &mut problems);
     layers.push(Layer::matched(command_line, true, &mut problems));
 
     let (settings, origins) = assembled(layers, &mut problems);

@@ -20,7 +20,6 @@ fn load(
         fs::write(directory.path().join(name), text).unwrap();
     }
     let overrides = CommandLineOverrides {
-        settings_path: None,
         values: values
             .iter()
             .map(|(key, value)| CommandLineValue {
@@ -29,6 +28,7 @@ fn load(
                 flag: "--set".to_owned(),
             })
             .collect(),
+        ..CommandLineOverrides::default()
     };
     load_from(&Sources {
         directory: directory.path().to_owned(),
@@ -276,8 +276,10 @@ fn words_are_taken_in_any_case() {
 #[test]
 fn a_named_settings_file_must_be_there() {
     let directory = tempfile::tempdir().unwrap();
-    let mut overrides =
-        CommandLineOverrides { settings_path: Some(directory.path().join("shop.json")), values: Vec::new() };
+    let mut overrides = CommandLineOverrides {
+        settings_path: Some(directory.path().join("shop.json")),
+        ..CommandLineOverrides::default()
+    };
     let load = |overrides: &CommandLineOverrides| {
         load_from(&Sources { directory: "/nowhere".into(), variables: Vec::new(), overrides })
     };
@@ -366,4 +368,138 @@ fn a_follower_beside_its_leader_needs_no_port_of_its_own() {
     assert!(replication.is_auto_failover());
     assert_eq!((replication.leader_port, replication.port_after_failover()), (5_500, 5_500));
     assert!(replication.secret.is_blank() && !replication.tls.enabled && replication.min_sync_replicas == 1);
+}
+
+/// Loads settings with a `node.json` beside them, and flags.
+fn load_node(node: &str, variables: &[(&str, &str)], port: Option<&str>) -> Result<Loaded, SettingsProblems> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.json");
+    fs::write(&path, node).unwrap();
+    fs::write(directory.path().join("appsettings.json"), r#"{"Node": {"NodeId": "a"}, "Replication": {"Port": 5600}}"#)
+        .unwrap();
+    let overrides = CommandLineOverrides {
+        config_path: Some(path),
+        port: port.map(str::to_owned),
+        ..CommandLineOverrides::default()
+    };
+    load_from(&Sources {
+        directory: directory.path().to_owned(),
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        overrides: &overrides,
+    })
+}
+
+#[test]
+fn a_node_file_says_in_short_what_a_node_is() {
+    let file = r#"{
+        "nodeName": "replica-1", "port": 5010, "dataDir": "/var/lib/dfdb/replica",
+        "security": {"replicationSecret": "repl_shared_xyz"},
+        "replication": {"role": "follower", "leaderHost": "leader.internal", "leaderPort": 5500,
+                        "minSyncReplicas": 2, "syncTimeoutSeconds": 9,
+                        "autoFailover": {"silenceSeconds": 10, "newLeaderPort": 5501}},
+        "network": {"publicBaseUrl": "http://replica-1:5010"}
+    }"#;
+    let loaded = load_node(file, &[], None).unwrap();
+    let (settings, replication) = (&loaded.settings, &loaded.settings.replication);
+    assert_eq!((settings.node.node_id.as_str(), settings.urls.as_str()), ("replica-1", "http://localhost:5010"));
+    assert_eq!(settings.node.data_directory, Path::new("/var/lib/dfdb/replica"));
+    assert_eq!((replication.leader_host.as_str(), replication.leader_port), ("leader.internal", 5_500));
+    assert_eq!((replication.min_sync_replicas, replication.sync_timeout_seconds), (2, 9));
+    assert_eq!((replication.auto_failover.silence_seconds, replication.port_after_failover()), (10, 5_501));
+    assert_eq!((replication.secret.expose(), replication.port), ("repl_shared_xyz", 5_600));
+    assert_eq!(replication.public_base_url, "http://replica-1:5010");
+    assert!(loaded.origins["Replication:LeaderHost"].ends_with("node.json"));
+    assert!(loaded.files.iter().any(|file| file.is_found && file.path.ends_with("node.json")));
+    // The environment stands over it, and what is said on the command line over both.
+    let loaded = load_node(file, &[("HOLDFAST_NODE_NAME", "b"), ("HOLDFAST_PORT", "6000")], Some("7000")).unwrap();
+    assert_eq!((loaded.settings.node.node_id.as_str(), loaded.settings.urls.as_str()), ("b", "http://localhost:7000"));
+    assert_eq!(loaded.origins["Urls"], "command line --port");
+}
+
+#[test]
+fn a_node_file_that_opens_every_interface_opens_the_port_for_followers_too() {
+    let file = r#"{"NODENAME": "hq", "bindAllInterfaces": true, "port": 5000,
+        "security": {"apiKey": "env:ROOT", "replicationSecret": "env:SHARED"}, "replication": {"role": "leader", "port": 5500}}"#;
+    let variables = [("ROOT", "own-root"), ("SHARED", "own-shared"), ("HOLDFAST__Node__ReplicationApiKey", "own")];
+    let settings = load_node(file, &variables, None).unwrap().settings;
+    assert_eq!((settings.urls.as_str(), settings.replication.bind_address.as_str()), ("http://*:5000", "*"));
+    assert_eq!((settings.auth.root_api_key.expose(), settings.replication.secret.expose()), ("own-root", "own-shared"));
+    let shown = load_node(file, &[("ROOT", "own-root")], None).unwrap_err().to_string();
+    for part in ["security.replicationSecret (", "environment variable SHARED", "Replication:Secret", "default that"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn a_node_file_is_told_what_is_unknown_in_it() {
+    let shown = load_node(
+        r#"{"nodName": "a", "zebra": 1, "replication": {"leaderHots": "b"}, "security": {"apikee": "hush",
+            "tls": {"certPath": "a.pfx"}, "scopedKeys": [{"key": "hush", "scopes": ["*"]}]}, "network": {}, "port": "x"}"#,
+        &[],
+        None,
+    )
+    .unwrap_err()
+    .to_string();
+    for part in [
+        "nodName (",
+        "did you mean nodeName?",
+        "zebra (",
+        "remove it",
+        "did you mean Replication:LeaderHost?",
+        "did you mean security.apiKey?",
+        "security.tls.certPath (",
+        "PEM files",
+        "Auth:ApiKeys",
+        "Urls = x (",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("hush"), "{shown}");
+    let overrides = CommandLineOverrides { config_path: Some("/nowhere/node.json".into()), ..Default::default() };
+    let sources = Sources { directory: "/nowhere".into(), variables: Vec::new(), overrides: &overrides };
+    assert!(
+        load_from(&sources).unwrap_err().to_string().contains("command line --config /nowhere/node.json: there is no")
+    );
+}
+
+#[test]
+fn short_variables_set_what_their_long_names_do_and_give_way_to_them() {
+    let variables = [
+        ("DFDB_NODE_NAME", "old"),
+        ("DFDB_REPLICATION_ROLE", "FOLLOWER"),
+        ("DFDB_LEADER_HOST", "old.internal"),
+        ("DFDB_LEADER_PORT", "5501"),
+        ("DFDB_AUTO_FAILOVER_SECONDS", "7"),
+        ("HOLDFAST_LEADER_HOST", "leader.internal"),
+        ("HOLDFAST_REPLICATION_PORT", "5502"),
+        ("HOLDFAST_AUTO_FAILOVER_NEW_PORT", "5503"),
+        ("HOLDFAST_REPLICATION_SECRET", "very-private"),
+        ("HOLDFAST_DATA_DIR", "/data"),
+        ("HOLDFAST_PORT", "5010"),
+        ("HOLDFAST_MIN_SYNC_REPLICAS", ""),
+        ("HOLDFAST_PUBLIC_BASE_URL", "http://a:1"),
+        ("HOLDFAST__Replication__Port", "5504"),
+    ];
+    let loaded = load(
+        &[("appsettings.json", r#"{"Urls": "http://0.0.0.0:1446"}"#)],
+        &variables,
+        &[("Auth:RootApiKey", "own-1"), ("Node:ReplicationApiKey", "own-2")],
+    )
+    .unwrap();
+    let (settings, replication) = (&loaded.settings, &loaded.settings.replication);
+    assert_eq!((settings.node.node_id.as_str(), settings.urls.as_str()), ("old", "http://0.0.0.0:5010"));
+    assert_eq!((replication.leader_host.as_str(), replication.leader_port), ("leader.internal", 5_501));
+    assert_eq!((replication.port, replication.port_after_failover()), (5_504, 5_503));
+    assert_eq!((replication.auto_failover.silence_seconds, replication.min_sync_replicas), (7, 0));
+    assert_eq!((replication.secret.expose(), settings.node.data_directory.to_str()), ("very-private", Some("/data")));
+    assert_eq!(loaded.origins["Replication:LeaderHost"], "environment HOLDFAST_LEADER_HOST");
+    assert_eq!(loaded.origins["Replication:LeaderPort"], "environment DFDB_LEADER_PORT");
+
+    let refused =
+        |files: &[(&str, &str)], variables: &[(&str, &str)]| load(files, variables, &[]).unwrap_err().to_string();
+    let shown = refused(&[], &[("DFDB_PORT", "70000"), ("HOLDFAST_REPLICATION_ROLE", "boss")]);
+    assert!(shown.contains("Urls = 70000 (environment DFDB_PORT): must be a number"), "{shown}");
+    assert!(shown.contains("Replication:Role = boss (environment HOLDFAST_REPLICATION_ROLE)"), "{shown}");
+    let two = [("appsettings.json", r#"{"Urls": "http://localhost:1;http://localhost:2"}"#)];
+    assert!(refused(&two, &[("HOLDFAST_PORT", "3")]).contains("Urls names several"));
 }

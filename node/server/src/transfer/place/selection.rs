@@ -88,7 +88,8 @@ impl PlaceArguments {
 
     /// The settings that these flags name.
     pub(crate) fn load(&self) -> Result<Settings, PlaceError> {
-        let overrides = CommandLineOverrides { settings_path: self.settings.clone(), values: Vec::new() };
+        let overrides =
+            CommandLineOverrides { settings_path: self.settings.clone(), ..CommandLineOverrides::default() };
         settings::load(&overrides).map(|loaded| loaded.settings).map_err(PlaceError::new)
     }
 
