@@ -76,6 +76,9 @@ pub const EXCHANGE_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const COLLECTIONS_IN_STATES_MAX: usize = 100_000;
 /// Most sequences of an origin that are asked for at once when two branches of it are compared.
 pub const BRANCH_SEQUENCES_MAX: usize = 512;
+/// Most places where branches parted that a database remembers. An answer has them besides what was asked for.
+pub const WAYMARKS_MAX: usize = 64;
+const _: () = assert!(WAYMARKS_MAX < BRANCH_SEQUENCES_MAX);
 /// Most collections that a survey names; the digest of a database with more is compared as a whole.
 pub const SURVEY_COLLECTIONS_MAX: usize = 10_000;
 /// Most documents on their way that a survey leaves out; with more, nothing is compared.

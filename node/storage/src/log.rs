@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_core::sync::branches::Told;
 use holdfast_core::sync::forwarding::{Filter, Verdict};
+use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
@@ -12,8 +13,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 use crate::error::StorageError;
 use crate::record::note::{LoggedNote, Note};
 use crate::record::operation::{Block, Entry, Logged};
-use crate::record::progress::{Checkpoint, decode_checkpoint, decode_vector};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META};
+use crate::record::progress::{Checkpoint, decode_checkpoint, decode_vector, decode_waymarks};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, WAYMARKS_KEY};
 
 /// One consistent look at a database's log.
 #[derive(Debug)]
@@ -141,10 +142,17 @@ impl LogView {
         Ok(())
     }
 
+    /// Which operations are meant where branches parted: the log itself may not hold those any more.
+    pub fn waymarks(&self) -> Result<Waymarks, StorageError> {
+        let table = self.transaction.open_table(META)?;
+        let row = table.get(WAYMARKS_KEY)?;
+        row.map_or_else(|| Ok(Waymarks::default()), |bytes| decode_waymarks(bytes.value(), &self.origins))
+    }
+
     /// What a peer that looks where branches part is told: the operations of an origin that the log holds, of those asked
-    /// for.
+    /// for, and what is remembered of where branches of it parted.
     pub fn told_of(&self, origin: &Origin, asked: &[Sequence]) -> Result<BTreeMap<Sequence, Told>, StorageError> {
-        let mut told = BTreeMap::new();
+        let mut told: BTreeMap<Sequence, Told> = self.waymarks()?.of(origin).collect();
         self.scan(Position::START, |entry| {
             if let Entry::Operation(Logged { operation, .. }) = entry
                 && operation.dot.origin == *origin

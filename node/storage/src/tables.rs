@@ -22,7 +22,7 @@
 //! | `{db}.db.metadata` | `cache-blocks` | first position | changes of the cache that the data file may not have synced |
 //! | `{db}.db.metadata` | `origins` | number | origin |
 //! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
-//! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log |
+//! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log; where branches parted |
 
 use redb::TableDefinition;
 
@@ -86,5 +86,7 @@ pub(crate) const DESCRIPTION_KEY: &str = "log";
 pub(crate) const LIFE_KEY: &str = "life";
 /// Where [`META`] has the floor of the log.
 pub(crate) const FLOOR_KEY: &str = "floor";
+/// Where [`META`] has which operations are meant where branches parted.
+pub(crate) const WAYMARKS_KEY: &str = "waymarks";
 /// Where [`META`] has what the cache had come to when its part of the log was last cut.
 pub(crate) const CACHE_FLOOR_KEY: &str = "cache-floor";

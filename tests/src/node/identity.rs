@@ -13,7 +13,7 @@ use holdfast_core::leases::SILENT_SWEEPS;
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{Admission, Cause, admit};
-use holdfast_core::sync::branches::{self, Held, Known, Proof, Search, Sides, Told, Verdict};
+use holdfast_core::sync::branches::{self, Forks, Held, Known, Proof, Search, Sides, Told, Verdict};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::record::note::Adoption;
@@ -38,7 +38,7 @@ pub struct Copy {
 #[derive(Debug)]
 pub(super) struct Looking {
     searches: Vec<Search>,
-    forks: Vec<Dot>,
+    forks: Forks,
     gives_way: bool,
     stays: Option<Dot>,
     /// The first page, kept until it is known what to make of it.
@@ -205,7 +205,7 @@ impl Node {
     /// Begins to ask where our branches leave a peer's, with the first page of its states.
     pub(super) fn look(&mut self, page: Vec<u8>, adoption: Option<Adoption>, side: &Side, peer: usize) -> Looking {
         let searches = self.searches(side, peer);
-        let (forks, gives_way, stays, side) = (Vec::new(), false, None, side.clone());
+        let (forks, gives_way, stays, side) = (Forks::default(), false, None, side.clone());
         Looking { searches, forks, gives_way, stays, page, adoption, side }
     }
 
@@ -232,6 +232,13 @@ impl Node {
             Ok(())
         })
         .expect("a healthy log");
+        for (dot, told) in log.waymarks().expect("a healthy log").iter() {
+            let (sequence, id, before) = (dot.sequence, told.id, told.before);
+            let held = held.entry(dot.origin.clone()).or_default();
+            if held.iter().all(|one| one.sequence != sequence) {
+                held.push(Held { position: Position::START, sequence, id, before });
+            }
+        }
         let confirmed = running.writer.checkpoint(&name_of(peer)).map_or(Position::START, |saved| saved.pushed);
         let search = |(origin, proof): (Origin, Option<Proof>)| {
             let sides = Sides {
@@ -297,18 +304,21 @@ impl Node {
                 Verdict::Same => {}
                 Verdict::Ours(fork) => {
                     looking.gives_way = true;
-                    looking.forks.push(fork);
+                    looking.forks.first.push(fork);
                 }
                 Verdict::Theirs(fork) => {
                     looking.stays = Some(fork.clone());
-                    looking.forks.push(fork);
+                    looking.forks.first.push(fork);
                 }
+            }
+            if let Some((dot, told)) = search.waymark() {
+                looking.forks.waymarks.keep(dot, told);
             }
             looking.searches.pop();
         }
-        if !looking.forks.is_empty() {
+        if !looking.forks.first.is_empty() {
             outbox.seen.push(NOTICED);
-            outbox.lines.push(format!("its branches leave those of n{} at {:?}", incoming.peer, looking.forks));
+            outbox.lines.push(format!("its branches leave those of n{} at {:?}", incoming.peer, looking.forks.first));
         }
         if let Some(fork) = looking.stays.filter(|_| !looking.gives_way) {
             outbox.lines.push(format!("waits for n{} to give way with {fork}", incoming.peer));

@@ -7,10 +7,11 @@
 
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Admission, Cause, admit};
+use holdfast_core::sync::branches::Forks;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::Event;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
+use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use holdfast_storage::commit::{CommitError, Moment};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
@@ -39,7 +40,7 @@ pub(super) struct Incoming {
     pub(super) number: u64,
     under_way: Option<UnderWay>,
     /// Where our branches leave the peer's, once that was looked for.
-    pub(super) forks: Option<Vec<Dot>>,
+    pub(super) forks: Option<Forks>,
     /// The search for that.
     pub(super) looking: Option<Looking>,
 }
@@ -50,12 +51,12 @@ struct UnderWay {
     transfer: Transfer,
     source: Source,
     kind: admission::Transfer,
-    forks: Vec<Dot>,
+    forks: Forks,
 }
 
 impl Incoming {
     fn cause_by_branches(&self) -> Cause {
-        if self.forks.as_ref().is_some_and(|forks| !forks.is_empty()) { Cause::Branched } else { self.cause }
+        if self.forks.as_ref().is_some_and(|forks| !forks.first.is_empty()) { Cause::Branched } else { self.cause }
     }
 }
 
@@ -256,7 +257,7 @@ impl Node {
     fn open_transfer(
         &mut self,
         theirs: &Side,
-        (kind, forks): (admission::Transfer, Vec<Dot>),
+        (kind, forks): (admission::Transfer, Forks),
         outbox: &mut Outbox,
     ) -> Result<UnderWay, StorageError> {
         let attempt = |node: &mut Self| {
@@ -300,7 +301,7 @@ impl Node {
         let finished = {
             let mut random = random_of(&mut self.seed);
             let mut moment = Moment { now: wall, random: &mut random };
-            let ending = Ending { adoption, letters, kind, branches: under_way.forks };
+            let ending = Ending { adoption, letters, kind, forks: under_way.forks };
             under_way.transfer.finish(&mut moment, ending, &running.database, &origin)
         };
         match finished {

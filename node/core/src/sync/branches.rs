@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::{Chain, Chains};
 use crate::id::OperationId;
-use crate::limits::BRANCH_SEQUENCES_MAX;
+use crate::limits::{BRANCH_SEQUENCES_MAX, WAYMARKS_MAX};
+use crate::sync::waymarks::Waymarks;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
 /// An operation of the origin in our log.
@@ -74,6 +75,15 @@ pub enum Verdict {
     Ours(Dot),
     /// The peer's, from this operation on.
     Theirs(Dot),
+}
+
+/// Where our branches of origins leave a peer's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forks {
+    /// The first operation of each branch.
+    pub first: Vec<Dot>,
+    /// What the peer has in place of ours, where it could tell.
+    pub waymarks: Waymarks,
 }
 
 /// That there are two branches, and whose gives way when no log says any more where they part.
@@ -177,6 +187,8 @@ pub struct Search {
     /// Whether the peer has still to be asked which branch its next operation goes on.
     is_next_open: bool,
     different: Option<(Held, OperationId)>,
+    /// An operation of the peer's branch that is none of ours.
+    waymark: Option<(Sequence, Told)>,
     /// Up to here both have the same.
     equal: Sequence,
 }
@@ -197,6 +209,7 @@ impl Search {
             asked: Vec::new(),
             is_next_open,
             different: None,
+            waymark: None,
             equal: Sequence(0),
         }
     }
@@ -215,27 +228,36 @@ impl Search {
         if self.low >= self.high {
             return None;
         }
-        let step = (self.high - self.low).div_ceil(BRANCH_SEQUENCES_MAX).max(1);
+        let asked_max = BRANCH_SEQUENCES_MAX - WAYMARKS_MAX;
+        let step = (self.high - self.low).div_ceil(asked_max).max(1);
         let every = (self.low..self.high).step_by(step);
-        self.asked = every.chain([self.high - 1]).take(BRANCH_SEQUENCES_MAX).collect();
+        self.asked = every.chain([self.high - 1]).take(asked_max).collect();
         Some(self.asked.iter().filter_map(|at| Some(self.shared.get(*at)?.sequence)).collect())
     }
 
-    /// Takes the answer to the last question in: ids by sequence, without those that the peer's log no longer holds.
+    /// Takes the answer to the last question in: ids by sequence, without those that the peer does not know any more. Its
+    /// waymarks are among them, whether they were asked for or not.
     pub fn take(&mut self, answer: &BTreeMap<Sequence, Told>) {
         if std::mem::take(&mut self.is_next_open) {
-            match answer.get(&self.sides.ours.next()).and_then(|told| told.before) {
-                Some(before) if Some(before) == self.sides.chain => {
+            let next = self.sides.ours.next();
+            match answer.get(&next).and_then(|told| Some((told, told.before?))) {
+                Some((_, before)) if Some(before) == self.sides.chain => {
                     self.equal = self.sides.ours;
                     self.low = self.high;
                 }
-                Some(_) => self.sides.proof = Some(Proof::TheirsGivesWay),
+                Some((told, _)) => {
+                    self.waymark = Some((next, *told));
+                    self.sides.proof = Some(Proof::TheirsGivesWay);
+                }
                 None => {}
             }
             return;
         }
         let before = self.high;
-        for at in std::mem::take(&mut self.asked) {
+        let mut told: BTreeSet<usize> = std::mem::take(&mut self.asked).into_iter().collect();
+        let place = |sequence: &Sequence| self.shared.binary_search_by_key(sequence, |held| held.sequence).ok();
+        told.extend(answer.keys().filter_map(place).filter(|at| (self.low..self.high).contains(at)));
+        for at in told {
             let Some(held) = self.shared.get(at) else { continue };
             // Of what its log no longer holds, the chains of later ones tell whether it was the same.
             let Some(theirs) = answer.get(&held.sequence) else { continue };
@@ -245,6 +267,7 @@ impl Search {
                 continue;
             }
             self.different = Some((*held, theirs.id));
+            self.waymark = Some((held.sequence, *theirs));
             self.high = at;
             if held.before.is_some() && held.before == theirs.before {
                 self.low = at;
@@ -277,6 +300,12 @@ impl Search {
             }
             (None, None) => Verdict::Same,
         }
+    }
+
+    /// An operation of the peer's branch that is none of ours, if the peer could tell one: whoever gives way remembers it.
+    pub fn waymark(&self) -> Option<(Dot, Told)> {
+        let (sequence, told) = self.waymark?;
+        Some((Dot { origin: self.origin.clone(), sequence }, told))
     }
 
     /// Whether there may be two branches all the same, because no log says any more which operations they were.
@@ -507,6 +536,33 @@ mod tests {
         assert!(run_to_end(search("a", "c", &[1, 2], 3, 3, 0), &[1, 2, 3], 3).is_undecided());
         assert!(!run_to_end(search("a", "c", &[1, 2], 3, 0, 0), &[1, 2, 3], 0).is_undecided());
         assert_eq!(with(chain(&[1, 7])).0, Verdict::Theirs(at("c", 1)));
+    }
+
+    #[test]
+    fn a_waymark_tells_branches_apart_where_the_peers_log_says_nothing_any_more() {
+        // The peer has given way at the third of c, and its log begins after that.
+        let theirs = Told { id: OperationId(31), before: Some(chain(&[1, 2])) };
+        let ask = |ids: &[u128]| {
+            let mut search = search("a", "c", ids, 9, 9, 0);
+            search.sides.chain = Some(chain(ids));
+            search.is_next_open = true;
+            while search.question().is_some() {
+                search.take(&[(Sequence(3), theirs)].into());
+            }
+            search
+        };
+        let other = ask(&[1, 2, 40, 41]);
+        assert_eq!((other.verdict(), other.waymark()), (Verdict::Ours(at("c", 3)), Some((at("c", 3), theirs))));
+        assert_eq!(ask(&[1, 2, 30, 41]).verdict(), Verdict::Theirs(at("c", 3)), "the greater id gives way");
+        let same = ask(&[1, 2, 31]);
+        assert_eq!((same.verdict(), same.waymark(), same.is_undecided()), (Verdict::Same, None, false));
+        // Among very many it is found without being asked for.
+        let many: Vec<u128> = [1, 2].into_iter().chain(1_000..100_000).collect();
+        let mut search = search("a", "c", &many, 200_000, 200_000, 0);
+        while search.question().is_some() {
+            search.take(&[(Sequence(3), theirs)].into());
+        }
+        assert_eq!(search.verdict(), Verdict::Ours(at("c", 3)));
     }
 
     #[test]

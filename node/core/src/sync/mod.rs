@@ -27,6 +27,7 @@ pub mod gathering;
 pub mod session;
 pub mod states;
 pub mod branches;
+pub mod waymarks;
 pub mod turned;
 pub mod comparison;
 pub mod survey;

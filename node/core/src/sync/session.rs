@@ -338,9 +338,10 @@ impl Session {
     }
 
     /// The same, by the peer's own word: what was confirmed before this life of the session was perhaps confirmed by an
-    /// earlier life of the peer, which it has forgotten.
+    /// earlier life of the peer, which it has forgotten. Once the peer says that it lacks something before a position, that
+    /// position says nothing.
     pub fn confirmed(&self) -> Position {
-        if self.peer_origin.is_some() { self.pushed } else { Position::START }
+        if self.peer_origin.is_some() && !self.has_lost_place { self.pushed } else { Position::START }
     }
 
     /// We have the peer's log up to here.

@@ -15,7 +15,7 @@ use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Cause, Side};
-use holdfast_core::sync::branches::{self, Held, Known, Search, Sides, Verdict};
+use holdfast_core::sync::branches::{self, Forks, Held, Known, Search, Sides, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
@@ -101,8 +101,8 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     let name = database.name().clone();
     let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
     let forks = match forks(sync, peer, database, &first).await? {
-        Forks::Ours(forks) => forks,
-        Forks::Theirs(fork) => {
+        Parting::Ours(forks) => forks,
+        Parting::Theirs(fork) => {
             tracing::warn!(peer = %peer.node, database = %name, %fork, "the peer's branch of an origin gives way to ours");
             return Ok(Outcome::TheirBranch(fork.origin));
         }
@@ -118,7 +118,7 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
             graves: &first.graves,
             floor: &first.floor,
         };
-        let cause = if forks.is_empty() { cause } else { Cause::Branched };
+        let cause = if forks.first.is_empty() { cause } else { Cause::Branched };
         admission::transfer((&ours, &state.members), (&theirs, &first.members), cause)
     };
     match kind {
@@ -169,7 +169,7 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     if let Some(closed) = sync.resting() {
         return Err(format!("the states were not taken: {closed}"));
     }
-    let ending = Ending { adoption, letters, kind, branches: forks };
+    let ending = Ending { adoption, letters, kind, forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
     if is_plain && carried.reissued == 0 {
         tracing::info!(peer = %peer.node, database = %name, kept = carried.kept, "the peer's states are here");
@@ -205,22 +205,22 @@ async fn ask(
 }
 
 /// Where branches part.
-enum Forks {
+enum Parting {
     /// Ours give way, if there are any.
-    Ours(Vec<Dot>),
+    Ours(Forks),
     /// The peer's does.
     Theirs(Dot),
 }
 
 /// Where our branches of origins leave the peer's.
-async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Forks, String> {
+async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Parting, String> {
     let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
     let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
     let told = sync.turned().other_branch(database.name(), &peer.node);
     let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, told.as_ref());
     let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let (mut forks, mut gives_way, mut stays) = (Vec::new(), false, None);
+    let (mut forks, mut gives_way, mut stays) = (Forks::default(), false, None);
     for mut search in found {
         while let Some(sequences) = search.question() {
             let sequences = sequences.into_iter().map(|sequence| sequence.0).collect();
@@ -233,16 +233,19 @@ async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: 
             Verdict::Same => {}
             Verdict::Ours(fork) => {
                 gives_way = true;
-                forks.push(fork);
+                forks.first.push(fork);
             }
             Verdict::Theirs(fork) => {
                 stays = Some(fork.clone());
-                forks.push(fork);
+                forks.first.push(fork);
             }
+        }
+        if let Some((dot, told)) = search.waymark() {
+            forks.waymarks.keep(dot, told);
         }
     }
     // Where one of ours gives way, its states are taken, and then none of ours is known there by its name.
-    Ok(if gives_way { Forks::Ours(forks) } else { stays.map_or(Forks::Ours(forks), Forks::Theirs) })
+    Ok(if gives_way { Parting::Ours(forks) } else { stays.map_or(Parting::Ours(forks), Parting::Theirs) })
 }
 
 /// A search for every origin of which a peer may hold another branch than we.
@@ -284,6 +287,13 @@ fn searches(
         }
         Ok(())
     })?;
+    for (Dot { origin, sequence }, told) in log.waymarks()?.iter() {
+        if let Some(held) = held.get_mut(origin)
+            && held.iter().all(|one| one.sequence != *sequence)
+        {
+            held.push(Held { position: Position::START, sequence: *sequence, id: told.id, before: told.before });
+        }
+    }
     let confirmed = log.checkpoint(peer.node.as_str())?.map_or(Position::START, |checkpoint| checkpoint.pushed);
     let search = |(origin, held): (Origin, Vec<Held>)| {
         let sides = Sides {

@@ -7,8 +7,8 @@ use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::operation::{BLOCK_FRAME_BYTES, LENGTH_BYTES_MAX, encode_block};
-use crate::record::progress::{encode_checkpoint, encode_life, encode_origin, encode_vector};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS};
+use crate::record::progress::{encode_checkpoint, encode_life, encode_origin, encode_vector, encode_waymarks};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS, WAYMARKS_KEY};
 
 /// Most bytes of a block that holds more than one operation. The store gives a large value a run of pages whose number
 /// is a power of two, fills it with zeros and writes it whole: this one's run is full, and one byte more would double it.
@@ -38,6 +38,11 @@ impl Writer {
                 let record = encode_vector(&self.floor, &self.shared.origins);
                 transaction.open_table(META)?.insert(FLOOR_KEY, record.as_slice())?;
             }
+            if let Some(waymarks) = &self.unsaved_waymarks {
+                let record = encode_waymarks(waymarks, &self.shared.origins);
+                save_new_origins(&transaction, &self.shared.origins)?;
+                transaction.open_table(META)?.insert(WAYMARKS_KEY, record.as_slice())?;
+            }
             if let Some(of_node) = self.unsaved_life_beside {
                 let record = encode_life(of_node, self.origin.incarnation);
                 transaction.open_table(META)?.insert(LIFE_KEY, record.as_slice())?;
@@ -56,6 +61,7 @@ impl Writer {
         self.unsaved_checkpoints.clear();
         self.is_floor_unsaved = false;
         self.unsaved_life_beside = None;
+        self.unsaved_waymarks = None;
         self.undurable.log_needs_scan = !is_quick_to_open;
         Ok(())
     }

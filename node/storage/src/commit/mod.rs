@@ -31,6 +31,7 @@ use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::stamp::HybridClock;
+use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use redb::Durability;
@@ -109,6 +110,8 @@ pub struct Writer {
     is_floor_unsaved: bool,
     /// The incarnation of the node, while this database goes on under its own, unsaved one.
     unsaved_life_beside: Option<u64>,
+    /// Which operations are meant where branches parted, while the log file does not have it yet.
+    unsaved_waymarks: Option<Waymarks>,
     /// How far the documents that may have something to give up were looked at.
     unsettled_cursor: Position,
     /// Why tombstones stay, as far as this look at them has come.
@@ -166,6 +169,7 @@ impl Writer {
             floor,
             is_floor_unsaved: false,
             unsaved_life_beside: None,
+            unsaved_waymarks: None,
             unsettled_cursor: Position::START,
             kept: Kept::default(),
             index_run: None,
@@ -213,6 +217,11 @@ impl Writer {
         self.unsaved_life_beside = Some(of_node);
     }
 
+    /// Remembers which operations are meant where branches parted, from the next commit on.
+    pub(crate) fn keep_waymarks(&mut self, waymarks: Waymarks) {
+        self.unsaved_waymarks = (!waymarks.is_empty()).then_some(waymarks);
+    }
+
     /// Whether the data file should be synced now, because much or old is unsynced.
     pub fn is_durable_commit_due(&self, now: Millis) -> bool {
         let undurable = &self.undurable;
@@ -227,6 +236,7 @@ impl Writer {
             || self.cache.has_pending()
             || self.undurable.log_needs_scan
             || self.unsaved_life_beside.is_some()
+            || self.unsaved_waymarks.is_some()
             || !self.unsaved_checkpoints.is_empty()
     }
 

@@ -1,11 +1,13 @@
 //! Small records: what the data reflects, what a collection shows, how far a peer is.
 
-use holdfast_core::chain::Chains;
+use holdfast_core::chain::{Chain, Chains};
 use holdfast_core::digest::Digest;
-use holdfast_core::id::NodeName;
+use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::members::Members;
 use holdfast_core::operation::Operation;
 use holdfast_core::stamp::Stamp;
+use holdfast_core::sync::branches::Told;
+use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 
@@ -152,6 +154,32 @@ pub(crate) fn encode_vector(vector: &Vector, origins: &Origins) -> Vec<u8> {
 /// Reads a vector that stands alone.
 pub(crate) fn decode_vector(place: &str, bytes: &[u8], origins: &[Origin]) -> Result<Vector, StorageError> {
     read(place, bytes, |_, reader| record::read_vector(reader, origins))
+}
+
+/// Writes which operations are meant where branches parted.
+pub(crate) fn encode_waymarks(waymarks: &Waymarks, origins: &Origins) -> Vec<u8> {
+    let mut bytes = record::begin(8 + 32 * waymarks.iter().len());
+    bytes.put_varint(waymarks.iter().len() as u64);
+    for (dot, told) in waymarks.iter() {
+        record::put_dot(&mut bytes, dot, origins);
+        bytes.extend_from_slice(&told.id.0.to_le_bytes());
+        bytes.push(u8::from(told.before.is_some()));
+        bytes.extend_from_slice(&told.before.unwrap_or_default().0.to_le_bytes());
+    }
+    record::seal(bytes)
+}
+
+/// Reads which operations are meant where branches parted.
+pub(crate) fn decode_waymarks(bytes: &[u8], origins: &[Origin]) -> Result<Waymarks, StorageError> {
+    read("where branches parted", bytes, |_, reader| {
+        let count = reader.count(27)?;
+        let waymark = |_| {
+            let dot = record::read_dot(reader, origins)?;
+            let (id, has_before, before) = (OperationId(reader.u128()?), reader.u8()?, Chain(reader.u64()?));
+            Ok((dot, Told { id, before: (has_before != 0).then_some(before) }))
+        };
+        (0..count).map(waymark).collect()
+    })
 }
 
 /// Writes what a collection shows.

@@ -24,6 +24,7 @@ use holdfast_core::json::JsonText;
 use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::sync::admission;
+use holdfast_core::sync::branches::Forks;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::StorageBackend;
 
@@ -72,8 +73,8 @@ pub struct Ending {
     pub letters: Vec<(Position, Operation)>,
     /// Merge or rebase.
     pub kind: admission::Transfer,
-    /// The first operations of ours that differ from the peer's of the same origin.
-    pub branches: Vec<Dot>,
+    /// Where our branches of origins leave the peer's.
+    pub forks: Forks,
 }
 
 /// What was carried over into a new database.
@@ -155,7 +156,7 @@ impl Transfer {
         origin: &Origin,
     ) -> Result<(Opened, Carried), CommitError> {
         let not_written = CommitError::NotWritten;
-        let Ending { adoption, letters, kind, branches } = ending;
+        let Ending { adoption, letters, kind, forks: Forks { first: branches, waymarks } } = ending;
         let is_merge = kind == admission::Transfer::Merge;
         let theirs = adoption.vector.clone();
         if !theirs.covers_all(&self.seen) || letters.iter().any(|(_, letter)| !theirs.covers(&letter.dot)) {
@@ -179,6 +180,14 @@ impl Transfer {
         if origin.incarnation != of_node {
             writer.renew(origin.incarnation, of_node);
         }
+        let mut remembered = before.log.waymarks().map_err(not_written)?;
+        for fork in &branches {
+            remembered.leave(fork);
+        }
+        for (dot, told) in waymarks.iter() {
+            remembered.keep(dot.clone(), *told);
+        }
+        writer.keep_waymarks(remembered);
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
         let mut reissue = Reissue::new(branches.clone());
         if is_merge {

@@ -7,6 +7,7 @@ use holdfast_core::id::{CollectionName, DocumentId, NodeName};
 use holdfast_core::json::JsonText;
 use holdfast_core::members::FenceReason;
 use holdfast_core::sync::admission::Transfer as Kind;
+use holdfast_core::sync::branches::Forks;
 use holdfast_core::sync::message::{OperationRecord, PushRequest};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
@@ -117,10 +118,10 @@ impl Node {
 
     /// This node made anew from another's states.
     fn made_anew_from(self, other: &Self, kind: Kind, branches: Vec<Dot>) -> (Self, Carried) {
-        self.try_made_anew_from(other, kind, branches).unwrap()
+        self.try_made_anew_from(other, kind, Forks { first: branches, ..Forks::default() }).unwrap()
     }
 
-    fn try_made_anew_from(&self, other: &Self, kind: Kind, branches: Vec<Dot>) -> Result<(Self, Carried), CommitError> {
+    fn try_made_anew_from(&self, other: &Self, kind: Kind, forks: Forks) -> Result<(Self, Carried), CommitError> {
         let me = self.opened.writer.origin().clone();
         let incarnation = if kind == Kind::Rebase { me.incarnation + 100 } else { me.incarnation };
         let files = (InMemoryBackend::new(), InMemoryBackend::new());
@@ -149,7 +150,7 @@ impl Node {
         let letters = letters_of(&view, &other.opened.database.log().unwrap()).unwrap();
         let page = StatePage { letters, ..StatePage::default() };
         let letters = decode_page(&encode_page(&page)).unwrap().letters;
-        let ending = Ending { adoption, letters, kind, branches };
+        let ending = Ending { adoption, letters, kind, forks };
         let (opened, carried) = transfer.finish(&mut moment, ending, &self.opened.database, &next)?;
         Ok((Node { opened, clock: self.clock }, carried))
     }
@@ -277,7 +278,7 @@ fn what_was_written_here_while_a_peers_states_were_taken_is_not_taken_for_what_h
     back.clock += 500;
     back.put("meanwhile", 5);
     let first = Dot { origin: origin("till", 2), sequence: holdfast_core::vector::Sequence(1) };
-    let error = back.try_made_anew_from(&shop, Kind::Rebase, Vec::new()).unwrap_err().to_string();
+    let error = back.try_made_anew_from(&shop, Kind::Rebase, Forks::default()).unwrap_err().to_string();
     assert!(error.contains("two branches of till@"), "{error}");
     let (back, carried) = back.made_anew_from(&shop, Kind::Rebase, vec![first]);
     assert_eq!(carried.reissued, 1);
@@ -323,8 +324,15 @@ fn a_second_branch_of_an_origin_shows_and_is_written_again() {
     assert_eq!((receipt.accepted, receipt.gap), (0, None));
     let stranger = receipt.stranger.unwrap().dot;
     let fork = Dot { sequence: holdfast_core::vector::Sequence(2), ..stranger };
-    let (restored, carried) = restored.made_anew_from(&shop, Kind::Rebase, vec![fork]);
+    let of_shop = shop.opened.database.log().unwrap().told_of(&fork.origin, &[fork.sequence]).unwrap();
+    let waymarks = of_shop.values().map(|told| (fork.clone(), *told)).collect();
+    let forks = Forks { first: vec![fork.clone()], waymarks };
+    let (restored, carried) = restored.try_made_anew_from(&shop, Kind::Rebase, forks).unwrap();
     assert_eq!(carried.reissued, 4);
+    let told = |node: &Node| node.opened.database.log().unwrap().told_of(&fork.origin, &[]).unwrap();
+    assert_eq!(told(&restored), of_shop, "its log begins after that, and it tells all the same which one is meant");
+    let (restored, _) = restored.made_anew_from(&shop, Kind::Merge, Vec::new());
+    assert_eq!((told(&restored), of_shop.len()), (of_shop, 1), "and it does when it is made anew once more");
     restored.push_to(&mut shop);
     assert_equal(&shop, &restored);
     assert_eq!(
@@ -492,7 +500,7 @@ fn what_a_peer_forgets_between_two_pages_is_not_taken_over() {
         }
     }
     let adoption = adoption_of(&a.opened.database.view().unwrap()).unwrap();
-    let ending = Ending { adoption, letters: Vec::new(), kind: Kind::Merge, branches: Vec::new() };
+    let ending = Ending { adoption, letters: Vec::new(), kind: Kind::Merge, forks: Forks::default() };
     let refused = transfer.finish(&mut moment, ending, &b.opened.database, &origin("b", 2)).unwrap_err();
     assert!(refused.to_string().contains("forgot"), "{refused}");
     let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());

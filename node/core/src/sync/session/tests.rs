@@ -274,6 +274,20 @@ fn what_the_peer_brings_is_not_complete_for_a_node_that_has_forgotten_what_it_wr
 }
 
 #[test]
+fn a_position_before_which_the_peer_lacks_something_is_not_confirmed() {
+    let mut session = session(Some((1, Position(8), Position(0))));
+    session.handle(Millis(0), committed(13));
+    session.handle(Millis(0), pulled(1));
+    assert_eq!(session.confirmed(), Position(8));
+    // Something that was left to others, for it seemed to be there.
+    let gap = Event::Pushed { through: Position(8), looked: Position(13), has_gap: true, peer: Some(peer(1)) };
+    session.handle(Millis(1), gap);
+    assert_eq!((session.pushed(), session.confirmed()), (Position(8), Position(0)));
+    session.handle(Millis(2), pushed(13, 1));
+    assert_eq!(session.confirmed(), Position(13));
+}
+
+#[test]
 fn a_gap_starts_over_at_once_and_a_second_one_waits() {
     let mut session = session(Some((1, Position(50), Position(40))));
     let (through, looked) = (Position(50), Position(50));
