@@ -268,14 +268,38 @@ impl Writer {
                 Some(id) if letter.is_covered_when_settled() => self.cover(batch, moment, &letter.collection, id)?,
                 // It names no document: nothing is shown that could be kept.
                 _ => {
-                    self.state.letters.remove(letter.position);
                     outcome.local += 1;
-                    self.log_note(batch, &mut Touched::default(), None, &Note::Dismissed { letter: letter.position });
+                    self.dismiss(batch, letter.position);
                 }
             }
         }
         outcome.done = before.saturating_sub(self.state.letters.len()) as u64;
         Ok(outcome)
+    }
+
+    /// Gives a letter up on this node alone.
+    fn dismiss(&mut self, batch: &mut Batch<'_>, letter: Position) {
+        self.state.letters.remove(letter);
+        self.log_note(batch, &mut Touched::default(), None, &Note::Dismissed { letter });
+    }
+
+    /// Gives up again what was given up in the log whose place this one takes: nobody else knows of that.
+    pub(crate) fn dismiss_again(
+        &mut self,
+        moment: &mut Moment<'_>,
+        dismissed: &BTreeSet<Dot>,
+    ) -> Result<(), CommitError> {
+        let is_back = |letter: &&Letter| dismissed.contains(&letter.dot);
+        let back: Vec<Position> = self.state.letters.iter().filter(is_back).map(|letter| letter.position).collect();
+        if back.is_empty() {
+            return Ok(());
+        }
+        self.commit_filled(moment, |writer, batch, _| {
+            for letter in back {
+                writer.dismiss(batch, letter);
+            }
+            Ok(())
+        })
     }
 
     /// Writes what is shown of a document once more, in the knowledge of all that is parked on it.

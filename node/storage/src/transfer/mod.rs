@@ -15,7 +15,7 @@ pub mod page;
 mod forgotten;
 mod parting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::digest::Digest;
 use holdfast_core::document::DocumentState;
@@ -32,7 +32,8 @@ use crate::commit::{CommitError, Moment, Reissue, Surplus, Writer};
 use crate::database::{Database, Opened, Options};
 use crate::error::StorageError;
 use crate::log::{LogView, ReadLimit};
-use crate::record::note::Adoption;
+use crate::record::note::{Adoption, LoggedNote, Note};
+use crate::record::operation::Entry;
 use crate::record::progress::{Checkpoint, DataState};
 use crate::request::{Answer, Received, Request};
 use crate::transfer::page::{StateAt, StatePage, letters_of};
@@ -216,6 +217,7 @@ impl Transfer {
             let Opened { database, writer, .. } = &mut self.opened;
             reissue.written += forgotten::delete_again((writer, database), moment, &before, (&theirs, &branches))?;
         }
+        self.opened.writer.dismiss_again(moment, &before.dismissed)?;
         self.opened.writer.carry_cache(&before.view, moment.now).map_err(CommitError::Unknown)?;
         self.opened.writer.settle().map_err(CommitError::Unknown)?;
         Ok((self.opened, Carried { kept, reissued: reissue.written }))
@@ -246,7 +248,9 @@ impl Transfer {
                 // What is parked is in no state.
                 let is_lacked = !theirs.covers(dot) || is_branched;
                 let is_in_states = before.floor.covers(dot) && is_lacked && !before.has_parked(dot);
-                if (known.covers(dot) && !is_branched) || is_in_states {
+                // What was given up here is not written again, to come back under a name that nobody has given up.
+                let is_given_up = !is_merge && before.dismissed.contains(dot);
+                if (known.covers(dot) && !is_branched) || is_in_states || is_given_up {
                     continue;
                 }
                 if is_merge {
@@ -273,12 +277,14 @@ struct Before {
     log: LogView,
     state: DataState,
     floor: Vector,
+    /// Parked operations that were given up there, as far as its log says so.
+    dismissed: BTreeSet<Dot>,
 }
 
 impl Before {
     fn look(database: &Database) -> Result<Self, StorageError> {
         let (view, log) = (database.view()?, database.log()?);
-        Ok(Self { state: view.state()?, floor: log.floor()?, view, log })
+        Ok(Self { state: view.state()?, floor: log.floor()?, dismissed: dismissed_in(&log)?, view, log })
     }
 
     fn has_parked(&self, dot: &Dot) -> bool {
@@ -298,6 +304,20 @@ impl Before {
             collections: Vec::new(),
         }
     }
+}
+
+/// The parked operations that were given up on this node alone, and whose records the log still holds.
+fn dismissed_in(log: &LogView) -> Result<BTreeSet<Dot>, StorageError> {
+    let mut dismissed = BTreeSet::new();
+    log.scan(Position::START, |entry| {
+        if let Entry::Note(LoggedNote { note: Note::Dismissed { letter }, .. }) = entry
+            && let Some(Entry::Operation(logged)) = log.at(letter)?
+        {
+            dismissed.insert(logged.operation.dot);
+        }
+        Ok(())
+    })?;
+    Ok(dismissed)
 }
 
 /// A vector that ends, at their origins, before some operations.

@@ -594,3 +594,45 @@ fn what_waits_behind_a_letter_of_the_same_stretch_is_carried_over_with_it() {
     assert_eq!(letters(&b), before);
     b.assert_sound();
 }
+
+#[test]
+fn what_was_given_up_here_does_not_come_back_when_the_log_is_carried_over() {
+    // It was parked again, and where it was written again every other node parked it too.
+    let about_nothing = |record: &mut Value| {
+        if is_about(record, "odd") {
+            record["Kind"] = json!("hologram");
+            record.as_object_mut().unwrap().remove("EntityId");
+        }
+    };
+    for (kind, carried_over) in [(Kind::Merge, (3, 0)), (Kind::Rebase, (0, 2))] {
+        let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+        c.put("odd", 1);
+        c.put("x", 1);
+        assert_eq!((send(&c, &mut b, about_nothing).accepted, letters(&b).len()), (2, 1));
+        let settled = b.commit(Request::SettleLetters(Which::All));
+        assert!(matches!(settled, Answer::Letters(outcome) if (outcome.done, outcome.local) == (1, 1)));
+        b.put("mine", 1);
+        a.put("theirs", 1);
+        if kind == Kind::Rebase {
+            a.put("gone", 1);
+            a.change("gone", Action::Delete);
+            assert_eq!(a.give_up(), 1);
+        }
+        let (b, carried) = b.made_anew_from(&a, kind, Vec::new());
+        assert_eq!(((carried.kept, carried.reissued), letters(&b)), (carried_over, vec![]), "{kind:?}");
+        assert_eq!((b.shown("x"), b.shown("mine")), (Some(json!(1)), Some(json!(1))), "{kind:?}");
+        b.assert_sound();
+        if kind == Kind::Rebase {
+            send(&b, &mut a, |_| ());
+            assert_eq!((letters(&a), a.shown("x")), (vec![], Some(json!(1))), "it went on to others");
+            continue;
+        }
+        // A peer that has it parked keeps it to itself, however this node is made anew from it.
+        assert_eq!((send(&c, &mut a, about_nothing).accepted, letters(&a).len()), (2, 1));
+        let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());
+        assert_eq!(letters(&b), Vec::<String>::new());
+        let (b, _) = b.made_anew_from(&a, Kind::Rebase, Vec::new());
+        assert_eq!(letters(&b), Vec::<String>::new());
+        b.assert_sound();
+    }
+}
