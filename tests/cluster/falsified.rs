@@ -1,6 +1,8 @@
 //! Documents that somebody has falsified, on nodes whose logs no longer tell what they were: taken from the peer, given
 //! to it, joined, or left for a person.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use holdfast_tests::cluster::{Home, Node, ROOT_KEY, SOON, introduce, wait_for, wait_until_equal};
 use redb::ReadableTable;
 use serde_json::{Value, json};
@@ -147,4 +149,59 @@ async fn a_person_who_prefers_this_node_gives_the_peer_what_it_shows() {
     for id in ["p-5", "p-7", "p-11"] {
         assert_eq!(left.client("shop").document("products", id).await.unwrap()["Stock"], expected[id]["Stock"], "{id}");
     }
+}
+
+/// The products that a node does not show as they were written.
+async fn wrong(node: &Node, expected: &Value) -> BTreeSet<String> {
+    let mut wrong = BTreeSet::new();
+    for (id, written) in expected.as_object().unwrap() {
+        let answer = node.client("shop").get(&format!("/api/documents/products/{id}")).await;
+        if !answer.is_success() || answer.json()["Stock"] != written["Stock"] {
+            wrong.insert(id.clone());
+        }
+    }
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repair_counts_is_what_it_has_repaired() {
+    let (homes, left, right, expected) = falsified_pair().await;
+    let wrong_on_either = async || {
+        let mut ids = wrong(&left, &expected).await;
+        ids.extend(wrong(&right, &expected).await);
+        ids
+    };
+    wait_for("the peer is compared with", SOON, async || {
+        let told = verified(&left, json!({"Peer": "right", "Database": "shop"})).await;
+        if told.1.len() == 4 { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    let place = ["--url", &left.url, "--key", ROOT_KEY];
+    let order = ["verify", "--peer", "right", "--database", "shop", "--repair"];
+    for (choice, summary) in [
+        (&[][..], "1 documents differ, and no log can tell which side is right for 1: "),
+        (&["--prefer", "peer"][..], "1 documents differed and are settled."),
+        (&[][..], "No document differs."),
+    ] {
+        let before = wrong_on_either().await;
+        let told = homes[0].run(&[&order[..], choice, &["--json"], &place].concat());
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let result = &told["Results"][0];
+        assert!(result["Summary"].as_str().unwrap().starts_with(summary), "{result}");
+        let after = wrong_on_either().await;
+        let is_settled = |one: &&Value| !["Found", "NeedsDecision"].contains(&one["Outcome"].as_str().unwrap());
+        let differences = result["Differences"].as_array().unwrap();
+        let counted: BTreeSet<String> =
+            differences.iter().filter(is_settled).map(|one| one["Id"].as_str().unwrap().to_owned()).collect();
+        let repaired: BTreeSet<String> = before.difference(&after).cloned().collect();
+        assert_eq!(counted, repaired, "{result}");
+        if repaired.len() > 1 {
+            let rest = format!(" {} others differed and are settled.", repaired.len());
+            assert!(result["Summary"].as_str().unwrap().contains(&rest), "{result}");
+        }
+        assert_eq!(told["IsEqual"], after.is_empty(), "{told}");
+        let held: usize = left.client("shop").everything().await.values().map(BTreeMap::len).sum();
+        assert_eq!(result["Records"], held, "{result}");
+    }
+    assert_eq!(wrong_on_either().await, BTreeSet::new());
 }

@@ -226,6 +226,10 @@ fn report(
         ),
         (open, _) => format!("{open} documents differ; nothing was changed. --repair settles them."),
     };
+    if open > 0 && differences.len() > open {
+        // Writing to a string cannot fail.
+        let _ = write!(summary, " {} others differed and are settled.", differences.len() - open);
+    }
     if has_more {
         summary.push_str(" There are more: run it again.");
     }
