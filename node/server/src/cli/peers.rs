@@ -118,10 +118,14 @@ async fn list(client: &NodeClient, secret: &Secret, is_json: bool) -> Result<Str
 fn row(peer: &Map<String, Value>, status: &Value) -> Map<String, Value> {
     let name = peer.get("NodeId").cloned().unwrap_or_default();
     let mut states: Vec<(String, usize)> = Vec::new();
+    let mut cache_to_send = None;
     for database in rows_of(status, "Databases") {
         for session in rows_of(&Value::Object(database), "Peers") {
             if session.get("PeerNodeId") != Some(&name) {
                 continue;
+            }
+            if let Some(changes) = session.get("Cache").and_then(|cache| cache.get("ToSend")?.as_u64()) {
+                cache_to_send = Some(cache_to_send.unwrap_or(0_u64).saturating_add(changes));
             }
             let state = session.get("State").and_then(Value::as_str).unwrap_or("?").to_owned();
             match states.iter_mut().find(|(known, _)| *known == state) {
@@ -142,6 +146,7 @@ fn row(peer: &Map<String, Value>, status: &Value) -> Map<String, Value> {
         ("Seed".to_owned(), peer.get("IsSeed").cloned().unwrap_or_default()),
         ("Databases".to_owned(), databases.into()),
         ("States".to_owned(), states.join(", ").into()),
+        ("CacheToSend".to_owned(), cache_to_send.into()),
     ])
 }
 
@@ -156,12 +161,16 @@ mod tests {
     fn a_peer_is_told_with_its_states_over_all_databases() {
         let peer =
             json!({"NodeId": "b", "BaseUrl": "http://b:1", "IsActive": true, "IsSeed": false, "Databases": null});
-        let session = |state: &str| json!({"Peers": [{"PeerNodeId": "b", "State": state}, {"PeerNodeId": "c", "State": "Ready"}]});
+        let session = |state: &str| {
+            let (b, c) = (json!({"ToSend": 2}), json!({"ToSend": 900}));
+            json!({"Peers": [{"PeerNodeId": "b", "State": state, "Cache": b}, {"PeerNodeId": "c", "State": "Ready", "Cache": c}]})
+        };
         let status = json!({"Databases": [session("InSync"), session("Failing"), session("InSync")]});
         let rows = [row(peer.as_object().cloned().as_ref().unwrap_or(&serde_json::Map::new()), &status)];
         assert_eq!(
             table(&rows),
-            "  Peer  BaseUrl     Active  Seed   Databases  States\n  b     http://b:1  true    false  all        InSync 2, Failing 1\n"
+            "  Peer  BaseUrl     Active  Seed   Databases  States               CacheToSend\n  b     http://b:1  true    false  all        \
+             InSync 2, Failing 1  6\n"
         );
     }
 }

@@ -18,16 +18,20 @@ const COLUMN_CHARACTERS_MAX: usize = 60;
 const LINE_CHARACTERS_MAX: usize = 120;
 
 /// What is shown of a peer, under which name; `--json` has the rest.
-const PEER_COLUMNS: [(&str, &str); 8] = [
+const PEER_COLUMNS: [(&str, &str); 9] = [
     ("/PeerNodeId", "Peer"),
     ("/State", "State"),
     ("/ToSend/Operations", "ToSend"),
     ("/ToReceive/Operations", "ToReceive"),
     ("/ToSend/Seconds", "LagSeconds"),
+    ("/Cache/ToSend", "CacheToSend"),
     ("/RoundTripMilliseconds", "RoundTripMs"),
     ("/ClockSkewMilliseconds", "SkewMs"),
     ("/LastContactUtc", "LastContact"),
 ];
+
+/// Whether the cache of a database is full, as a database's contents say it.
+const CACHE_IS_FULL: &str = "CacheIsFull";
 
 /// Arguments of `holdfast status`.
 #[derive(Args)]
@@ -108,10 +112,27 @@ impl Answers {
             }
         }
         section(&mut out, "Databases", &self.databases, databases);
+        out.push_str(&full_caches(&self.databases));
         section(&mut out, "Peers", &self.replication, peers);
         out.push_str(&reasons(&self.replication));
         out.trim_end().to_owned()
     }
+}
+
+/// A sentence for each database whose cache takes no more.
+fn full_caches(answer: &Result<Value, PlaceError>) -> String {
+    let mut out = String::new();
+    let is_full = |row: &Map<String, Value>| row.get("Contents").is_some_and(|held| held[CACHE_IS_FULL] == true);
+    for row in answer.iter().flat_map(|answer| rows_of(answer, "Databases")).filter(is_full) {
+        let name = row.get("Name").map(shown).unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "  {name}: the cache is full, and writes that make it larger are refused until entries end. Delete some, or \
+             raise Node:CacheMaxMegabytes."
+        );
+    }
+    out
 }
 
 /// A sentence for each peer that is not proven equal: what is so, and what to do.
@@ -165,8 +186,10 @@ fn databases(answer: &Value) -> Vec<Map<String, Value>> {
     let mut rows = rows_of(answer, "Databases");
     for row in &mut rows {
         if let Some(Value::Object(contents)) = row.shift_remove("Contents") {
-            // Long numbers that mean something to programs only.
-            row.extend(contents.into_iter().filter(|(name, _)| !matches!(name.as_str(), "LogId" | "Digest")));
+            // Long numbers that mean something to programs only, and what is told in a sentence.
+            row.extend(
+                contents.into_iter().filter(|(name, _)| !["LogId", "Digest", CACHE_IS_FULL].contains(&name.as_str())),
+            );
         }
     }
     rows
@@ -206,13 +229,22 @@ pub(super) fn table(rows: &[Map<String, Value>]) -> String {
         columns.push(std::iter::once(name.clone()).chain(values.map(Option::unwrap_or_default)).collect());
     }
     let width = |column: &Vec<String>| column.iter().map(|text| text.chars().count()).max().unwrap_or_default();
-    // The widest columns give way until a line fits.
+    // The widest columns give way until a line fits, and what they are called goes last.
+    let named = |column: &Vec<String>| column.first().map_or(0, |name| name.chars().count());
+    let names: Vec<usize> = columns.iter().map(named).collect();
     let mut widths: Vec<usize> = columns.iter().map(width).collect();
     let room = LINE_CHARACTERS_MAX.saturating_sub(2 * columns.len());
-    while widths.iter().sum::<usize>() > room
-        && let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > 1)
-    {
-        *widest -= 1;
+    for cuts_names in [false, true] {
+        let least = |name: usize| if cuts_names { 1 } else { name };
+        while widths.iter().sum::<usize>() > room
+            && let Some((widest, _)) = widths
+                .iter_mut()
+                .zip(&names)
+                .filter(|(width, name)| **width > least(**name))
+                .max_by_key(|(width, _)| **width)
+        {
+            *widest -= 1;
+        }
     }
     let mut out = String::new();
     for line in 0..=rows.len() {
@@ -257,7 +289,16 @@ fn cut(text: &str, characters_max: usize) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{databases, peers, table};
+    use super::{databases, full_caches, peers, table};
+
+    #[test]
+    fn a_full_cache_is_told_in_a_sentence() {
+        let of = |name: &str, is_full: bool| json!({"Name": name, "Contents": {"CacheIsFull": is_full}});
+        let answer = json!([of("a", false), of("b", true), {"Name": "c", "Contents": null}]);
+        assert_eq!(table(&databases(&answer)), "  Name\n  a\n  b\n  c\n");
+        let told = full_caches(&Ok(answer));
+        assert!(told.starts_with("  b: the cache is full") && told.lines().count() == 1, "{told}");
+    }
 
     #[test]
     fn a_table_stands_in_columns() {
@@ -269,10 +310,10 @@ mod tests {
     #[test]
     fn each_peer_of_each_database_is_a_row() {
         let answer = json!({"Databases": [
-            {"DatabaseName": "shop", "Peers": [{"PeerNodeId": "node-2", "CatchUpReason": "because"}]},
+            {"DatabaseName": "shop", "Peers": [{"PeerNodeId": "node-2", "CatchUpReason": "because", "Cache": {"ToSend": 5}}]},
             {"DatabaseName": "empty", "Peers": []}
         ]});
-        assert_eq!(table(&peers(&answer)), "  Database  Peer\n  shop      node-2\n");
+        assert_eq!(table(&peers(&answer)), "  Database  Peer    CacheToSend\n  shop      node-2  5\n");
     }
 
     #[test]
@@ -280,6 +321,7 @@ mod tests {
         let peer = json!({
             "PeerNodeId": "n".repeat(64), "BaseUrl": "http://10.0.0.2:1446", "State": "CatchingUp",
             "ToSend": {"Operations": u64::MAX, "Seconds": u64::MAX}, "ToReceive": {"Operations": u64::MAX},
+            "Cache": {"ToSend": u64::MAX},
             "RoundTripMilliseconds": u64::MAX, "ClockSkewMilliseconds": i64::MIN,
             "LastContactUtc": "2026-01-01T00:00:00.000Z", "OperationsSent": 1,
         });
@@ -287,5 +329,7 @@ mod tests {
         let shown = table(&peers(&answer));
         assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
         assert!(shown.contains("LastContact") && shown.contains("…"), "{shown}");
+        let names = shown.lines().next().unwrap_or_default();
+        assert!(names.contains("CacheToSend") && !names.contains('…'), "{shown}");
     }
 }

@@ -79,6 +79,8 @@ pub struct WriterCounts {
     pub operations: AtomicU64,
     /// Changes of the cache since the start.
     pub cache_changes: AtomicU64,
+    /// Whether the cache is so full that writes which make it larger are refused.
+    pub is_cache_full: AtomicBool,
     /// Requests waiting now.
     pub waiting: AtomicU64,
     /// Conflicts that were settled by a policy or a rule since the start.
@@ -280,6 +282,7 @@ impl WriterThread {
         // What is given up is noted in the log, under positions that a follower has from its leader.
         let may_log = self.gate.closed().is_none();
         let looked = self.caretaker.borrow_mut().look(writer, may_log);
+        self.look_at_cache_room(writer);
         let looked = looked.and_then(|has_swept| Ok(Caretaker::work_on_indexes(writer)? || has_swept));
         if writer.state().position > before || matches!(looked, Ok(true)) {
             self.handle.refresh_view();
@@ -383,6 +386,7 @@ impl WriterThread {
                     counts.operations.fetch_add(after.0 - before.0, Ordering::Relaxed);
                     counts.cache_changes.fetch_add(cache_after.0 - cache_before.0, Ordering::Relaxed);
                 }
+                self.look_at_cache_room(writer);
                 self.answer(replies, answers);
                 if writer.cache_revision() > revision_before {
                     self.handle.cache_is_shown(cache_after);
@@ -404,6 +408,20 @@ impl WriterThread {
                 }
                 Some(end)
             }
+        }
+    }
+
+    /// Says when the cache has become full, and when there is room in it again.
+    fn look_at_cache_room(&self, writer: &mut Writer) {
+        let is_full = writer.is_cache_full();
+        if self.handle.counts.is_cache_full.swap(is_full, Ordering::Relaxed) == is_full {
+            return;
+        }
+        let (database, bytes) = (&self.handle.name, writer.cache_state().bytes);
+        if is_full {
+            tracing::warn!(%database, bytes, "the cache is full: writes that make it larger are refused until entries end, are deleted, or Node:CacheMaxMegabytes is raised");
+        } else {
+            tracing::warn!(%database, bytes, "there is room in the cache again");
         }
     }
 

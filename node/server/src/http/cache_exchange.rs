@@ -51,7 +51,12 @@ async fn push(
         return Err(not_selected(&message.source, &name, "taken from"));
     }
     let database = database_for_peer(&sync, &headers).await?;
+    let source = message.source.clone();
     let taken = cache::take(&database, message).await.map_err(not_submitted)?;
+    // Of others nobody asks how it stands with them, and there may be any number of names.
+    if sync.registry().get(&source).is_some() {
+        sync.cache_counts().of(&source, &name).add_received(taken.changed);
+    }
     let (all, own) = (taken.reach.all, taken.reach.own);
     let vector = vector_record(&taken.vector);
     Ok(Json(CachePushed { changed: taken.changed, vector, through: all.0, own_through: own.0 }))
@@ -74,12 +79,16 @@ async fn pull(
     let database = sync.databases().get(&name).map_err(unavailable)?;
     let skew_max = Millis(app.settings.node.max_clock_skew_seconds.saturating_mul(1_000));
     let sealed = tokio::task::block_in_place(|| {
-        cache::answer(&database, &question, skew_max).map(|message| envelope::seal(&message.encode()))
+        let answer = cache::answer(&database, &question, skew_max);
+        answer.map(|message| (message.states.len() as u64, envelope::seal(&message.encode())))
     });
-    let sealed = sealed.map_err(|error| match error {
+    let (keys, sealed) = sealed.map_err(|error| match error {
         AnswerError::Refused(refusal) => ApiError::from(refusal),
         AnswerError::Storage(error) => storage_failed(&error),
     })?;
+    if sync.registry().get(&source).is_some() {
+        sync.cache_counts().of(&source, &name).add_sent(keys);
+    }
     Ok(([(CONTENT_TYPE, MEDIA_TYPE)], sealed).into_response())
 }
 

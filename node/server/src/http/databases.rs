@@ -1,6 +1,7 @@
 //! The databases of the node, as far as a key reaches: listing them and dropping one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -58,6 +59,8 @@ pub struct Contents {
     pub cache_keys: u64,
     /// What they take, in bytes.
     pub cache_bytes: u64,
+    /// Whether that is so much that writes which make it more are refused: see `Node:CacheMaxMegabytes`.
+    pub cache_is_full: bool,
     /// Oldest position that the log still holds; 0 when it is empty.
     pub oldest_log_sequence: u64,
     /// Newest position of the log.
@@ -149,6 +152,7 @@ fn measure(database: &Arc<OpenDatabase>) -> Result<Contents, StorageError> {
         oldest_log_sequence: log.oldest()?.0,
         cache_keys: cache.keys,
         cache_bytes: cache.bytes,
+        cache_is_full: database.counts().is_cache_full.load(Ordering::Relaxed),
         newest_log_sequence: log.newest()?.0,
         log_id: format!("{:016x}", database.log_id()?),
         digest: view.digest()?.to_string(),

@@ -118,13 +118,14 @@ fn put_databases(page: &mut Page, databases: &[DatabaseNumbers]) {
     let label = |database: &DatabaseNumbers| format!("{{database=\"{}\"}}", database.name);
     page.family(metrics::DATABASE_UP, databases.iter().map(|database| (label(database), u8::from(database.is_up))));
     type Writer = fn(&OpenDatabase) -> u64;
-    let of_writer: [(Definition, Writer); 7] = [
+    let of_writer: [(Definition, Writer); 8] = [
         (metrics::COMMITS, |database| database.counts().commits.load(Ordering::Relaxed)),
         (metrics::OPERATIONS, |database| database.counts().operations.load(Ordering::Relaxed)),
         (metrics::CACHE_CHANGES, |database| database.counts().cache_changes.load(Ordering::Relaxed)),
         (metrics::WRITES_WAITING, |database| database.counts().waiting.load(Ordering::Relaxed)),
         (metrics::CONFLICTS_SETTLED, |database| database.counts().conflicts_settled.load(Ordering::Relaxed)),
         (metrics::REOPENED, |database| database.counts().reopened.load(Ordering::Relaxed)),
+        (metrics::CACHE_FULL, |database| u64::from(database.counts().is_cache_full.load(Ordering::Relaxed))),
         (metrics::OUT_OF_ROOM, |database| u64::from(database.counts().is_out_of_room.load(Ordering::Relaxed))),
     ];
     for (definition, read) in of_writer {

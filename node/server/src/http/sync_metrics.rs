@@ -87,6 +87,7 @@ fn put_ages(page: &mut Page, sessions: &[Session], now: Millis) {
     put_known(page, metrics::CACHE_RECEIVED, sessions, &|status| {
         status.cache.as_ref().map(|cache| cache.keys_received)
     });
+    put_known(page, metrics::CACHE_LAG, sessions, &|status| status.cache.as_ref().and_then(|cache| cache.to_send));
     put_known(page, metrics::CACHE_FAILURES, sessions, &|status| status.cache.as_ref().map(|cache| cache.failures));
     put_known(page, metrics::CACHE_EQUAL, sessions, &|status| {
         status.cache.as_ref().and_then(|cache| cache.is_equal).map(u8::from)

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::databases::OpenDatabase;
+use crate::sync::cache_counts::CacheCounts;
 use crate::sync::peer_client::{DATABASE_NOT_FOUND, PeerError};
 use crate::sync::registry::Peer;
 use crate::sync::{Sync, envelope};
@@ -79,8 +80,8 @@ impl CachePushed {
 /// How it stands with a peer.
 #[derive(Debug, Clone, Default)]
 pub struct CacheSyncStatus {
-    /// The peer has everything up to this position of ours.
-    pub told_through: Position,
+    /// The peer has everything up to this position of ours; `None` before it has said so since the start.
+    pub told_through: Option<Position>,
     /// Whether digests were equal when both knew the same; `None` before that was ever so.
     pub is_equal: Option<bool>,
     /// When an exchange last succeeded.
@@ -91,9 +92,9 @@ pub struct CacheSyncStatus {
     pub last_error: Option<String>,
     /// What it has last said that it knows.
     pub peer_vector: Vector,
-    /// Keys sent.
+    /// Keys sent since the start.
     pub sent: u64,
-    /// Keys received that were new or different.
+    /// Keys received since the start that were new or different.
     pub received: u64,
 }
 
@@ -119,6 +120,7 @@ pub struct CacheTask {
     database: Arc<OpenDatabase>,
     called: Arc<Notify>,
     status: Arc<Mutex<CacheSyncStatus>>,
+    counts: Arc<CacheCounts>,
     _stop: DropGuard,
 }
 
@@ -127,6 +129,7 @@ impl CacheTask {
     pub fn start(sync: &Arc<Sync>, peer: &Peer, database: Arc<OpenDatabase>) -> Self {
         let stop: CancellationToken = sync.stop().child_token();
         let (called, status) = (Arc::new(Notify::new()), Arc::new(Mutex::default()));
+        let counts = sync.cache_counts().of(&peer.node, database.name());
         let ways = CacheWays { tells: peer.sends(database.name()), asks: peer.accepts(database.name()) };
         let mut task = Task {
             sync: Arc::clone(sync),
@@ -134,6 +137,7 @@ impl CacheTask {
             base_url: peer.base_url.clone(),
             database: Arc::clone(&database),
             status: Arc::clone(&status),
+            counts: Arc::clone(&counts),
             end: None,
             is_told: ways.tells,
         };
@@ -144,7 +148,7 @@ impl CacheTask {
                 () = task.run(ways, &notified) => {}
             }
         });
-        Self { peer: peer.clone(), database, called, status, _stop: stop.drop_guard() }
+        Self { peer: peer.clone(), database, called, status, counts, _stop: stop.drop_guard() }
     }
 
     /// Whether it is of this database as it is open now, with the peer as it is registered.
@@ -166,7 +170,9 @@ impl CacheTask {
 
     /// How it stands.
     pub fn status(&self) -> CacheSyncStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let (sent, received) = self.counts.totals();
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        CacheSyncStatus { sent, received, ..status }
     }
 }
 
@@ -176,6 +182,7 @@ struct Task {
     base_url: String,
     database: Arc<OpenDatabase>,
     status: Arc<Mutex<CacheSyncStatus>>,
+    counts: Arc<CacheCounts>,
     /// What the peer's last answer says that it knows, and its digest, where that was all that changed there.
     end: Option<(Vector, Option<(Millis, Digest)>)>,
     /// Whether the peer is told: then it says what it knows whenever that happens.
@@ -246,9 +253,9 @@ impl Task {
         let pushed: CachePushed =
             self.sync.client.send(&self.base_url, path, self.database.name(), MEDIA_TYPE, body).await?;
         let (vector, reach) = (parse_vector(&pushed.vector)?, pushed.reach());
+        self.counts.add_sent(keys);
         self.note(|status| {
-            status.sent += keys;
-            status.told_through = reach.all;
+            status.told_through = Some(reach.all);
             status.last_success = Some(Millis(clock::now_millis()));
         });
         self.learned(&vector);
@@ -280,10 +287,8 @@ impl Task {
         let (log_id, through) = (message.log_id, message.stretch.map(|stretch| stretch.through));
         self.end = message.vector.clone().map(|vector| (vector, message.digest));
         let taken = take(&self.database, message).await?;
-        self.note(|status| {
-            status.received += taken.changed;
-            status.last_success = Some(Millis(clock::now_millis()));
-        });
+        self.counts.add_received(taken.changed);
+        self.note(|status| status.last_success = Some(Millis(clock::now_millis())));
         if let Some((vector, _)) = self.end.as_ref().filter(|_| !self.is_told) {
             self.learned(vector);
         }

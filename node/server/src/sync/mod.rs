@@ -28,6 +28,7 @@ pub mod giver;
 pub mod survey;
 pub mod soundness;
 pub mod verify;
+pub mod cache_counts;
 pub mod cache;
 pub mod standing;
 pub mod status;
@@ -45,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::databases::{Asker, Closed, Databases, OpenDatabase, Standing};
 use crate::settings::sections::NodeSettings;
 use crate::sync::cache::{CacheSyncStatus, CacheTask, CacheTasks};
+use crate::sync::cache_counts::CacheCountsByPeer;
 use crate::sync::driver::{Driver, SessionHandle};
 use crate::sync::giver::Turned;
 use crate::sync::hearing::{Heard, Patience};
@@ -87,6 +89,7 @@ pub struct Sync {
     tempo: Tempo,
     sessions: Mutex<BTreeMap<(NodeName, DatabaseName), SessionHandle>>,
     caches: Mutex<CacheTasks>,
+    cache_counts: CacheCountsByPeer,
     links: Mutex<BTreeMap<NodeName, Link>>,
     /// Counts up when more becomes known of what a peer knows.
     learned: watch::Sender<u64>,
@@ -124,6 +127,7 @@ impl Sync {
             tempo,
             sessions: Mutex::default(),
             caches: Mutex::default(),
+            cache_counts: CacheCountsByPeer::default(),
             links: Mutex::default(),
             learned: watch::Sender::default(),
             contacts,
@@ -302,6 +306,11 @@ impl Sync {
                 }
             }
         }
+    }
+
+    /// How many keys of the cache went to and came from each peer.
+    pub fn cache_counts(&self) -> &CacheCountsByPeer {
+        &self.cache_counts
     }
 
     /// How it stands with a peer and the cache of a database, if they are exchanged.

@@ -201,8 +201,11 @@ pub struct PeerStatus {
 pub struct CacheStatus {
     /// The newest change here that may leave the node, in this node's own count.
     pub position: u64,
-    /// The peer has everything up to this one.
+    /// The peer has everything up to this one; 0 before it has said so since the start.
     pub told_through: u64,
+    /// Changes here that the peer is not known to have, those of one key counted each: `Position` less `ToldThrough`. 0
+    /// where the database does not go out to it; null before it has said what it has.
+    pub to_send: Option<u64>,
     /// Whether both held the same when both last knew of the same writes; null before that was ever so.
     pub is_equal: Option<bool>,
     /// When an exchange last succeeded.
@@ -211,9 +214,9 @@ pub struct CacheStatus {
     pub failures: u32,
     /// See `Failures`.
     pub last_error: Option<String>,
-    /// Keys sent since the start.
+    /// Keys sent since the start, those included that the peer asked for.
     pub keys_sent: u64,
-    /// Keys received since the start that were new or different here.
+    /// Keys received since the start that were new or different here, those included that the peer sent by itself.
     pub keys_received: u64,
 }
 
@@ -370,7 +373,8 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     if let Some(clock) = &clock {
         state_reason = format!("{state_reason} But {clock}.");
     }
-    let cache = sync.cache_status(&peer.node, database.name()).map(|status| cache_status(database, status));
+    let cache = sync.cache_status(&peer.node, database.name());
+    let cache = cache.map(|status| cache_status(database, status, peer.sends(database.name())));
     if cache.as_ref().is_some_and(|cache| cache.is_equal == Some(false)) {
         state_reason = format!("{state_reason} But the caches differ; they are exchanged anew.");
     }
@@ -423,10 +427,13 @@ fn peer_status(sync: &Sync, database: &OpenDatabase, peer: &Peer, here: &Here) -
     }
 }
 
-fn cache_status(database: &OpenDatabase, status: CacheSyncStatus) -> CacheStatus {
+fn cache_status(database: &OpenDatabase, status: CacheSyncStatus, is_sent: bool) -> CacheStatus {
+    let position = database.newest_in_cache().borrow().0;
+    let untold = status.told_through.map(|told| position.saturating_sub(told.0));
     CacheStatus {
-        position: database.newest_in_cache().borrow().0,
-        told_through: status.told_through.0,
+        position,
+        told_through: status.told_through.unwrap_or_default().0,
+        to_send: if is_sent { untold } else { Some(0) },
         is_equal: status.is_equal,
         last_success_utc: status.last_success.map(Millis::to_utc_text),
         failures: status.failures,

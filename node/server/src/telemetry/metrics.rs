@@ -79,10 +79,14 @@ definitions! {
     CACHE_KEYS = Gauge "holdfast_cache_keys" "Keys of which the cache keeps something: entries, and what has ended until it is swept or as long as it hides another.";
     /// Bytes of the cache.
     CACHE_BYTES = Gauge "holdfast_cache_bytes" "Bytes of keys and records of the cache; see Node:CacheMaxMegabytes.";
+    /// Whether the cache is full.
+    CACHE_FULL = Gauge "holdfast_cache_full" "1 while the cache of a database is so full that writes which make it larger are refused, else 0; see Node:CacheMaxMegabytes.";
     /// Keys sent.
     CACHE_SENT = Counter "holdfast_cache_keys_sent_total" "Keys of the cache sent to a peer.";
     /// Keys received.
     CACHE_RECEIVED = Counter "holdfast_cache_keys_received_total" "Keys of the cache received from a peer that were new or different.";
+    /// Changes on their way.
+    CACHE_LAG = Gauge "holdfast_cache_lag_changes" "Changes of the cache that a peer is not known to have, those of one key counted each; absent before it has said what it has.";
     /// Failures in a row.
     CACHE_FAILURES = Gauge "holdfast_cache_exchange_failures" "Exchanges of the cache with a peer that have failed since the last success.";
     /// Whether the caches are equal.

@@ -342,6 +342,36 @@ fn a_full_cache_refuses_and_deleting_makes_room() {
 }
 
 #[test]
+fn a_full_cache_takes_what_does_not_make_it_larger() {
+    let mut node = Node::with("a", Options { cache_bytes_max: Some(2_000), ..Options::default() });
+    let value = |length: usize| format!("\"{}\"", "x".repeat(length));
+    let add =
+        |key: &str| change(key, CacheCommand::Add { amount: Amount::parse("1").unwrap(), lifetime: Millis(10_000) });
+    node.act(set("k", &value(700), 10_000)).unwrap();
+    node.act(set("n", "1", 10_000)).unwrap();
+    // What a peer brings is taken, and more than fits is here then.
+    let mut peer = Node::new("b");
+    peer.act(set("theirs", &value(3_000), 10_000)).unwrap();
+    node.pull(&peer);
+    assert!(node.writer.cache_state().bytes > 2_000 && node.writer.is_cache_full());
+    for small in [700, 699, 10] {
+        node.act(set("k", &value(small), 10_000)).unwrap();
+    }
+    for _ in 0..300 {
+        node.act(add("n")).unwrap();
+    }
+    for larger in [set("k", &value(11), 10_000), set("new", "1", 10_000), add("other")] {
+        assert!(matches!(node.act(larger), Err(CacheRefusal::Full { limit: 2_000, .. })));
+    }
+    // What a condition refuses is told as that, however full it is.
+    let guarded = CacheChange { when: When::Absent, ..set("k", &value(900), 10_000) };
+    assert!(matches!(node.act(guarded), Err(CacheRefusal::Present { .. })));
+    node.act(change("theirs", CacheCommand::Delete)).unwrap();
+    assert!(!node.writer.is_cache_full());
+    node.act(set("k", &value(700), 10_000)).unwrap();
+}
+
+#[test]
 fn a_state_that_is_known_already_changes_nothing() {
     let (mut a, mut b) = (Node::new("a"), Node::new("b"));
     a.act(set("k", "1", 500)).unwrap();

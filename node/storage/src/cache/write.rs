@@ -43,6 +43,13 @@ pub(crate) struct Found {
     pub(crate) state: KeyState,
 }
 
+impl Found {
+    /// Bytes of a key of which nothing was known.
+    pub(crate) fn bytes_if_new(&self) -> u64 {
+        if self.is_new { self.row.len() as u64 } else { 0 }
+    }
+}
+
 /// Creates the tables of the data file where they are missing: it may be from before there was a cache.
 pub(crate) fn create_cache_tables(data: &redb::Database, log: &redb::Database) -> Result<(), StorageError> {
     use redb::ReadableDatabase;

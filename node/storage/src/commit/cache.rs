@@ -1,13 +1,15 @@
 //! The cache's part of a commit: changes by clients and from peers, what is logged of them, the sweep.
 
-use holdfast_core::cache::{CacheCommand, CacheMessage, CacheOutcome, CacheRefusal, CacheScope, Minted, perform};
+use holdfast_core::cache::{
+    CacheCommand, CacheMessage, CacheOutcome, CacheRefusal, CacheRoom, CacheScope, KeyState, Minted, perform,
+};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use redb::{Durability, ReadableDatabase, WriteTransaction};
 
 use crate::cache::record::{Logged, encode_cache_block, encode_cache_state, encode_logged};
 use crate::cache::superseded::Superseded;
-use crate::cache::write::CacheTables;
+use crate::cache::write::{CacheTables, Found};
 use crate::cache::{CacheChange, CacheCheckpoint, CacheState, CacheTaken, carry};
 use crate::commit::{Batch, Writer};
 use crate::error::StorageError;
@@ -37,6 +39,7 @@ pub(super) struct CacheWriter {
     /// … and the log has let go of everything up to this.
     let_go: Position,
     superseded: Superseded,
+    room: CacheRoom,
 }
 
 /// What one commit does to the cache.
@@ -118,6 +121,13 @@ impl CacheWriter {
     }
 }
 
+/// How many bytes of values, and of a key that is new, a change adds. What is noted beside them is little, and stays as
+/// little however often a key is written.
+fn growth(found: &Found, after: &KeyState) -> u64 {
+    let before = found.state.content_bytes();
+    after.content_bytes().saturating_sub(before) as u64 + found.bytes_if_new()
+}
+
 impl Batch<'_> {
     /// Whether somebody waits for what was done to the cache to be synced.
     pub(super) fn must_sync_cache(&self) -> bool {
@@ -143,6 +153,12 @@ impl Writer {
     /// Counts up with everything that readers of the cache see, sweeps aside.
     pub fn cache_revision(&self) -> u64 {
         self.cache.revision
+    }
+
+    /// Whether the cache is full: writes that make it larger are refused.
+    pub fn is_cache_full(&mut self) -> bool {
+        let bytes = self.cache.state.bytes;
+        self.options.cache_bytes_max.is_some_and(|limit| self.cache.room.is_full(bytes, limit))
     }
 
     /// Whether changes that nobody waits for should be synced now.
@@ -181,9 +197,7 @@ impl Writer {
         change: CacheChange,
     ) -> Result<Result<CacheOutcome, CacheRefusal>, StorageError> {
         let CacheChange { scope, key, command, when, wants_value, is_relaxed } = change;
-        if let Some(refusal) = self.refuse_if_full(&command) {
-            return Ok(Err(refusal));
-        }
+        let is_tight = self.may_not_fit(&command);
         let shared = std::sync::Arc::clone(&self.shared);
         let cache = batch.cache()?;
         let found = cache.tables.load(scope, &key, &shared.origins)?;
@@ -198,6 +212,11 @@ impl Writer {
         if outcome.written.is_none() {
             return Ok(Ok(outcome));
         }
+        let growth = if is_tight { growth(&found, &state) } else { 0 };
+        if let Err(refusal) = self.find_room(growth) {
+            return Ok(Err(refusal));
+        }
+        let cache = batch.cache()?;
         cache.must_sync |= !is_relaxed;
         let position = self.cache.state.position.next();
         self.cache.state.note(scope, &dot);
@@ -207,16 +226,20 @@ impl Writer {
         Ok(Ok(outcome))
     }
 
-    /// Deleting makes room, and a change of what is there takes little; a peer's changes are always taken.
-    fn refuse_if_full(&self, command: &CacheCommand) -> Option<CacheRefusal> {
-        let limit = self.options.cache_bytes_max?;
+    /// Whether a change must be looked at more closely: deleting makes room, and an end that moves takes none; a peer's
+    /// changes are always taken.
+    fn may_not_fit(&self, command: &CacheCommand) -> bool {
         let coming = match command {
             CacheCommand::Set { content, .. } => content.bytes.len() as u64,
             CacheCommand::Add { .. } => 0,
-            _ => return None,
+            CacheCommand::Touch { .. } | CacheCommand::Delete => return false,
         };
+        self.options.cache_bytes_max.is_some_and(|limit| self.cache.state.bytes.saturating_add(coming) > limit)
+    }
+
+    fn find_room(&mut self, growth: u64) -> Result<(), CacheRefusal> {
         let bytes = self.cache.state.bytes;
-        (bytes + coming > limit).then_some(CacheRefusal::Full { bytes, limit })
+        self.options.cache_bytes_max.map_or(Ok(()), |limit| self.cache.room.find(bytes, growth, limit))
     }
 
     /// Takes in what changed at a peer.
