@@ -9,6 +9,7 @@ mod node;
 mod bad_input;
 mod bulk;
 mod cache;
+mod cache_mistakes;
 mod cache_redis;
 mod changes;
 mod conflicts;

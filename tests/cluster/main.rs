@@ -10,6 +10,7 @@
 mod ledger;
 
 mod cache;
+mod cache_status;
 mod chain;
 mod conflicts;
 mod consistency;

@@ -60,6 +60,9 @@ impl Amount {
             None => (false, mantissa),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
         let mut units: i128 = 0;
         for digit in whole.chars().chain(fraction.chars()) {
             units = units.checked_mul(10)?.checked_add(i128::from(digit.to_digit(10)?))?;

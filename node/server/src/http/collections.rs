@@ -11,7 +11,7 @@ use crate::http::access::MayRead;
 use crate::http::app::App;
 use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::ApiError;
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{Parameters, given};
 use crate::http::place::CollectionPath;
 use crate::http::wire;
 
@@ -28,6 +28,7 @@ pub struct ListParameters {
     /// Whether to list the collections that the node keeps for itself too.
     include_system_collections: Option<bool>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "given")]
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,

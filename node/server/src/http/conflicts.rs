@@ -57,6 +57,7 @@ pub struct ListParameters {
     /// `Next` of the answer before.
     after: Option<String>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,

@@ -66,8 +66,10 @@ pub struct WaitParameters {
 #[into_params(parameter_in = Query)]
 pub struct TokenParameters {
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
     token: Option<String>,
     /// How long to wait for it.
+    #[serde(default, deserialize_with = "parameters::given")]
     timeout: Option<String>,
 }
 
@@ -236,7 +238,7 @@ fn known_here(token: &Token, database: &OpenDatabase) -> Result<Vector, ApiError
 }
 
 fn timeout(text: Option<&str>) -> Result<Duration, ApiError> {
-    let asked = parameters::wait("timeout", text)?;
+    let asked = parameters::timeout("timeout", text)?;
     Ok(asked.unwrap_or(Duration::from_millis(TOKEN_WAIT_MILLIS_DEFAULT)))
 }
 

@@ -21,6 +21,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::http::error::{ApiError, quoted};
+use crate::http::percent;
 use crate::http::slow_body::broken_off;
 
 /// What some editors and shells put before UTF-8 text. It is no part of the JSON.
@@ -84,6 +85,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParts<T>, ApiError> {
+        if !percent::is_encoded(parts.uri.path()) {
+            return Err(ApiError::bad_request(
+                "invalid-path",
+                "The path has a % that no two hexadecimal digits follow. A % itself is written %25.",
+            ));
+        }
         Path::<T>::from_request_parts(parts, state).await.map(|Path(segments)| PathParts(segments)).map_err(path_error)
     }
 }
@@ -191,13 +198,28 @@ async fn read_json_text(request: Request) -> Result<Option<String>, ApiError> {
     })
 }
 
+/// Returns the Content-Type header as it was sent. Of two nobody knows which one is meant.
+pub(in crate::http) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::bad_request(
+            "repeated-header",
+            "The request has several Content-Type headers. Send the one that says what the body is.",
+        ));
+    }
+    first.to_str().map(Some).map_err(|_| {
+        ApiError::unsupported_media_type(
+            "The Content-Type header is not readable. Use printable ASCII, as in text/plain.",
+        )
+    })
+}
+
 /// Returns the media type in lower case, without its options.
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
+    let Some(text) = content_type(headers)? else {
         return Ok(None);
     };
-    let text =
-        value.to_str().map_err(|_| ApiError::unsupported_media_type("The Content-Type header is not readable."))?;
     let mut pieces = text.split(';').map(str::trim);
     let kind = pieces.next().unwrap_or_default().to_ascii_lowercase();
     let other_charset = pieces.any(|option| {
@@ -417,9 +439,11 @@ mod tests {
     #[tokio::test]
     async fn path_segments_are_decoded_and_bad_ones_are_400() {
         assert_eq!(get_from("/ids/a%2Fb%20%C3%A9").await.1, "a/b é");
-        let (status, body) = get_from("/ids/%FF").await;
-        assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(body["code"], "invalid-path");
+        for path in ["/ids/%FF", "/ids/%zz", "/ids/100%"] {
+            let (status, body) = get_from(path).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+            assert_eq!(body["code"], "invalid-path", "{path}");
+        }
         let (status, body) = get_from("/numbers/300").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(body["detail"].as_str().unwrap().contains("'300'"));

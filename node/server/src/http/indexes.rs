@@ -30,7 +30,7 @@ use crate::http::app::App;
 use crate::http::consistency::{TokenParameters, Tokens, Wanted};
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::{JsonBody, PathParts};
-use crate::http::parameters::Parameters;
+use crate::http::parameters::{Parameters, given};
 use crate::http::refusal::not_submitted;
 use crate::http::wire;
 
@@ -47,6 +47,7 @@ pub struct ListParameters {
     /// Indexes of this collection only.
     collection: Option<String>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "given")]
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,

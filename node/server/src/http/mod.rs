@@ -14,6 +14,7 @@ pub mod error;
 pub mod rate_limit;
 pub mod access;
 pub mod slow_body;
+pub mod percent;
 pub mod extract;
 pub mod parameters;
 pub mod request_id;

@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
+use utoipa::openapi::path::ParameterBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{Modify, OpenApi};
@@ -20,6 +21,8 @@ use crate::http::{bulk, cluster, replication, states, survey, turned, verify};
 
 /// The reader's page; it loads `/openapi.json` and nothing else.
 const PAGE: &str = include_str!("docs.html");
+/// The ETag of an answer, quotes included.
+const VERSION_EXAMPLE: &str = "\"01JD4XQ8S6M5V3T0A9ZK7W2R1B\"";
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:",
 );
@@ -29,7 +32,9 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     info(
         title = "Holdfast",
         description = "A local-first database node. Every error is `application/problem+json` with a stable `code` \
-                       and a `detail` that says what to do."
+                       and a `detail` that says what to do. What cannot be read as HTTP at all is answered before \
+                       anything of it is understood, without a body, and the connection is closed: 400 for what is no \
+                       HTTP, 414 for an address that is too long, 431 for too many or too long headers."
     ),
     // The routes that do not come through `routes!`.
     paths(
@@ -99,6 +104,15 @@ pub fn complete(document: &mut Document) {
             let tag = operation.tags.iter().flatten().next().map(|tag| tag.to_ascii_lowercase());
             if let (Some(tag), Some(id)) = (tag, operation.operation_id.as_mut()) {
                 *id = format!("{tag}_{id}");
+            }
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter
+                    && parameter.name.starts_with("If-")
+                {
+                    // What is read is written the same way: `invalid-precondition` is the answer to anything else.
+                    let shown = ParameterBuilder::from(parameter.clone()).example(Some(VERSION_EXAMPLE.into()));
+                    *parameter = shown.build();
+                }
             }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response

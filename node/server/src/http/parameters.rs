@@ -10,7 +10,7 @@
 //! * An unknown parameter, a repeated one and one of the wrong type are each a 400 that names it, so that a
 //!   typing mistake never silently reads the wrong page.
 //! * An empty value of an optional parameter counts as absent, except where absence would drop a guard or
-//!   change the answer's shape: see [`version`] and [`given`].
+//!   change the answer's shape: see [`version`] and [`given`]. The cache, where scripts write, takes no empty value at all.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,13 +19,13 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use holdfast_core::limits::LONG_POLL_MILLIS_MAX;
-use percent_encoding::percent_decode_str;
 use serde::de::value::StrDeserializer;
 use serde::de::{
     self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor,
 };
 
 use crate::http::error::{ApiError, quoted};
+use crate::http::percent;
 
 /// The most parameters one request may carry.
 const MAX_PARAMETERS: usize = 64;
@@ -69,19 +69,31 @@ pub fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
     Ok(Some(text))
 }
 
-/// Reads a guard such as `nx`, for `#[serde(default, deserialize_with)]`. An empty one is refused, as in [`version`].
-pub fn guard<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    bool::deserialize(deserializer).map(Some)
+/// Reads a value that counts as given even when it is empty, for `#[serde(default, deserialize_with)]`: what a script
+/// whose variable is unset has left empty is not the same as what it leaves out.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
-/// Reads a text that counts as given even when it is empty, for `#[serde(default, deserialize_with)]`.
-pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
-
-/// Reads how long to wait: `1500`, `1500ms`, `30s` or `1m`, cut to [`LONG_POLL_MILLIS_MAX`].
+/// Reads how long to wait for something new: `1500`, `1500ms`, `30s` or `1m`, cut to [`LONG_POLL_MILLIS_MAX`]. Whoever
+/// asked for longer asks again.
 pub fn wait(name: &str, text: Option<&str>) -> Result<Option<Duration>, ApiError> {
-    let Some(text) = text else { return Ok(None) };
+    let millis = text.map(|text| wait_millis(name, text)).transpose()?;
+    Ok(millis.map(|millis| Duration::from_millis(millis.min(LONG_POLL_MILLIS_MAX))))
+}
+
+/// Reads how long to wait for something certain. More than [`LONG_POLL_MILLIS_MAX`] is refused: an answer that came
+/// sooner would say that it has not happened.
+pub fn timeout(name: &str, text: Option<&str>) -> Result<Option<Duration>, ApiError> {
+    let millis = text.map(|text| wait_millis(name, text)).transpose()?;
+    if millis.is_some_and(|millis| millis > LONG_POLL_MILLIS_MAX) {
+        let seconds = LONG_POLL_MILLIS_MAX / 1_000;
+        return Err(refused(format!("The parameter '{name}' can be at most {seconds}s. To wait longer, ask again.")));
+    }
+    Ok(millis.map(Duration::from_millis))
+}
+
+fn wait_millis(name: &str, text: &str) -> Result<u64, ApiError> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).unwrap_or_default() {
         "" | "ms" => Some(1),
@@ -90,20 +102,16 @@ pub fn wait(name: &str, text: Option<&str>) -> Result<Option<Duration>, ApiError
         _ => None,
     };
     let millis = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
-    let millis = millis
-        .ok_or_else(|| refused(format!("The parameter '{name}' must be milliseconds such as 1500, or 30s, or 1m.")))?;
-    Ok(Some(Duration::from_millis(millis.min(LONG_POLL_MILLIS_MAX))))
+    millis.ok_or_else(|| refused(format!("The parameter '{name}' must be milliseconds such as 1500, or 30s, or 1m.")))
 }
 
 fn decoded<'a>(text: &'a str, name: &str) -> Result<Cow<'a, str>, ApiError> {
-    let invalid =
-        |_| refused(format!("The parameter {} is not valid UTF-8 once its % signs are decoded.", quoted(name)));
+    let invalid = |wrong| refused(format!("The parameter {} {wrong}.", quoted(name)));
     if text.contains('+') {
         let spaced = text.replace('+', " ");
-        let plain = percent_decode_str(&spaced).decode_utf8().map_err(invalid)?;
-        return Ok(Cow::Owned(plain.into_owned()));
+        return percent::decode(&spaced).map(|plain| Cow::Owned(plain.into_owned())).map_err(invalid);
     }
-    percent_decode_str(text).decode_utf8().map_err(invalid)
+    percent::decode(text).map_err(invalid)
 }
 
 /// How many a caller gets in a page who asks for so many.
@@ -383,6 +391,7 @@ mod tests {
             ("order=up", "'order'", "rising, falling"),
             ("take=1&TAKE=2", "'take'", "twice"),
             ("after=%FF", "'after'", "UTF-8"),
+            ("after=50%+", "'after'", "%25"),
         ] {
             let detail = refusal(query);
             assert!(detail.contains(name) && detail.contains(expected), "{query}: {detail}");
@@ -399,6 +408,16 @@ mod tests {
         for bad in ["s", "-1", "1h", "1.5s", "18446744073709551615s"] {
             assert_eq!(wait("wait", Some(bad)).unwrap_err().code(), "invalid-parameter", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_timeout_that_is_too_long_is_refused_with_the_bound() {
+        assert_eq!(timeout("timeout", Some("1m")).unwrap(), Some(Duration::from_secs(60)));
+        assert_eq!(timeout("timeout", None).unwrap(), None);
+        for bad in ["60001", "61s", "2m", "", "soon"] {
+            assert_eq!(timeout("timeout", Some(bad)).unwrap_err().code(), "invalid-parameter", "{bad}");
+        }
+        assert!(timeout("timeout", Some("2m")).unwrap_err().detail().contains("at most 60s"));
     }
 
     #[test]

@@ -6,10 +6,10 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use holdfast_core::id::{CollectionName, DocumentId};
-use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 use crate::http::error::ApiError;
+use crate::http::percent;
 
 /// The collection of a path whose third segment names it, as `/api/documents/{collection}` does.
 #[derive(Debug, Clone)]
@@ -51,13 +51,10 @@ fn segments(path: &str) -> (&str, &str) {
     (segments.next().unwrap_or_default(), segments.next().unwrap_or_default())
 }
 
-fn decoded<'a>(segment: &'a str, part: &str) -> Result<Cow<'a, str>, ApiError> {
-    percent_decode_str(segment).decode_utf8().map_err(|_| {
-        ApiError::bad_request(
-            "invalid-path",
-            format!("The part '{part}' of the path is not valid UTF-8 once its % signs are decoded."),
-        )
-    })
+/// What a segment says once its % signs are decoded.
+pub(super) fn decoded<'a>(segment: &'a str, part: &str) -> Result<Cow<'a, str>, ApiError> {
+    percent::decode(segment)
+        .map_err(|wrong| ApiError::bad_request("invalid-path", format!("The part '{part}' of the path {wrong}.")))
 }
 
 #[cfg(test)]
@@ -81,6 +78,7 @@ mod tests {
     async fn bad_segments_are_told_apart() {
         for (path, code) in [
             ("/api/documents/c/%FF", "invalid-path"),
+            ("/api/documents/c/100%", "invalid-path"),
             ("/api/documents/c/", "invalid-id"),
             ("/api/documents/cache/x", "reserved-collection"),
             ("/api/documents/%24dump/x", "reserved-collection"),

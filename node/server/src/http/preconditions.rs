@@ -17,7 +17,7 @@ use crate::http::access::Access;
 use crate::http::error::ApiError;
 
 /// How a version is written where there is no document.
-const NO_VERSION: &str = "<null>";
+pub(super) const NO_VERSION: &str = "<null>";
 
 /// The most tags that one header may list.
 const TAGS_MAX: usize = 64;
@@ -210,7 +210,10 @@ fn invalid(name: &HeaderName) -> ApiError {
     let name = if *name == IF_MATCH { "If-Match" } else { "If-None-Match" };
     ApiError::bad_request(
         "invalid-precondition",
-        format!("{name} takes '*' or versions in double quotes, separated by commas: {name}: \"01J…\"."),
+        format!(
+            "{name} takes '*', or ETags of answers as they are, quotes included, separated by commas, as in {name}: \
+             \"v1\", \"v2\"."
+        ),
     )
 }
 

@@ -16,15 +16,16 @@ use utoipa_axum::routes;
 
 use super::answer::{self, Asked, Entry, Written};
 use super::value::{Nothing, Value};
-use super::{Durability, KeyPath, Scope, not_found, precondition, refused, submit_one, ttl_of};
+use super::{Durability, KeyPath, Scope, explained, not_found, refused, submit_one, ttl_of, write_one};
 use crate::clock;
 use crate::http::access::{MayDelete, MayRead, MayUpdate, MayWrite};
 use crate::http::app::App;
 use crate::http::consistency::{Tokens, Wanted};
 use crate::http::error::ApiError;
-use crate::http::parameters::{Parameters, guard};
+use crate::http::parameters::{Parameters, given};
 use crate::http::preconditions::{Conditions, Guard, expected, has_version};
 use crate::http::refusal::storage_failed;
+use crate::http::wire;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -37,12 +38,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 pub struct GetParameters {
     /// Which of the two entries of the key: every node's (`shared`, the default) or this node's (`local`).
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Scope>,
     /// Whether a JSON value is to be the whole answer, without what is known about it.
+    #[serde(default, deserialize_with = "given")]
     raw: Option<bool>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "given")]
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
+    #[serde(default, deserialize_with = "given")]
     timeout: Option<String>,
 }
 
@@ -52,20 +57,25 @@ pub struct GetParameters {
 #[into_params(parameter_in = Query)]
 pub struct PutParameters {
     /// How long it lives: `500ms`, `30s`, `5m`, `2h`, `1d`, or seconds; 5 minutes if absent, at most 30 days.
+    #[serde(default, deserialize_with = "given")]
     ttl: Option<String>,
     /// Whether an entry that is there keeps its end; `ttl` then counts for one that is not.
+    #[serde(default, deserialize_with = "given")]
     keep_ttl: Option<bool>,
     /// Only if there is no entry; 409 if there is.
-    #[serde(default, deserialize_with = "guard")]
+    #[serde(default, deserialize_with = "given")]
     nx: Option<bool>,
     /// Only if there is an entry; 404 if there is none.
-    #[serde(default, deserialize_with = "guard")]
+    #[serde(default, deserialize_with = "given")]
     xx: Option<bool>,
     /// Whether to give the value that was there before, in `Previous`.
+    #[serde(default, deserialize_with = "given")]
     get: Option<bool>,
     /// Every node's entry (`shared`, the default), or one of this node alone (`local`).
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Scope>,
     /// `fsync`: answered once it is on disk. `relaxed`: at once, on disk within a second.
+    #[serde(default, deserialize_with = "given")]
     durability: Option<Durability>,
 }
 
@@ -75,10 +85,13 @@ pub struct PutParameters {
 #[into_params(parameter_in = Query)]
 pub struct DeleteParameters {
     /// Whether to give the value that was there, in `Previous`.
+    #[serde(default, deserialize_with = "given")]
     get: Option<bool>,
     /// Which of the two entries of the key.
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Scope>,
     /// `fsync` or `relaxed`; see PUT.
+    #[serde(default, deserialize_with = "given")]
     durability: Option<Durability>,
 }
 
@@ -88,12 +101,16 @@ pub struct DeleteParameters {
 #[into_params(parameter_in = Query)]
 pub struct IncrementParameters {
     /// How much to add: a number with at most nine decimals; 1 if absent.
+    #[serde(default, deserialize_with = "given")]
     by: Option<String>,
     /// How long an entry lives that is not there yet; one that is there keeps its end.
+    #[serde(default, deserialize_with = "given")]
     ttl: Option<String>,
     /// Which of the two entries of the key.
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Scope>,
     /// `fsync` or `relaxed`; see PUT.
+    #[serde(default, deserialize_with = "given")]
     durability: Option<Durability>,
 }
 
@@ -103,10 +120,13 @@ pub struct IncrementParameters {
 #[into_params(parameter_in = Query)]
 pub struct TouchParameters {
     /// How long it lives from now on; 5 minutes if absent.
+    #[serde(default, deserialize_with = "given")]
     ttl: Option<String>,
     /// Which of the two entries of the key.
+    #[serde(default, deserialize_with = "given")]
     scope: Option<Scope>,
     /// `fsync` or `relaxed`; see PUT.
+    #[serde(default, deserialize_with = "given")]
     durability: Option<Durability>,
 }
 
@@ -115,8 +135,9 @@ pub struct TouchParameters {
 /// A JSON value comes inside of an object that says when it was made and ends; any other value comes as it was sent,
 /// with its content type, and the headers `Cache-Expires-At` and `Cache-Remaining-Ttl`.
 #[utoipa::path(get, path = "/api/cache/{key}", tag = "Cache", params(
-        ("key" = String, Path, description = "The key, percent-encoded: 1 to 256 characters"), GetParameters),
-    responses((status = 200, body = Entry), (status = 304), (status = 404, description = "There is none, or it has ended"),
+        ("key" = String, Path, description = "The key, percent-encoded: 1 to 256 characters"), GetParameters,
+        ("If-None-Match" = Option<String>, Header, description = "Versions that the caller has; 304 if one is current")),
+    responses((status = 200, body = Entry), (status = 304), (status = 400), (status = 404, description = "There is none, or it has ended"),
         (status = 503, description = "The write of the token is not here yet")))]
 pub async fn get(
     State(app): State<App>,
@@ -125,6 +146,7 @@ pub async fn get(
     Parameters(parameters): Parameters<GetParameters>,
     Conditions(headers): Conditions,
     tokens: Tokens,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
@@ -134,7 +156,7 @@ pub async fn get(
     let Some(shown) = found.map_err(|error| storage_failed(&error))? else { return Err(not_found(&key)) };
     let version = shown.times.version_text();
     if has_version(&headers, &version)? {
-        return Ok(StatusCode::NOT_MODIFIED.into_response());
+        return Ok(wire::with_etag(StatusCode::NOT_MODIFIED.into_response(), &version));
     }
     Ok(answer::read(&key, shown, &version, parameters.raw.unwrap_or(false), now))
 }
@@ -171,10 +193,9 @@ pub async fn put(
     };
     let is_asked_by_word = parameters.nx.unwrap_or(false) || parameters.xx.unwrap_or(false);
     let guard = Guard::for_put(&caller, expect)?;
-    let database = app.for_write(&caller).await?;
     let asked = Asked::of(&app, parameters.scope, parameters.durability).with_value(parameters.get, &caller)?;
     let change = change(&key, CacheCommand::Set { content, lifetime }, when(&guard.expect), asked);
-    match submit_one(&database, change).await? {
+    match write_one(&app, &caller, &guard, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
         Err(refusal) if is_asked_by_word => Err(refused(&key, &refusal)),
         Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
@@ -185,13 +206,14 @@ pub async fn put(
 #[utoipa::path(delete, path = "/api/cache/{key}", tag = "Cache", params(
         ("key" = String, Path, description = "The key, percent-encoded"), DeleteParameters,
         ("If-Match" = Option<String>, Header, description = "Versions, one of which must be current; 412 if not")),
-    responses((status = 200, body = Written), (status = 412)))]
+    responses((status = 200, body = Written), (status = 400), (status = 412)))]
 pub async fn delete(
     State(app): State<App>,
     caller: MayDelete,
     KeyPath(key): KeyPath,
     Parameters(parameters): Parameters<DeleteParameters>,
     Conditions(headers): Conditions,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let guard = Guard::plain(expected(&headers, None)?);
     let asked = Asked::of(&app, parameters.scope, parameters.durability).with_value(parameters.get, &caller)?;
@@ -229,10 +251,9 @@ pub async fn increment(
     })?;
     let lifetime = ttl_of(parameters.ttl.as_deref())?;
     let guard = Guard::for_put(&caller, expected(&headers, None)?)?;
-    let database = app.for_write(&caller).await?;
     let asked = Asked::of(&app, parameters.scope, parameters.durability);
     let change = change(&key, CacheCommand::Add { amount, lifetime }, when(&guard.expect), asked);
-    match submit_one(&database, change).await? {
+    match write_one(&app, &caller, &guard, change).await? {
         Ok(outcome) => Ok(Written::of(&key, outcome, asked).into_response()),
         Err(refusal) => Err(explained(&guard, &caller, &key, &refusal)),
     }
@@ -282,14 +303,6 @@ fn change(key: &CacheKey, command: CacheCommand, when: When, asked: Asked) -> Ca
         when,
         wants_value: asked.wants_value,
         is_relaxed: asked.durability == Durability::Relaxed,
-    }
-}
-
-/// What a refusal means to a caller whose key may do only a part.
-fn explained(guard: &Guard, access: &crate::http::access::Access, key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
-    match precondition(key, refusal) {
-        Some(precondition) => guard.explain(access, precondition),
-        None => refused(key, refusal),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Many entries at once: listed, read, written; and how the cache is doing.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,8 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Asked, Entry, Written};
-use super::value::json_of;
-use super::{Durability, Scope, key_of, refused, submit, ttl_of};
+use super::value::{Nothing, json_of};
+use super::{Durability, Scope, explained, key_of, ttl_of};
 use crate::clock;
 use crate::http::access::{MayRead, MayWrite};
 use crate::http::app::App;
@@ -41,16 +43,22 @@ pub struct ListParameters {
     /// What the keys begin with; nothing for all.
     prefix: Option<String>,
     /// `Next` of the page before; absent for the first one.
+    #[serde(default, deserialize_with = "parameters::given")]
     after: Option<String>,
     /// Entries in a page: 100 if absent, at most 1000. With values a page ends once they take 16 MiB.
+    #[serde(default, deserialize_with = "parameters::given")]
     limit: Option<usize>,
     /// Whether to give values too.
+    #[serde(default, deserialize_with = "parameters::given")]
     values: Option<bool>,
     /// Which entries: every node's (`shared`, the default) or this node's (`local`).
+    #[serde(default, deserialize_with = "parameters::given")]
     scope: Option<Scope>,
     /// A write's token: wait until this node has it. The header `Consistency-Token` says the same.
+    #[serde(default, deserialize_with = "parameters::given")]
     token: Option<String>,
     /// How long to wait for it.
+    #[serde(default, deserialize_with = "parameters::given")]
     timeout: Option<String>,
 }
 
@@ -72,6 +80,7 @@ pub async fn list(
     caller: MayRead,
     Parameters(parameters): Parameters<ListParameters>,
     tokens: Tokens,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
     let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, CACHE_ENTRIES_PER_REQUEST_MAX)?;
@@ -235,18 +244,14 @@ pub async fn write(
         });
     }
     let keys: Vec<CacheKey> = changes.iter().map(|change| change.key.clone()).collect();
-    let database = app.for_write(&caller).await?;
-    let outcomes = submit(&database, changes).await?;
+    let outcomes = super::write(&app, &caller, &guard, changes).await?;
     let written_count = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let refused_count = outcomes.len() - written_count;
     let last = outcomes.iter().rev().find_map(|outcome| outcome.as_ref().ok()?.written.clone());
     let token = asked.token_of(last);
     let result = |(key, outcome): (&CacheKey, Result<_, _>)| match outcome {
         Ok(outcome) => EntryResult::Written(Box::new(Written::of(key, outcome, asked))),
-        Err(refusal) => EntryResult::Refused(match super::precondition(key, &refusal) {
-            Some(precondition) => guard.explain(&caller, precondition).to_json(None),
-            None => refused(key, &refusal).to_json(None),
-        }),
+        Err(refusal) => EntryResult::Refused(explained(&guard, &caller, key, &refusal).to_json(None)),
     };
     let entries = keys.iter().zip(outcomes).map(result).collect();
     let response = wire::json(&WrittenEntries { entries, written_count, refused_count, token: token.clone() });
@@ -275,6 +280,8 @@ struct Statistics {
     bytes: u64,
     /// Most bytes that it may take; null for no bound.
     bytes_max: Option<u64>,
+    /// Whether it is full: writes that make it larger are refused, others are taken.
+    is_full: bool,
     /// Changes since the node's start, peers' included.
     changes: u64,
     /// The newest change, in this node's own count.
@@ -291,6 +298,7 @@ pub async fn statistics(
     State(app): State<App>,
     caller: MayRead,
     Parameters(NoParameters {}): Parameters<NoParameters>,
+    _body: Nothing,
 ) -> Result<Response, ApiError> {
     let database = app.existing(&caller.database)?;
     let view = database.view().map_err(|error| storage_failed(&error))?;
@@ -301,7 +309,8 @@ pub async fn statistics(
         keys: state.keys,
         bytes: state.bytes,
         bytes_max: (megabytes > 0).then_some(megabytes.saturating_mul(1024 * 1024)),
-        changes: database.counts().cache_changes.load(std::sync::atomic::Ordering::Relaxed),
+        is_full: database.counts().is_cache_full.load(Ordering::Relaxed),
+        changes: database.counts().cache_changes.load(Ordering::Relaxed),
         position: state.position.0,
         synced_position: synced.0,
         durability: Durability::of(None, &app),

@@ -11,6 +11,7 @@ mod value;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use holdfast_core::cache::{CacheKey, CacheOutcome, CacheRefusal, CacheScope, parse_ttl};
 use holdfast_core::error::Refusal;
@@ -18,15 +19,17 @@ use holdfast_core::id::CACHE_COLLECTION;
 use holdfast_core::limits::CACHE_TTL_MILLIS_DEFAULT;
 use holdfast_core::time::Millis;
 use holdfast_storage::cache::CacheChange;
-use holdfast_storage::request::{Answer, Request};
-use percent_encoding::percent_decode_str;
+use holdfast_storage::request::{Answer, Expect, Request};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::databases::OpenDatabase;
+use crate::http::access::Access;
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::place::decoded;
+use crate::http::preconditions::{Guard, NO_VERSION, needs_document};
 use crate::http::refusal::not_submitted;
 use crate::settings::sections::CacheDurability;
 
@@ -84,13 +87,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
-        let key = percent_decode_str(segment).decode_utf8().map_err(|_| {
-            ApiError::bad_request(
-                "invalid-path",
-                "The part 'key' of the path is not valid UTF-8 once its % signs are decoded.",
-            )
-        })?;
-        Ok(Self(key_of(&key)?))
+        Ok(Self(key_of(&decoded(segment, "key")?)?))
     }
 }
 
@@ -113,6 +110,35 @@ fn ttl_text(span: Millis) -> String {
     let mut text = span.0.to_string();
     text.push_str("ms");
     text
+}
+
+/// Carries changes out in the caller's database. It is created by what can hold where there is no entry, and by nothing
+/// else: what is refused leaves no database behind, here or on peers.
+async fn write(
+    app: &App,
+    caller: &Access,
+    guard: &Guard,
+    changes: Vec<CacheChange>,
+) -> Result<Vec<Result<CacheOutcome, CacheRefusal>>, ApiError> {
+    let creates = !changes.is_empty() && !needs_document(&guard.expect);
+    if !creates && !app.databases.exists(&caller.database) {
+        let refusal = match guard.expect {
+            Expect::Exists => CacheRefusal::Absent,
+            _ => CacheRefusal::OtherVersion { current: NO_VERSION.to_owned() },
+        };
+        return Ok(changes.iter().map(|_| Err(refusal.clone())).collect());
+    }
+    submit(&app.for_write(caller).await?, changes).await
+}
+
+/// Carries one change out; see [`write`].
+async fn write_one(
+    app: &App,
+    caller: &Access,
+    guard: &Guard,
+    change: CacheChange,
+) -> Result<Result<CacheOutcome, CacheRefusal>, ApiError> {
+    write(app, caller, guard, vec![change]).await?.pop().ok_or_else(ApiError::internal)
 }
 
 /// Hands changes to the writer.
@@ -145,11 +171,43 @@ fn not_found(key: &CacheKey) -> ApiError {
 /// Says why a change was refused, as a refusal of a document of the cache where there is one.
 fn precondition(key: &CacheKey, refusal: &CacheRefusal) -> Option<Refusal> {
     let current = match refusal {
-        CacheRefusal::Absent => "<null>".to_owned(),
+        CacheRefusal::Absent => NO_VERSION.to_owned(),
         CacheRefusal::Present { current } | CacheRefusal::OtherVersion { current } => current.clone(),
         CacheRefusal::NotANumber | CacheRefusal::Full { .. } => return None,
     };
     Some(Refusal::PreconditionFailed { collection: CACHE_COLLECTION.to_owned(), id: key.to_string(), current })
+}
+
+/// What a refusal means to a caller whose key may do only a part.
+fn explained(guard: &Guard, access: &Access, key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
+    let Some(precondition) = precondition(key, refusal) else { return refused(key, refusal) };
+    let error = guard.explain(access, precondition);
+    if error.status() == StatusCode::PRECONDITION_FAILED { not_as_expected(key, refusal) } else { error }
+}
+
+/// The 412 for headers that do not hold, in the words of the cache.
+fn not_as_expected(key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
+    let (current, detail) = match refusal {
+        CacheRefusal::Present { current } => (
+            current.as_str(),
+            format!(
+                "There is a cache entry '{key}' already, at version '{current}', and If-None-Match asks for none. To \
+                 replace it, leave If-None-Match out."
+            ),
+        ),
+        CacheRefusal::OtherVersion { current } if current != NO_VERSION => (
+            current.as_str(),
+            format!(
+                "The cache entry '{key}' is at version '{current}', which If-Match does not name. Read it again, and \
+                 send its new ETag."
+            ),
+        ),
+        _ => (
+            NO_VERSION,
+            format!("There is no cache entry '{key}', and If-Match asks for one. To set it, leave If-Match out."),
+        ),
+    };
+    ApiError::precondition_failed(detail).with_field("currentVersion", current)
 }
 
 /// What a refusal means to the caller.
@@ -160,10 +218,7 @@ fn refused(key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
             format!("There is a cache entry '{key}' already, and 'nx' asks for none. To replace it, leave 'nx' out."),
         ),
         CacheRefusal::Absent => not_found(key),
-        CacheRefusal::OtherVersion { current } => ApiError::precondition_failed(format!(
-            "The cache entry '{key}' is at version '{current}'. Read it again, and send its new ETag."
-        ))
-        .with_field("currentVersion", current.as_str()),
+        CacheRefusal::OtherVersion { .. } => not_as_expected(key, refusal),
         CacheRefusal::NotANumber => ApiError::conflict(
             "not-a-number",
             format!(
@@ -172,7 +227,7 @@ fn refused(key: &CacheKey, refusal: &CacheRefusal) -> ApiError {
             ),
         ),
         CacheRefusal::Full { bytes, limit } => ApiError::new(
-            axum::http::StatusCode::INSUFFICIENT_STORAGE,
+            StatusCode::INSUFFICIENT_STORAGE,
             "cache-full",
             format!(
                 "The cache of this database takes {bytes} bytes and may take {limit} (Node:CacheMaxMegabytes). Delete \

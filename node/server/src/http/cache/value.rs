@@ -1,14 +1,14 @@
 //! Values as they come in and go out: JSON by default, anything else under the content type that its writer named.
 
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
 use holdfast_core::cache::{Content, Media};
 use holdfast_core::error::Refusal;
 use holdfast_core::json::parse_value;
 use holdfast_core::limits::CACHE_VALUE_BYTES_MAX;
 
 use crate::http::error::ApiError;
-use crate::http::extract::{BYTE_ORDER_MARK, RawBody};
+use crate::http::extract::{BYTE_ORDER_MARK, RawBody, content_type};
 
 /// What curl says when nobody tells it what it sends; every such body that is not a form is meant as JSON.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -21,12 +21,7 @@ impl<S: Send + Sync> FromRequest<S> for Value {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let name = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
-        let name = name.transpose().map_err(|_| {
-            ApiError::unsupported_media_type(
-                "The Content-Type header is not readable. Use printable ASCII, as in text/plain.",
-            )
-        })?;
+        let name = content_type(request.headers())?.map(str::to_owned);
         let RawBody(body) = RawBody::from_request(request, state).await?;
         bounded(body.len())?;
         match name.as_deref().map(str::trim).filter(|name| !is_json(name)) {
@@ -49,13 +44,17 @@ impl<S: Send + Sync> FromRequest<S> for Nothing {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        // Most requests end with their head, and cost no look for more.
+        if request.body().is_end_stream() {
+            return Ok(Self);
+        }
         let RawBody(body) = RawBody::from_request(request, state).await?;
         if body.is_empty() {
             return Ok(Self);
         }
         Err(ApiError::bad_request(
             "unexpected-body",
-            "This route takes no body. Say what is wanted in the address, as in ?by=5 or ?ttl=1h.",
+            "This route takes no body with this method. Say what is wanted in the address, as in ?by=5 or ?ttl=1h.",
         ))
     }
 }
