@@ -15,18 +15,18 @@ use serde_json::{Value, json};
 use crate::node::{NO_ROLES, Node, key};
 
 /// A peer that writes without having seen anything of this node's.
-struct Stranger {
+pub(crate) struct Stranger {
     origin: Origin,
     written: u64,
 }
 
 impl Stranger {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self { origin: Origin { node: NodeName::parse(name).unwrap(), incarnation: 3 }, written: 0 }
     }
 
     /// Writes a document and pushes it; nothing for a delete. `seconds` is its clock.
-    async fn write(&mut self, node: &Node, id: &str, document: Option<Value>, seconds: u64) {
+    pub(crate) async fn write(&mut self, node: &Node, id: &str, document: Option<Value>, seconds: u64) {
         self.written += 1;
         let kind = match document {
             Some(mut document) => {

@@ -4,14 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use holdfast::conflicts::policies::Policies;
+use holdfast::conflicts::resolver::Resolver;
 use holdfast::databases::{Asker, Closed, ClosedReason, Gate, OpenDatabase, SubmitError, Unavailable};
+use holdfast::settings::Settings;
+use holdfast::settings::sections::ConflictResolutionPolicy;
+use holdfast::shutdown::Shutdown;
 use holdfast_core::id::{CollectionName, DatabaseName, DocumentId};
 use holdfast_core::json::JsonText;
 use holdfast_storage::request::{Action, Change, Expect, Request};
 use holdfast_tests::cluster::{SOON, wait_for};
 use serde_json::{Value, json};
 
+use crate::conflicts::Stranger;
 use crate::node::{Answer, Node};
 
 const KEY: &str = "I_AM_ONE_OF_YOU";
@@ -274,6 +281,30 @@ async fn sync_with_peers_rests_on_a_follower_and_goes_on_when_it_leads() {
         if found.status == 200 { Ok(()) } else { Err(found.text) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_wait_while_no_writes_are_taken_and_are_settled_then() {
+    let node = Node::start().await;
+    let mut settings = Settings::default().node;
+    settings.conflict_resolution_policy = ConflictResolutionPolicy::MergeFields;
+    let stop = Shutdown::new(Duration::from_secs(1));
+    let policies = Policies::from_settings(&settings);
+    let resolver = Resolver::start(Arc::clone(&node.databases), policies, stop.token()).unwrap();
+    node.put("/api/documents/stock/tea", r#"{"here":1}"#).await.expect(200);
+    close(&node, ClosedReason::Operator, None);
+    Stranger::new("till").write(&node, "tea", Some(json!({"there": 2})), 1_000).await;
+    assert_eq!(node.get("/api/conflicts").await.expect(200)["Open"], 1, "what peers have written is taken in");
+    node.databases.barrier().await.unwrap();
+    assert_eq!(node.get("/api/documents/stock/tea").await.expect(200)["there"], Value::Null);
+    node.databases.gate().set(Gate::Open);
+    wait_for("the conflict is settled", SOON, async || {
+        let found = node.get("/api/documents/stock/tea").await.expect(200);
+        if found["there"] == 2 && found["here"] == 1 { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    stop.begin();
+    resolver.await.unwrap();
 }
 
 fn put(id: u64) -> Request {

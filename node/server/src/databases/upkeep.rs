@@ -209,3 +209,44 @@ impl Caretaker {
         Ok(given_up.has_more && given_up.tombstones + given_up.folded > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use holdfast_core::id::{CollectionName, DatabaseName, DocumentId, NodeName};
+    use holdfast_core::json::JsonText;
+    use holdfast_storage::database::Options;
+    use holdfast_storage::layout::{Arrival, DataDirectory};
+    use holdfast_storage::request::{Action, Change, Expect};
+
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn nothing_is_given_up_under_positions_of_a_log_that_is_not_this_nodes_to_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = NodeName::parse("a").unwrap();
+        let held = DataDirectory::open(directory.path(), &node, Arrival { incarnation: 1, holder: "a test" }).unwrap();
+        let opened = held.create_database(&DatabaseName::parse("shop").unwrap(), 7, Options::default()).unwrap();
+        let mut writer = opened.writer;
+        let body = JsonText::parse(r#"{"Id":"x"}"#).unwrap();
+        for action in [Action::Put(body), Action::Delete] {
+            let (collection, id) = (CollectionName::parse("tea").unwrap(), DocumentId::parse("x").unwrap());
+            let change = Change { collection, id, action, expect: Expect::Any };
+            let mut moment = Moment { now: Millis(clock::now_millis()), random: &mut entropy::random_u128 };
+            writer.commit(&mut moment, vec![Request::Each(vec![change])]).unwrap();
+        }
+        let mut settings = Settings::default().node;
+        settings.tombstone_retention_minutes = 0;
+        // A stamp of this very millisecond is not old yet.
+        let written = clock::now_millis();
+        while clock::now_millis() <= written {
+            std::hint::spin_loop();
+        }
+        let before = writer.state().position;
+        Caretaker::new(Upkeep::new(&settings)).look(&mut writer, false).unwrap();
+        assert_eq!(writer.state().position, before);
+        Caretaker::new(Upkeep::new(&settings)).look(&mut writer, true).unwrap();
+        assert!(writer.state().position > before, "a tombstone that nobody waits for goes");
+    }
+}
