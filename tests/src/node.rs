@@ -35,6 +35,7 @@ use holdfast_core::digest::Digest;
 use holdfast_core::id::{DocumentId, NodeName};
 use holdfast_core::leases::Leases;
 use holdfast_core::operation::Operation;
+use holdfast_core::sync::branches::Evidence;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::{Event, Phase, Session};
@@ -198,8 +199,8 @@ pub struct Node {
     life: u64,
     skew: i64,
     exchanges: u64,
-    /// Peers that have said that they hold another branch of what it writes.
-    told_branches: BTreeMap<usize, Origin>,
+    /// What has come to light of peers' branches, until it gives way with what it holds.
+    branches: BTreeMap<usize, Evidence>,
     is_torn_next: bool,
     hardship: Hardship,
 }
@@ -288,7 +289,7 @@ impl Node {
             life: 0,
             skew: 0,
             exchanges: 0,
-            told_branches: BTreeMap::new(),
+            branches: BTreeMap::new(),
             is_torn_next: false,
             hardship: Hardship::default(),
         }

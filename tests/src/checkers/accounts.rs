@@ -69,9 +69,23 @@ fn is_delete(operation: &Operation) -> bool {
     matches!(operation.kind, OperationKind::Delete | OperationKind::Resolve { body: None, .. })
 }
 
-/// Whether every node shows the last writer among what nothing covers. Where the last writer deleted it and the tombstone
+/// Whether some node shows an operation of a document by a dot that two of them have, and that nobody told apart.
+fn shows_indistinct(end: &Ending, place: &Place) -> bool {
+    let shown = end.nodes.iter().filter_map(|node| node.documents.get(place)?.state.versions.first());
+    let dots: BTreeSet<&Dot> = shown.map(|version| &version.dot).collect();
+    let of_place =
+        |other: &&Operation| (Some(&other.collection), other.document.as_ref()) == (Some(&place.0), Some(&place.1));
+    let mut operations = end.history.operations.values().filter(of_place);
+    operations.any(|operation| dots.contains(&operation.dot) && end.history.is_indistinct(operation))
+}
+
+/// Whether every node shows the last writer among what nothing covers. Of a document on which a dot may mean two operations
+/// that nobody could tell apart any more, nobody can say which of them is shown by it. Where the last writer deleted it and the tombstone
 /// is gone, a write that had not seen the delete may be shown in its place.
 fn shows_the_last(end: &Ending, place: &Place, known: &[&Operation]) -> Result<(), String> {
+    if known.iter().any(|operation| end.history.is_indistinct(operation)) || shows_indistinct(end, place) {
+        return Ok(());
+    }
     let is_covered =
         |operation: &Operation| known.iter().any(|other| other.kind.is_whole() && end.has_seen(other, operation));
     let standing = || known.iter().filter(|operation| operation.kind.is_whole() && !is_covered(operation));

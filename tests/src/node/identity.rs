@@ -18,7 +18,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::record::operation::Entry;
-use holdfast_storage::request::{Request, Stranger};
+use holdfast_storage::request::{Misfit, Request, Stranger};
 
 use crate::checkers::identity::NOTICED;
 use crate::disk::{Disk, DiskImage};
@@ -195,9 +195,9 @@ impl Node {
     }
 
     /// Notes an operation that does not fit, if that is because there are two branches of its origin.
-    pub(super) fn note_stranger(&self, stranger: &Stranger, outbox: &mut Outbox) {
-        let known = self.running.as_ref().map(|running| running.writer.state().vector.get(&stranger.dot.origin));
-        if known.is_some_and(|known| known.next() >= stranger.dot.sequence) {
+    pub(super) fn note_stranger(&mut self, (peer, log_id): (usize, u64), stranger: &Stranger, outbox: &mut Outbox) {
+        if stranger.misfit == Misfit::Branch {
+            self.branches.entry(peer).or_default().met = Some((stranger.dot.origin.clone(), log_id));
             outbox.seen.push(NOTICED);
         }
     }
@@ -209,7 +209,7 @@ impl Node {
         Looking { searches, forks, gives_way, stays, page, adoption, side }
     }
 
-    fn searches(&self, theirs: &Side, peer: usize) -> Vec<Search> {
+    fn searches(&mut self, theirs: &Side, peer: usize) -> Vec<Search> {
         let is_blind = self.setup.sabotage == Sabotage::IgnoresBranches;
         let Some(running) = self.running.as_ref().filter(|_| !is_blind) else { return Vec::new() };
         let state = running.writer.state();
@@ -255,7 +255,9 @@ impl Node {
             Search::new(origin, sides, held)
         };
         let mut suspects = branches::suspects(&self.origin, ours, known, &proofs);
-        branches::believe(&mut suspects, &self.origin, self.told_branches.get(&peer));
+        let evidence = self.branches.get_mut(&peer);
+        let evidence = evidence.map(|evidence| evidence.take(&self.origin, theirs.log_id)).unwrap_or_default();
+        branches::believe(&mut suspects, (&state.vector, &theirs.vector), &evidence);
         suspects.into_iter().map(search).collect()
     }
 

@@ -15,6 +15,7 @@
 //! Every origin that both know is looked at, for a node may hold branches of several: what is not proven to be one branch
 //! by the chains is asked for. The questions are asked by whoever drives the searches; nothing here waits.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::{Chain, Chains};
@@ -163,13 +164,48 @@ pub fn overlooked(
     suspects.filter(is_another).map(|(origin, _)| origin).find(|origin| !is_known(origin))
 }
 
-/// Takes a peer's word that it holds another branch of `told` than this node, where no log says so any more. It counts for
-/// this node's own origin alone, which gives way in any case.
-pub fn believe(suspects: &mut BTreeMap<Origin, Option<Proof>>, me: &Origin, told: Option<&Origin>) {
-    if told == Some(me)
-        && let Some(proof) = suspects.get_mut(me)
-    {
+/// What came to light of a peer's branches before, and may be in no log any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The peer has said that it holds another branch of this origin than this node, which is to give way.
+    pub told: Option<Origin>,
+    /// The peer has brought an operation of this origin that did not follow what is known here, out of this log.
+    pub met: Option<(Origin, u64)>,
+}
+
+impl Evidence {
+    /// What counts when the states of a peer are looked at, out of the log that it has now: one that gave way meanwhile has
+    /// another log. What it has said of this node's own origin, `me`, stays true until that gives way; of others it counts
+    /// once, for the peer says it again while it is so.
+    #[must_use]
+    pub fn take(&mut self, me: &Origin, log_id: u64) -> Self {
+        self.met.take_if(|(_, log)| *log != log_id);
+        let told = self.told.clone();
+        self.told.take_if(|told| told != me);
+        Self { told, met: self.met.clone() }
+    }
+}
+
+/// Takes evidence in where the chains say nothing. What was told to us counts before what was met: of two nodes of which
+/// one remembers what the other has forgotten, the other believes it.
+pub fn believe(
+    suspects: &mut BTreeMap<Origin, Option<Proof>>,
+    (ours, theirs): (&Vector, &Vector),
+    evidence: &Evidence,
+) {
+    if let Some(proof) = evidence.told.as_ref().and_then(|told| suspects.get_mut(told)) {
         proof.get_or_insert(Proof::OursGivesWay);
+    }
+    if let Some((met, _)) = &evidence.met
+        && let Some(proof) = suspects.get_mut(met)
+    {
+        let by_length = match ours.get(met).cmp(&theirs.get(met)) {
+            Ordering::Greater => Some(Proof::OursGivesWay),
+            Ordering::Less => Some(Proof::TheirsGivesWay),
+            // The chains tell which, or nothing does.
+            Ordering::Equal => None,
+        };
+        *proof = proof.or(by_length);
     }
 }
 
@@ -510,16 +546,33 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_word_counts_for_the_own_origin_where_nothing_says_that_there_is_one_branch() {
+    fn what_a_peer_has_said_and_what_did_not_follow_count_where_nothing_says_that_there_is_one_branch() {
         let (me, other) = (origin("a"), origin("c"));
-        let mut suspects = BTreeMap::from([(me.clone(), None), (other.clone(), None)]);
-        believe(&mut suspects, &me, None);
-        believe(&mut suspects, &me, Some(&other));
-        assert!(suspects.values().all(Option::is_none), "{suspects:?}");
-        believe(&mut suspects, &me, Some(&me));
-        assert_eq!(suspects.get(&me), Some(&Some(Proof::OursGivesWay)));
-        believe(&mut suspects, &origin("new"), Some(&origin("new")));
-        assert_eq!(suspects.len(), 2, "of that one it is proven that there is one branch");
+        let doubts = || BTreeMap::from([(me.clone(), None), (other.clone(), None)]);
+        let knows = |sequence: u64| -> Vector { [(other.clone(), Sequence(sequence))].into_iter().collect() };
+        let (few, many) = (knows(3), knows(7));
+        let after = |told: Option<&Origin>, met: Option<&Origin>, knows: (&Vector, &Vector)| {
+            let mut suspects = doubts();
+            let met = met.map(|met| (met.clone(), 5));
+            let mut evidence = Evidence { told: told.cloned(), met };
+            believe(&mut suspects, knows, &evidence.take(&me, 5));
+            let later = Evidence { told: told.filter(|told| **told == me).cloned(), met: None };
+            assert_eq!((evidence.take(&me, 6), evidence.take(&me, 5)), (later.clone(), later), "of one log alone");
+            (suspects.get(&me).copied().flatten(), suspects.get(&other).copied().flatten(), suspects.len())
+        };
+        assert_eq!(after(None, None, (&few, &many)), (None, None, 2));
+        assert_eq!(after(Some(&me), None, (&few, &many)), (Some(Proof::OursGivesWay), None, 2));
+        let of_new = after(Some(&origin("new")), Some(&origin("new")), (&few, &many));
+        assert_eq!(of_new, (None, None, 2), "of that one it is proven that there is one branch");
+        // Both have met the other's, and come to the same.
+        assert_eq!(after(None, Some(&other), (&few, &many)).1, Some(Proof::TheirsGivesWay));
+        assert_eq!(after(None, Some(&other), (&many, &few)).1, Some(Proof::OursGivesWay));
+        assert_eq!(after(None, Some(&other), (&few, &few)).1, None);
+        assert_eq!(
+            after(Some(&other), Some(&other), (&few, &many)).1,
+            Some(Proof::OursGivesWay),
+            "one has forgotten it"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::admission::Cause;
+use holdfast_core::sync::branches::Evidence;
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::sync::turned::{End, Question, TurnedAnswer};
@@ -123,8 +124,8 @@ impl Asking {
 #[derive(Debug, Default)]
 pub struct Turned {
     open: Mutex<BTreeMap<DatabaseName, Conversation>>,
-    /// Who has said that it holds another branch of this node's own origin.
-    branches: Mutex<BTreeMap<DatabaseName, (NodeName, Origin)>>,
+    /// What has come to light of peers' branches, until this node gives way with what it holds.
+    branches: Mutex<BTreeMap<(DatabaseName, NodeName), Evidence>>,
 }
 
 /// The caller's end of one.
@@ -148,16 +149,32 @@ pub enum TurnedError {
 }
 
 impl Turned {
-    /// A caller has proven to itself that it holds another branch of this node's own origin than this node.
-    pub fn note_branch(&self, database: &DatabaseName, caller: &NodeName, origin: Origin) {
-        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        branches.insert(database.clone(), (caller.clone(), origin));
+    /// A caller has proven to itself that it holds another branch of an origin than this node, which is to give way.
+    pub fn note_told(&self, database: &DatabaseName, caller: &NodeName, origin: Origin) {
+        self.evidence_of(database, caller, |evidence| evidence.told = Some(origin));
     }
 
-    /// The origin of which a node has said that it holds another branch.
-    pub fn other_branch(&self, database: &DatabaseName, node: &NodeName) -> Option<Origin> {
-        let branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        branches.get(database).filter(|(caller, _)| caller == node).map(|(_, origin)| origin.clone())
+    /// A peer has brought, out of a log of its, an operation that does not follow what is known of its origin.
+    pub fn note_met(&self, database: &DatabaseName, peer: &NodeName, (origin, log_id): (Origin, u64)) {
+        self.evidence_of(database, peer, |evidence| evidence.met = Some((origin, log_id)));
+    }
+
+    /// What has come to light of a node's branches, as far as it counts for the log that it has now.
+    pub fn evidence(&self, database: &OpenDatabase, node: &NodeName, log_id: u64) -> Evidence {
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        let evidence = branches.get_mut(&(database.name().clone(), node.clone()));
+        evidence.map(|evidence| evidence.take(database.origin(), log_id)).unwrap_or_default()
+    }
+
+    /// This node gave way with what it held: which branches it holds now is another question.
+    pub fn forget_evidence(&self, database: &DatabaseName) {
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        branches.retain(|(of, _), _| of != database);
+    }
+
+    fn evidence_of(&self, database: &DatabaseName, node: &NodeName, note: impl FnOnce(&mut Evidence)) {
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        note(branches.entry((database.clone(), node.clone())).or_default());
     }
 
     /// Begins to take the states of a caller, if they are needed. One with the same caller before it is over.

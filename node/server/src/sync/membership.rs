@@ -15,9 +15,9 @@ use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
 use holdfast_core::sync::survey::Memory;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Dot, Origin, Vector};
+use holdfast_core::vector::{Origin, Vector};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::request::Request;
+use holdfast_storage::request::{Misfit, Request, Stranger};
 
 use crate::clock;
 use crate::databases::{Asker, OpenDatabase};
@@ -217,10 +217,10 @@ pub fn note_branch(sync: &Sync, database: &OpenDatabase, peer: &NodeName, origin
 
 /// Notes an operation of a peer that does not fit, if that is because there are two branches of its origin: else the
 /// writer has not seen what was forgotten here, which is nothing of anybody's identity.
-pub fn note_stranger(sync: &Sync, database: &OpenDatabase, peer: &NodeName, stranger: &Dot) {
-    let known = database.view().and_then(|view| view.state()).map(|state| state.vector.get(&stranger.origin));
-    if known.is_ok_and(|known| known >= stranger.sequence) {
-        note_branch(sync, database, peer, &stranger.origin);
+pub fn note_stranger(sync: &Sync, database: &OpenDatabase, (peer, log_id): (&NodeName, u64), stranger: &Stranger) {
+    if stranger.misfit == Misfit::Branch {
+        sync.turned().note_met(database.name(), peer, (stranger.dot.origin.clone(), log_id));
+        note_branch(sync, database, peer, &stranger.dot.origin);
     }
 }
 

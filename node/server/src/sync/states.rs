@@ -15,7 +15,7 @@ use holdfast_core::id::DatabaseName;
 use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Cause, Side};
-use holdfast_core::sync::branches::{self, Forks, Held, Known, Search, Sides, Verdict};
+use holdfast_core::sync::branches::{self, Evidence, Forks, Held, Known, Search, Sides, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
@@ -171,6 +171,9 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     }
     let ending = Ending { adoption, letters, kind, forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
+    if !is_plain {
+        sync.turned().forget_evidence(&name);
+    }
     if is_plain && carried.reissued == 0 {
         tracing::info!(peer = %peer.node, database = %name, kept = carried.kept, "the peer's states are here");
     } else {
@@ -216,8 +219,8 @@ enum Parting {
 async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Parting, String> {
     let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
     let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
-    let told = sync.turned().other_branch(database.name(), &peer.node);
-    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, told.as_ref());
+    let evidence = sync.turned().evidence(database, &peer.node, theirs.standing.log_id);
+    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, &evidence);
     let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let (mut forks, mut gives_way, mut stays) = (Forks::default(), false, None);
@@ -254,7 +257,7 @@ fn searches(
     peer: &Origin,
     theirs: (&Vector, &Chains),
     their_floor: &Vector,
-    told: Option<&Origin>,
+    evidence: &Evidence,
 ) -> Result<Vec<Search>, StorageError> {
     let (state, log) = (database.view()?.state()?, database.log()?);
     let ours = Known { vector: &state.vector, chains: &state.chains };
@@ -273,7 +276,7 @@ fn searches(
         })?;
     }
     let mut suspects = branches::suspects(database.origin(), ours, theirs, &proofs);
-    branches::believe(&mut suspects, database.origin(), told);
+    branches::believe(&mut suspects, (ours.vector, theirs.vector), evidence);
     let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();
     if held.is_empty() {
         return Ok(Vec::new());

@@ -1,5 +1,6 @@
 //! What peers bring: operations that were minted elsewhere.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::document::DocumentState;
@@ -29,6 +30,12 @@ impl Writer {
         let mut screen = self.screen_for(&received.operations);
         let mut touched = Touched::default();
         let mut receipt = Receipt { through: received.after, ..Receipt::default() };
+        if let Some((_, apart)) = received.operations.iter().find(|(_, one)| self.is_apart(&received.source, one)) {
+            // What comes before it may have seen the other branch, and would take the place of operations that it has not.
+            receipt.processed = 1;
+            receipt.stranger = Some(Stranger { dot: apart.dot.clone(), misfit: Misfit::Branch });
+            return Ok(receipt);
+        }
         let whole_groups = complete_prefix(&received.operations);
         let is_whole = whole_groups == received.operations.len();
         let unready = self.unready_groups(&received.operations);
@@ -89,6 +96,15 @@ impl Writer {
         let comes_next = *sequence == self.state.vector.get(origin).next();
         (*origin == self.origin && *source != self.origin.node)
             || (comes_next && !self.state.chains.fits(origin, operation.chain))
+    }
+
+    /// Whether an operation shows that its origin has another branch than the one that is known here.
+    fn is_apart(&self, source: &NodeName, operation: &Operation) -> bool {
+        match operation.dot.sequence.cmp(&self.state.vector.get(&operation.dot.origin)) {
+            Ordering::Less => false,
+            Ordering::Equal => self.is_another_last(operation),
+            Ordering::Greater => self.is_of_another_branch(source, operation),
+        }
     }
 
     /// Whether an operation has the number of the newest that is known of its origin, and is another one.

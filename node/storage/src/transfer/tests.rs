@@ -269,6 +269,28 @@ fn a_delete_that_was_forgotten_by_whoever_takes_the_states_of_one_that_has_not_s
 }
 
 #[test]
+fn nothing_is_taken_of_a_stretch_that_shows_another_branch() {
+    // A copy of a till goes on beside it. The desk has the copy's branch, and has written with all of that before it.
+    let (mut shop, mut desk, mut till) = (open("shop", 1), open("desk", 3), open("till", 2));
+    till.put("x", 1);
+    till.push_to(&mut shop);
+    till.push_to(&mut desk);
+    let mut copy = open("till", 2);
+    till.push_to(&mut copy);
+    copy.clock += 500;
+    till.put("of the till", 1);
+    till.push_to(&mut shop);
+    copy.put("of the copy", 1);
+    copy.push_to(&mut desk);
+    desk.put("of the till", 9);
+    copy.put("more", 1);
+    copy.push_to(&mut desk);
+    let receipt = desk.push_to(&mut shop);
+    assert_eq!((receipt.accepted, receipt.stranger.map(|stranger| stranger.misfit)), (0, Some(Misfit::Branch)));
+    assert_eq!(shop.shown("of the till"), Some(json!(1)), "the desk has never seen that one");
+}
+
+#[test]
 fn what_was_written_here_while_a_peers_states_were_taken_is_not_taken_for_what_has_its_number_there() {
     // A node was set back to its beginning, and writes once more before the last page.
     let (mut shop, mut till) = (open("shop", 1), open("till", 2));
