@@ -209,6 +209,13 @@ impl Node {
         Looking { searches, forks, gives_way, stays, page, adoption, side }
     }
 
+    /// What a node says that ignores branches: they part behind everything, so that the last look at them finds nothing new.
+    pub(super) fn forks_behind_all(&self) -> Forks {
+        let state = self.running.iter().flat_map(|running| running.writer.state().vector.iter());
+        let first = state.map(|(origin, _)| Dot { origin: origin.clone(), sequence: Sequence(u64::MAX) }).collect();
+        Forks { first, ..Forks::default() }
+    }
+
     fn searches(&mut self, theirs: &Side, peer: usize) -> Vec<Search> {
         let is_blind = self.setup.sabotage == Sabotage::IgnoresBranches;
         let Some(running) = self.running.as_ref().filter(|_| !is_blind) else { return Vec::new() };

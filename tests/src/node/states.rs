@@ -22,7 +22,7 @@ use holdfast_storage::transfer::{Ending, Source, Transfer, adoption_of};
 use crate::checkers::Finding;
 use crate::node::identity::Looking;
 use crate::node::wire::{Body, Side};
-use crate::node::{Node, Outbox, Stimulus, name_of, options};
+use crate::node::{Node, Outbox, Sabotage, Stimulus, name_of, options};
 use crate::seed::Seed;
 
 /// How long a page may take before the transfer is given up, to be gone on with later.
@@ -280,6 +280,7 @@ impl Node {
                 fresh.ok_or_else(|| StorageError::damaged("the files of a transfer", "they are not empty"))?
             }
         };
+        let forks = if self.setup.sabotage == Sabotage::IgnoresBranches { self.forks_behind_all() } else { forks };
         Ok(UnderWay { transfer, source: source_of(theirs), kind, forks })
     }
 
