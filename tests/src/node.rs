@@ -35,7 +35,7 @@ use holdfast_core::digest::Digest;
 use holdfast_core::id::{DocumentId, NodeName};
 use holdfast_core::leases::Leases;
 use holdfast_core::operation::Operation;
-use holdfast_core::sync::branches::Evidence;
+use holdfast_core::sync::branches::{Behind, Evidence};
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::{Event, Phase, Session};
@@ -201,6 +201,8 @@ pub struct Node {
     exchanges: u64,
     /// What has come to light of peers' branches, until it gives way with what it holds.
     branches: BTreeMap<usize, Evidence>,
+    /// Since when it writes what its peers know something else by.
+    behind: Behind,
     is_torn_next: bool,
     hardship: Hardship,
 }
@@ -290,6 +292,7 @@ impl Node {
             skew: 0,
             exchanges: 0,
             branches: BTreeMap::new(),
+            behind: Behind::default(),
             is_torn_next: false,
             hardship: Hardship::default(),
         }

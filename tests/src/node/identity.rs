@@ -189,9 +189,14 @@ impl Node {
     }
 
     /// Whether a peer knows more of our own origin than we do.
-    pub(super) fn forgot_itself(&self, peer: &Vector) -> bool {
+    pub(super) fn forgot_itself(&mut self, peer: &Vector) -> bool {
         let Some(running) = &self.running else { return false };
-        self.setup.is_contested && peer.get(&self.origin) > running.writer.state().vector.get(&self.origin)
+        let ours = running.writer.state().vector.get(&self.origin);
+        let has_forgotten = self.setup.is_contested && peer.get(&self.origin) > ours;
+        if has_forgotten {
+            self.behind.note(&self.origin, ours);
+        }
+        has_forgotten
     }
 
     /// Notes an operation that does not fit, if that is because there are two branches of its origin.
@@ -257,6 +262,7 @@ impl Node {
                 theirs: theirs.vector.get(&origin),
                 their_floor: theirs.floor.get(&origin),
                 confirmed,
+                behind: self.behind.of(&origin).filter(|_| origin == self.origin),
             };
             let held = held.remove(&origin).unwrap_or_default();
             Search::new(origin, sides, held)

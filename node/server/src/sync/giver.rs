@@ -14,11 +14,11 @@ use std::time::Duration;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::admission::Cause;
-use holdfast_core::sync::branches::Evidence;
+use holdfast_core::sync::branches::{Behind, Evidence};
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::sync::turned::{End, Question, TurnedAnswer};
-use holdfast_core::vector::{Origin, Position};
+use holdfast_core::vector::{Origin, Position, Sequence};
 use holdfast_storage::error::StorageError;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -126,6 +126,8 @@ pub struct Turned {
     open: Mutex<BTreeMap<DatabaseName, Conversation>>,
     /// What has come to light of peers' branches, until this node gives way with what it holds.
     branches: Mutex<BTreeMap<(DatabaseName, NodeName), Evidence>>,
+    /// Since when this node writes what peers know something else by.
+    behind: Mutex<BTreeMap<DatabaseName, Behind>>,
 }
 
 /// The caller's end of one.
@@ -164,6 +166,16 @@ impl Turned {
         let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
         let evidence = branches.get_mut(&(database.name().clone(), node.clone()));
         evidence.map(|evidence| evidence.take(database.origin(), log_id)).unwrap_or_default()
+    }
+
+    /// Since when this node writes what peers know something else by, if it was ever heard that they know more of its own
+    /// origin: now they know `theirs` of it, and it knows `ours`.
+    pub fn behind(&self, database: &OpenDatabase, (ours, theirs): (Sequence, Sequence)) -> Option<Sequence> {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        if theirs > ours {
+            behind.entry(database.name().clone()).or_default().note(database.origin(), ours);
+        }
+        behind.get(database.name())?.of(database.origin())
     }
 
     /// This node gave way with what it held: which branches it holds now is another question.

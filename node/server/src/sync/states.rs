@@ -18,7 +18,7 @@ use holdfast_core::sync::admission::{self, Cause, Side};
 use holdfast_core::sync::branches::{self, Evidence, Forks, Held, Known, Search, Sides, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
-use holdfast_core::vector::{Dot, Origin, Position, Vector};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::record::note::Adoption;
@@ -220,7 +220,10 @@ async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: 
     let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
     let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
     let evidence = sync.turned().evidence(database, &peer.node, theirs.standing.log_id);
-    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, &evidence);
+    let ours = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?.vector;
+    let me = database.origin();
+    let behind = sync.turned().behind(database, (ours.get(me), theirs.standing.vector.get(me)));
+    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, (&evidence, behind));
     let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let (mut forks, mut gives_way, mut stays) = (Forks::default(), false, None);
@@ -257,7 +260,7 @@ fn searches(
     peer: &Origin,
     theirs: (&Vector, &Chains),
     their_floor: &Vector,
-    evidence: &Evidence,
+    (evidence, behind): (&Evidence, Option<Sequence>),
 ) -> Result<Vec<Search>, StorageError> {
     let (state, log) = (database.view()?.state()?, database.log()?);
     let ours = Known { vector: &state.vector, chains: &state.chains };
@@ -308,6 +311,7 @@ fn searches(
             theirs: theirs.vector.get(&origin),
             their_floor: their_floor.get(&origin),
             confirmed,
+            behind: behind.filter(|_| origin == *database.origin()),
         };
         Search::new(origin, sides, held)
     };
