@@ -7,6 +7,8 @@ use holdfast::databases::{Databases, Upkeep};
 use holdfast::http::access::AccessControl;
 use holdfast::http::app::{App, Parts};
 use holdfast::node::storage_options;
+use holdfast::replica::ReplicaGroup;
+use holdfast::replica::options::GroupOptions;
 use holdfast::settings::Settings;
 use holdfast::settings::secret::Secret;
 use holdfast::settings::sections::{ApiKeySettings, RateLimitOverride, RoleSettings};
@@ -72,11 +74,15 @@ impl Node {
         let url = format!("http://{}", listeners.addresses()[0]);
         let sync = Sync::start(Arc::clone(&databases), &settings.node, shutdown.token()).unwrap();
         let held = Arc::clone(&databases);
+        let options = GroupOptions::from_settings(&settings, Some(url.clone()));
+        let group =
+            ReplicaGroup::start(options, Arc::clone(&databases), Arc::clone(&sync), shutdown.token()).await.unwrap();
         let app = App::new(Parts {
             settings: Arc::new(settings),
             access,
             databases,
             sync,
+            group,
             metrics: Arc::default(),
             shutdown: shutdown.clone(),
             started_millis: 1_785_405_600_000,

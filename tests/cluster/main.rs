@@ -28,6 +28,7 @@ mod proof;
 mod passive;
 mod poison;
 mod queries;
+mod replicas;
 mod returns;
 mod selection;
 mod silence;

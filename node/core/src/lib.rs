@@ -29,3 +29,4 @@ pub mod conflict;
 pub mod digest;
 pub mod cache;
 pub mod sync;
+pub mod replica;

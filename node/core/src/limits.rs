@@ -181,6 +181,15 @@ pub const METRIC_SESSIONS_MAX: usize = 1_000;
 /// Largest WebSocket text frame between peers, in bytes.
 pub const HINT_BYTES_MAX: usize = 16 * 1024;
 
+/// Largest frame between leader and follower, in bytes.
+pub const REPLICA_FRAME_BYTES_MAX: usize = EXCHANGE_BYTES_MAX + 1024;
+/// Largest frame before both sides know each other.
+pub const REPLICA_GREETING_BYTES_MAX: usize = 4 * 1024;
+/// Most followers of one leader.
+pub const REPLICA_FOLLOWERS_MAX: usize = 256;
+/// Most nodes that vote on who leads.
+pub const REPLICA_VOTERS_MAX: usize = 32;
+
 const _: () = assert!(
     EXCHANGE_BYTES_TARGET + DOCUMENT_BYTES_MAX * 2 <= EXCHANGE_BYTES_MAX,
     "a batch that is cut after its target still fits a body, escapes included"

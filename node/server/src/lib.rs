@@ -10,6 +10,7 @@ pub mod shutdown;
 pub mod databases;
 pub mod conflicts;
 pub mod sync;
+pub mod replica;
 pub mod http;
 pub mod tls;
 pub mod listener;

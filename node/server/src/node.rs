@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use holdfast_core::error::Refusal;
 use holdfast_core::id::NodeName;
+use holdfast_core::replica::role::Role;
 use holdfast_core::time::Millis;
 use holdfast_storage::database::Options;
 use holdfast_storage::error::StorageError;
@@ -26,7 +27,10 @@ use crate::databases::{Databases, Upkeep};
 use crate::http::access::AccessControl;
 use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
-use crate::settings::sections::{ReplicationRole, StorageSettings};
+use crate::replica::options::GroupOptions;
+use crate::replica::{GroupError, ReplicaGroup};
+use crate::settings::sections::StorageSettings;
+use crate::settings::url::{ListenHost, ListenUrl};
 use crate::settings::{
     self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
 };
@@ -56,6 +60,9 @@ pub enum StartError {
     /// The peers could not be read.
     #[error(transparent)]
     Peers(#[from] RegistryError),
+    /// Its part in a group of leader and followers could not be taken.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// A socket could not be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -78,6 +85,8 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     // Sync goes on while requests end, so that the last writes still travel.
     let sync_stop = CancellationToken::new();
     let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
+    let options = GroupOptions::from_settings(&settings, listeners.urls().first().map(http_endpoint));
+    let group = ReplicaGroup::start(options, Arc::clone(&databases), Arc::clone(&sync), sync_stop.clone()).await?;
     let policies = Policies::from_settings(&settings.node);
     let resolver = Resolver::start(Arc::clone(&databases), policies, sync_stop.clone());
     let app = App::new(Parts {
@@ -85,13 +94,14 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
         access: Arc::clone(&access),
         databases: Arc::clone(&databases),
         sync: Arc::clone(&sync),
+        group: Arc::clone(&group),
         metrics: Arc::new(Metrics::default()),
         shutdown: shutdown.clone(),
         started_millis: clock::now_millis(),
     });
     tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
 
-    Banner { settings: &settings, urls: &listeners.urls(), role: role_of(&settings) }.print();
+    Banner { settings: &settings, urls: &listeners.urls(), role: role_of(group.role()) }.print();
     info!(node = settings.node.node_id, origin = %databases.origin(), "started");
     let served = listeners.serve(crate::http::routes(app), shutdown).await;
     if served.cut_off > 0 {
@@ -99,6 +109,7 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     }
     sync_stop.cancel();
     sync.ended().await;
+    group.ended().await;
     if let Some(resolver) = resolver {
         drop(resolver.await);
     }
@@ -108,12 +119,22 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
 }
 
 /// What this node is to others when it starts.
-fn role_of(settings: &Settings) -> &'static str {
-    match settings.replication.role {
-        ReplicationRole::None => "peer",
-        ReplicationRole::Leader => "leader",
-        ReplicationRole::Follower => "follower",
+fn role_of(role: Role) -> &'static str {
+    match role {
+        Role::Alone => "peer",
+        Role::Leader => "leader",
+        Role::Follower => "follower",
     }
+}
+
+/// Where the HTTP API is reached if nobody says otherwise: on this machine, unless the node listens on an address of its own.
+fn http_endpoint(url: &ListenUrl) -> String {
+    match url.host {
+        ListenHost::Address(address) if !address.is_unspecified() && !address.is_loopback() => url.to_string(),
+        _ => ListenUrl { host: ListenHost::Localhost, ..url.clone() }.to_string(),
+    }
+    .trim_end_matches('/')
+    .to_owned()
 }
 
 /// Takes hold of the data directory that the settings name.

@@ -310,6 +310,14 @@ impl Databases {
         self.directory.was_dropped(name)
     }
 
+    /// The databases that were dropped here and not created again since.
+    pub fn dropped(&self) -> Vec<DatabaseName> {
+        self.directory.dropped().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was dropped could not be read");
+            Vec::new()
+        })
+    }
+
     /// Closes every database: waiting writes are committed, files are left quick to open.
     pub async fn close(self: &Arc<Self>) {
         let databases = Arc::clone(self);
@@ -340,6 +348,10 @@ impl Databases {
             Err(Unavailable::NotFound(_)) => {}
             there => return there,
         }
+        // Looked at while nobody can drop it: what was dropped here does not come back from elsewhere.
+        if asker == Asker::Peer && self.was_dropped(name) {
+            return Err(Unavailable::NotFound(name.clone()));
+        }
         if self.entries.load().len() >= DATABASES_MAX {
             return Err(Unavailable::TooMany);
         }
@@ -361,6 +373,8 @@ impl Databases {
         }
         self.change_entries(|entries| drop(entries.remove(name)));
         self.directory.drop_database(name)?;
+        // Now it is also among those that were dropped.
+        self.changed.send_modify(|version| *version += 1);
         tracing::warn!(database = %name, "dropped");
         Ok(())
     }

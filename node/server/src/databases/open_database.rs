@@ -245,7 +245,8 @@ impl OpenDatabase {
         self.submit_for(Asker::Peer, request).await
     }
 
-    async fn submit_for(&self, asker: Asker, request: Request) -> Result<Answer, SubmitError> {
+    /// Hands over what somebody wants written: the gate may stop it.
+    pub async fn submit_for(&self, asker: Asker, request: Request) -> Result<Answer, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.handle.counts.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting { request, asker, reply, life: self.handle.life };

@@ -16,6 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::query::places::Places;
 use crate::http::query::statements::Statements;
 use crate::http::refusal::{storage_failed, unavailable};
+use crate::replica::ReplicaGroup;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::sync::Sync;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub databases: Arc<Databases>,
     /// Sync with the peers.
     pub sync: Arc<Sync>,
+    /// Its part in a group of leader and followers.
+    pub group: Arc<ReplicaGroup>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether the node is being stopped.

@@ -13,6 +13,7 @@ use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::message::vector_record;
 use holdfast_core::time::Millis;
 
+use crate::databases::Asker;
 use crate::http::access::{AccessControl, database_of};
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -52,7 +53,7 @@ async fn push(
     }
     let database = database_for_peer(&sync, &headers).await?;
     let source = message.source.clone();
-    let taken = cache::take(&database, message).await.map_err(not_submitted)?;
+    let taken = cache::take(&database, Asker::Peer, message).await.map_err(not_submitted)?;
     // Of others nobody asks how it stands with them, and there may be any number of names.
     if sync.registry().get(&source).is_some() {
         sync.cache_counts().of(&source, &name).add_received(taken.changed);

@@ -54,6 +54,8 @@ pub mod members;
 pub mod survey;
 pub mod verify;
 pub mod hints;
+pub mod replica;
+pub mod replicated;
 pub mod openapi;
 pub mod studio;
 
@@ -66,6 +68,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::app::App;
 use crate::http::edge::EdgeLayer;
+use crate::http::replicated::ReplicatedLayer;
 use crate::http::request_id::RequestIdLayer;
 
 /// Every route of the node, ready to be served.
@@ -88,6 +91,7 @@ pub fn routes(app: App) -> Router {
         .merge(indexes::routes())
         .merge(query::routes())
         .merge(members::routes())
+        .merge(replica::routes())
         .split_for_parts();
     openapi::complete(&mut description);
     let edge = EdgeLayer::new(
@@ -109,6 +113,6 @@ pub fn routes(app: App) -> Router {
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::unknown_method)
         .layer(DefaultBodyLimit::max(app.settings.limits.request_bytes_max))
-        .layer((RequestIdLayer, edge))
+        .layer((RequestIdLayer, edge, ReplicatedLayer::new(Arc::clone(&app.group))))
         .with_state(app)
 }

@@ -31,7 +31,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::databases::OpenDatabase;
+use crate::databases::{Asker, OpenDatabase};
 use crate::sync::cache_counts::CacheCounts;
 use crate::sync::peer_client::{DATABASE_NOT_FOUND, PeerError};
 use crate::sync::registry::Peer;
@@ -286,7 +286,7 @@ impl Task {
         let message = read_message(&body)?;
         let (log_id, through) = (message.log_id, message.stretch.map(|stretch| stretch.through));
         self.end = message.vector.clone().map(|vector| (vector, message.digest));
-        let taken = take(&self.database, message).await?;
+        let taken = take(&self.database, Asker::Peer, message).await?;
         self.counts.add_received(taken.changed);
         self.note(|status| status.last_success = Some(Millis(clock::now_millis())));
         if let Some((vector, _)) = self.end.as_ref().filter(|_| !self.is_told) {
@@ -365,6 +365,7 @@ pub fn read_message(sealed: &[u8]) -> Result<CacheMessage, Refusal> {
 /// Takes in what a peer has told. What no node that keeps the rules may have made is left out, and said.
 pub async fn take(
     database: &OpenDatabase,
+    asker: Asker,
     mut message: CacheMessage,
 ) -> Result<holdfast_storage::cache::CacheTaken, crate::databases::SubmitError> {
     let before = message.states.len();
@@ -373,7 +374,7 @@ pub async fn take(
     if left_out > 0 {
         tracing::warn!(peer = %message.source, database = %database.name(), left_out, "cache entries that cannot be right were left out");
     }
-    match database.submit_from_peer(Request::TakeCacheNews(message)).await? {
+    match database.submit_for(asker, Request::TakeCacheNews(message)).await? {
         Answer::CacheNewsTaken(taken) => Ok(taken),
         _ => Err(crate::databases::SubmitError::Stopping),
     }

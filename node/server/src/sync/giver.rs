@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::databases::OpenDatabase;
+use crate::databases::{Asker, OpenDatabase};
 use crate::entropy;
 use crate::sync::Sync;
 use crate::sync::peer_client::{PeerClient, PeerError, Turn};
@@ -52,6 +52,8 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(20);
 pub struct Giver {
     /// Its name.
     pub node: NodeName,
+    /// As whom it gives them: a peer is not heard where this node follows a leader, the leader is.
+    pub asker: Asker,
     way: Way,
 }
 
@@ -77,11 +79,37 @@ enum Said {
 
 impl From<&Peer> for Giver {
     fn from(peer: &Peer) -> Self {
-        Self { node: peer.node.clone(), way: Way::Dialled { base_url: peer.base_url.clone() } }
+        Self { node: peer.node.clone(), asker: Asker::Peer, way: Way::Dialled { base_url: peer.base_url.clone() } }
+    }
+}
+
+/// The answering end of a conversation that goes over somebody else's connection.
+#[derive(Debug)]
+pub struct Asked {
+    questions: mpsc::Receiver<Said>,
+    /// Where answers go.
+    pub answers: mpsc::Sender<Vec<u8>>,
+}
+
+impl Asked {
+    /// The next question; `None` when nobody asks any more.
+    pub async fn question(&mut self) -> Option<Question> {
+        match self.questions.recv().await? {
+            Said::Question(question) => Some(question),
+            Said::End(_) => None,
+        }
     }
 }
 
 impl Giver {
+    /// A node of this node's group, asked over a connection which the caller looks after.
+    pub fn over(node: NodeName) -> (Self, Asked) {
+        let (questions, asked) = mpsc::channel(1);
+        let (answers, answered) = mpsc::channel(1);
+        let asking = tokio::sync::Mutex::new(Asking { questions, answers: answered });
+        (Self { node, asker: Asker::Node, way: Way::Turned(asking) }, Asked { questions: asked, answers })
+    }
+
     /// Asks for a page of states; the answer is not looked into.
     pub async fn states(
         &self,
@@ -203,7 +231,7 @@ impl Turned {
         open.insert(database.name().clone(), conversation);
         drop(open);
         let asking = tokio::sync::Mutex::new(Asking { questions: questions.clone(), answers: answered });
-        let giver = Giver { node: caller.clone(), way: Way::Turned(asking) };
+        let giver = Giver { node: caller.clone(), asker: Asker::Peer, way: Way::Turned(asking) };
         let (taking, database) = (Arc::clone(sync), Arc::clone(database));
         sync.tasks.spawn(async move {
             let stop = taking.stop().clone();
@@ -300,7 +328,7 @@ pub async fn give(
 }
 
 /// The answer to a question, as the routes that are asked directly give it.
-fn answer_to(
+pub fn answer_to(
     database: &OpenDatabase,
     standing: holdfast_core::sync::message::Standing,
     question: Question,

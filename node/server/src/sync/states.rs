@@ -26,7 +26,7 @@ use holdfast_storage::record::operation::Entry;
 use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page, letters_of};
 use holdfast_storage::transfer::{Carried, Ending, Source, adoption_of};
 
-use crate::databases::OpenDatabase;
+use crate::databases::{Asker, OpenDatabase};
 use crate::sync::Sync;
 use crate::sync::giver::Giver;
 use crate::sync::peer_client::PeerError;
@@ -166,7 +166,7 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
         graves: head.graves,
         collections: head.collections,
     };
-    if let Some(closed) = sync.resting() {
+    if let Some(closed) = sync.resting().filter(|_| peer.asker == Asker::Peer) {
         return Err(format!("the states were not taken: {closed}"));
     }
     let ending = Ending { adoption, letters, kind, forks };

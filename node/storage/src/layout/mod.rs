@@ -220,6 +220,14 @@ impl DataDirectory {
         self.path.join(format!("{name}{DROPPED_SUFFIX}")).exists()
     }
 
+    /// The databases that were dropped here and not created again since.
+    pub fn dropped(&self) -> Result<Vec<DatabaseName>, StorageError> {
+        let mut names: Vec<DatabaseName> =
+            self.file_names()?.iter().filter_map(|file| database_of(file, DROPPED_SUFFIX)).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Path of a database's data file.
     pub fn data_path(&self, name: &DatabaseName) -> PathBuf {
         self.path.join(format!("{name}{DATA_SUFFIX}"))

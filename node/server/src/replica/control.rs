@@ -1,0 +1,199 @@
+//! What operators and other nodes ask of a node's role.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::message::{Control, ControlAnswer};
+use holdfast_core::replica::role::{Denied, Rank, Replica, Role};
+
+use crate::replica::{GroupError, ReplicaGroup, UpstreamAt};
+
+impl ReplicaGroup {
+    /// Leads from now on, as an operator asks.
+    pub async fn start_leader(self: &Arc<Self>, port: u16) -> Result<u16, GroupError> {
+        if self.is_leader() {
+            return Err(Denied::IsLeader.into());
+        }
+        if self.role() == Role::Follower {
+            return Err(GroupError::Unknown(
+                "this node follows: promote it ('/replication/promote'), or stop that first ('/replication/stop')"
+                    .to_owned(),
+            ));
+        }
+        self.listen(port).await?;
+        let actions = self.decide(Replica::lead)?;
+        self.enact(actions)?;
+        Ok(self.listening_port().unwrap_or(port))
+    }
+
+    /// Follows from now on, as an operator asks. The connection is made in the background, and status tells how it goes.
+    pub fn start_follower(self: &Arc<Self>, host: &str, port: u16) -> Result<(), GroupError> {
+        match self.role() {
+            Role::Follower => return Err(GroupError::Unknown("this node follows already; stop that first".to_owned())),
+            Role::Leader => {
+                return Err(GroupError::Unknown(
+                    "this node leads: hand over ('/replication/handover'), or stop that first".to_owned(),
+                ));
+            }
+            Role::Alone => {}
+        }
+        let endpoint = format!("{host}:{port}");
+        *self.upstream() = UpstreamAt { endpoint: Some(endpoint.clone()), ..UpstreamAt::default() };
+        self.decided().remembered.leader = Some(endpoint);
+        let actions = self.decide(Replica::follow);
+        self.enact(actions)?;
+        self.listen_as_follower();
+        self.begin_following()
+    }
+
+    /// Neither leads nor follows any more.
+    pub fn stop_role(self: &Arc<Self>) -> Result<(), GroupError> {
+        self.end_following();
+        self.disconnect_followers();
+        self.stop_listening();
+        self.followers().clear();
+        *self.upstream() = UpstreamAt::default();
+        {
+            let mut decided = self.decided();
+            decided.remembered.leader = None;
+            decided.remembered.leader_http = None;
+            decided.remembered.voters.clear();
+        }
+        let actions = self.decide(Replica::stop);
+        self.enact(actions)
+    }
+
+    /// Stops or allows writes on a node that would take them.
+    pub fn set_read_only(&self, is_read_only: bool) -> Result<(), GroupError> {
+        if self.role() == Role::Follower {
+            return if is_read_only { Ok(()) } else { Err(Denied::IsNoLeader.into()) };
+        }
+        self.decided().remembered.is_read_only = is_read_only;
+        self.keep()?;
+        self.set_gate();
+        Ok(())
+    }
+
+    /// Promotes this node.
+    pub async fn promote(self: &Arc<Self>, port: Option<u16>, is_forced: bool) -> Result<u16, GroupError> {
+        if self.is_leader() {
+            return Err(Denied::IsLeader.into());
+        }
+        let behind = self.behind();
+        // Looked at first, so that a refusal changes nothing; the port next, so that a port in use does not either.
+        let mut would = self.decided().replica.clone();
+        would.promote(self.now(), behind, is_forced)?;
+        self.listen(port.unwrap_or_else(|| self.port_to_lead())).await?;
+        let actions = self.decide(|replica, now| replica.promote(now, behind, is_forced))?;
+        self.enact(actions)?;
+        Ok(self.listening_port().unwrap_or_default())
+    }
+
+    /// How many operations this node is known to lack of its leader.
+    pub fn behind(&self) -> u64 {
+        self.upstream().leader_operations.saturating_sub(self.operations())
+    }
+
+    /// Takes over when the leader is silent for so long, on this port if one is named.
+    pub fn enable_failover(self: &Arc<Self>, silence: Duration, port: Option<u16>) -> Result<(), GroupError> {
+        if self.role() != Role::Follower {
+            return Err(GroupError::Unknown(
+                "Auto-failover requires the node to be a logical replication follower".to_owned(),
+            ));
+        }
+        if let Some(port) = port.filter(|port| *port != self.port_to_lead()) {
+            self.lead_port.store(port, Ordering::Relaxed);
+            self.stop_listening();
+            self.listen_as_follower();
+        }
+        self.watch(Some(silence));
+        // Whether it votes is said in the greeting: it greets anew.
+        self.begin_following()
+    }
+
+    /// Leaves that to others.
+    pub fn disable_failover(self: &Arc<Self>) -> Result<(), GroupError> {
+        self.watch(None);
+        if self.role() == Role::Follower { self.begin_following() } else { Ok(()) }
+    }
+
+    /// What another node says about who leads.
+    pub async fn control(self: &Arc<Self>, control: Control, from: IpAddr) -> ControlAnswer {
+        let done = match control {
+            Control::Vote { epoch, rank } => self.vote(&epoch, rank),
+            Control::TakeOver { epoch, operations } => self.take_over(&epoch, operations).await,
+            Control::Follow { epoch, leader, http } => self.follow_another(&epoch, &leader, http, from),
+        };
+        let known = {
+            let decided = self.decided();
+            let kept = decided.replica.kept();
+            kept.epoch.clone().max(kept.promised.clone()).as_ref().map(Epoch::to_string)
+        };
+        let leader = self.listening_port().filter(|_| self.is_leader()).map(|port| format!(":{port}"));
+        match done {
+            Ok(()) => ControlAnswer { is_granted: true, reason: None, epoch: known, leader },
+            Err(reason) => ControlAnswer { is_granted: false, reason: Some(reason), epoch: known, leader },
+        }
+    }
+
+    fn vote(self: &Arc<Self>, epoch: &str, rank: Rank) -> Result<(), String> {
+        let epoch = Epoch::parse(epoch).map_err(|refusal| refusal.to_string())?;
+        let ours = self.rank();
+        let actions =
+            self.decide(|replica, now| replica.asked(now, &epoch, rank, ours)).map_err(|denied| denied.to_string())?;
+        // On disk before it is said.
+        self.enact(actions).map_err(|error| error.to_string())?;
+        tracing::warn!(%epoch, "voted");
+        Ok(())
+    }
+
+    async fn take_over(self: &Arc<Self>, epoch: &str, operations: u64) -> Result<(), String> {
+        let epoch = Epoch::parse(epoch).map_err(|refusal| refusal.to_string())?;
+        let ours = self.operations();
+        if ours < operations {
+            return Err(Denied::Behind(operations - ours).to_string());
+        }
+        if self.listening_port().is_none() {
+            self.listen(self.port_to_lead()).await.map_err(|error| error.to_string())?;
+        }
+        let actions =
+            self.decide(|replica, now| replica.take_over(now, &epoch)).map_err(|denied| denied.to_string())?;
+        self.enact(actions).map_err(|error| error.to_string())
+    }
+
+    fn follow_another(
+        self: &Arc<Self>,
+        epoch: &str,
+        leader: &str,
+        http: Option<String>,
+        from: IpAddr,
+    ) -> Result<(), String> {
+        let epoch = Epoch::parse(epoch).map_err(|refusal| refusal.to_string())?;
+        if let Some(known) = self.epoch().filter(|known| *known > epoch) {
+            return Err(Denied::OldEpoch { known, given: epoch }.to_string());
+        }
+        let host = match from {
+            IpAddr::V4(from) => from.to_string(),
+            IpAddr::V6(from) => format!("[{from}]"),
+        };
+        let endpoint = if leader.starts_with(':') { format!("{host}{leader}") } else { leader.to_owned() };
+        if self.role() == Role::Alone {
+            return Err("this node takes no part in a group".to_owned());
+        }
+        self.see_epoch(&epoch, Some((endpoint, http)));
+        Ok(())
+    }
+
+    /// How many followers must have a write before it is answered, and how long it waits for them.
+    pub fn sync_replicas(&self) -> (u64, Duration) {
+        *self.sync_replicas.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes that while the node runs.
+    pub fn set_sync_replicas(&self, min: u64, within: Duration) {
+        *self.sync_replicas.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (min, within);
+    }
+}

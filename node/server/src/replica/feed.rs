@@ -1,0 +1,159 @@
+//! Giving a database to the other side: its log from a position on, and the changes of its cache.
+//!
+//! ```text
+//!   commit ─► newest ─► read a stretch, without what the other side knows ─► frame ─► receipt ─► the next
+//! ```
+//!
+//! Nothing is queued here: what is not sent yet is in the log, however long the other side takes. A few stretches are under
+//! way at once, so that the wire, the other side's disk and ours work together; where writes come faster than that, they
+//! gather in the log and go as larger stretches.
+//!
+//! Must stay true: a commit never waits for a feed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
+use holdfast_core::replica::frame::Kind;
+use holdfast_core::replica::message::about;
+use holdfast_core::sync::forwarding::Filter;
+use holdfast_core::sync::message::vector_record;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Position, Vector};
+use holdfast_storage::error::StorageError;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::databases::OpenDatabase;
+use crate::replica::wire::Outgoing;
+use crate::sync::cache::{AnswerError, CachePull};
+use crate::sync::exchange::{self, work_on_stretch};
+use crate::sync::{cache, envelope};
+
+/// Stretches of one database that are under way at once.
+pub const STRETCHES_MAX: usize = 3;
+
+/// Why a feed ends.
+#[derive(Debug, Error)]
+pub enum FeedError {
+    /// The store failed, or was exchanged.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the other side says of its cache makes no sense.
+    #[error("its cache's position cannot be read")]
+    Nonsense,
+    /// The connection has ended.
+    #[error("the connection has ended")]
+    Over,
+}
+
+/// Where a feed begins.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// After this position of our log.
+    pub after: Position,
+    /// What the other side knows, and is not sent.
+    pub known: Vector,
+    /// Up to this position; for ever when absent.
+    pub until: Option<Position>,
+}
+
+/// Sends a log until it is told to stop, or has come to its end.
+pub async fn feed_log(
+    database: Arc<OpenDatabase>,
+    start: Start,
+    out: mpsc::Sender<Outgoing>,
+    mut confirmed: watch::Receiver<Position>,
+) -> Result<(), FeedError> {
+    let filter = Filter::of(start.known);
+    let mut newest = database.newest();
+    let mut sent = start.after;
+    let mut under_way: VecDeque<Position> = VecDeque::new();
+    loop {
+        let here = *newest.borrow_and_update();
+        let goal = start.until.map_or(here, |until| until.min(here));
+        let through = *confirmed.borrow_and_update();
+        while under_way.front().is_some_and(|oldest| *oldest <= through) {
+            under_way.pop_front();
+        }
+        let is_done = sent >= goal;
+        if is_done && start.until.is_some() && under_way.is_empty() {
+            return Ok(());
+        }
+        if is_done || under_way.len() >= STRETCHES_MAX {
+            tokio::select! {
+                changed = newest.changed(), if under_way.len() < STRETCHES_MAX => changed.map_err(|_| FeedError::Over)?,
+                changed = confirmed.changed() => changed.map_err(|_| FeedError::Over)?,
+            }
+            continue;
+        }
+        let stretched = work_on_stretch(sent, goal, || -> Result<_, StorageError> {
+            let standing = exchange::standing(&database)?;
+            let stretch = exchange::read(&database, sent, &filter, EXCHANGE_COMPACT_OPERATIONS)?;
+            let message = exchange::compact(&exchange::push_head(&stretch, sent, &standing), &stretch);
+            Ok((stretch.through, message))
+        });
+        let (through, message) = stretched?;
+        if through <= sent {
+            // Announced, and not to be read yet; the next commit wakes this.
+            newest.changed().await.map_err(|_| FeedError::Over)?;
+            continue;
+        }
+        let frame = Outgoing { kind: Kind::Stretch, payload: about(database.name(), &message) };
+        out.send(frame).await.map_err(|_| FeedError::Over)?;
+        sent = through;
+        under_way.push_back(through);
+    }
+}
+
+/// How far the other side is with a cache.
+#[derive(Debug, Clone, Default)]
+pub struct CacheAt {
+    /// Our log that the position counts, as it was said.
+    pub log_id: String,
+    /// Everything up to here is there.
+    pub after: Position,
+    /// What is known there.
+    pub vector: Vector,
+}
+
+/// Sends the changes of a cache, one message after the other.
+pub async fn feed_cache(
+    database: Arc<OpenDatabase>,
+    start: CacheAt,
+    skew_max: Millis,
+    out: mpsc::Sender<Outgoing>,
+    mut confirmed: watch::Receiver<Option<CacheAt>>,
+) -> Result<(), FeedError> {
+    let mut newest = database.newest_in_cache();
+    let mut at = start;
+    let mut is_first = true;
+    loop {
+        let here = *newest.borrow_and_update();
+        if at.after >= here && !is_first {
+            newest.changed().await.map_err(|_| FeedError::Over)?;
+            continue;
+        }
+        is_first = false;
+        let question = CachePull {
+            source_node_id: String::new(),
+            after: at.after.0,
+            log_id: at.log_id.clone(),
+            vector: vector_record(&at.vector),
+        };
+        let answered = tokio::task::block_in_place(|| {
+            cache::answer(&database, &question, skew_max).map(|message| envelope::seal(&message.encode()))
+        });
+        let message = answered.map_err(|error| match error {
+            AnswerError::Storage(error) => FeedError::Storage(error),
+            AnswerError::Refused(_) => FeedError::Nonsense,
+        })?;
+        confirmed.borrow_and_update();
+        let frame = Outgoing { kind: Kind::Cache, payload: about(database.name(), &message) };
+        out.send(frame).await.map_err(|_| FeedError::Over)?;
+        confirmed.changed().await.map_err(|_| FeedError::Over)?;
+        if let Some(confirmed) = confirmed.borrow_and_update().clone() {
+            at = confirmed;
+        }
+    }
+}

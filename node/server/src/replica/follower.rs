@@ -1,0 +1,144 @@
+//! Following: the connection to the leader, made again for as long as this node follows.
+//!
+//! ```text
+//!   the leader's address ─► dial ─► greet ─► session ─┐
+//!     ▲                                               │ whatever ends it
+//!     └── a pause that grows, with jitter ◄───────────┘
+//!         or another address: where it was said to be, then each voter's
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::replica::handshake::Purpose;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::entropy;
+use crate::replica::ReplicaGroup;
+use crate::replica::greeting::{self, GreetError};
+use crate::replica::session::{Direction, Session, SessionError};
+use crate::replica::wire::{BoxedReader, BoxedWriter};
+
+/// How long a connection may take to be made.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// The first and the longest pause after a connection has ended.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Why an attempt to follow ended.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// Nobody is there.
+    #[error("{0} is not reached: {1}")]
+    Unreachable(String, String),
+    /// It was not greeted.
+    #[error("{0}: {1}")]
+    Greeting(String, GreetError),
+    /// The connection ended.
+    #[error("{0}")]
+    Session(SessionError),
+    /// It follows somebody itself, whom it may have named.
+    #[error("{0} does not lead")]
+    NoLeader(String, Option<String>),
+}
+
+/// Makes a connection.
+pub async fn connect(endpoint: &str) -> Result<(BoxedReader, BoxedWriter), FollowError> {
+    let failed = |reason: String| FollowError::Unreachable(endpoint.to_owned(), reason);
+    let made = timeout(CONNECT_WITHIN, TcpStream::connect(endpoint)).await;
+    let stream = made.map_err(|_| failed("no answer".to_owned()))?.map_err(|error| failed(error.to_string()))?;
+    // Small frames are waited for by whoever has written.
+    stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+    let (reader, writer) = stream.into_split();
+    Ok((Box::new(reader), Box::new(writer)))
+}
+
+/// Follows until it is told to stop.
+pub async fn follow(group: Arc<ReplicaGroup>, stop: CancellationToken) {
+    let mut pause = PAUSE_MIN;
+    let mut others: VecDeque<String> = VecDeque::new();
+    loop {
+        let leader = group.leader_endpoint();
+        if leader.is_none() && others.is_empty() {
+            others.extend(group.voter_endpoints());
+        }
+        let target = others.pop_front().or_else(|| leader.clone());
+        let Some(target) = target else {
+            // Nobody has said yet whom to follow.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE_MAX) => continue,
+                () = group.leader_is_named() => continue,
+            }
+        };
+        let is_named = leader.as_ref() == Some(&target);
+        let begun = crate::clock::monotonic();
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = attempt(&group, &target, is_named, &stop) => ended,
+        };
+        if stop.is_cancelled() {
+            return;
+        }
+        group.note_unfollowed(&target, &ended);
+        if begun.elapsed() > PAUSE_MAX {
+            pause = PAUSE_MIN;
+        }
+        if let Some(hint) = hint(&ended) {
+            others.retain(|other| *other != hint);
+            others.push_front(hint);
+        } else if others.is_empty() && is_named {
+            others.extend(group.voter_endpoints().into_iter().filter(|endpoint| *endpoint != target));
+        }
+        let jitter = entropy::random_u64() % u64::try_from(pause.as_millis()).unwrap_or(1).max(1);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause / 2 + Duration::from_millis(jitter / 2)) => {}
+            // Somebody has said where the leader is.
+            () = group.leader_is_named() => {}
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Where the other side says that the leader is.
+fn hint(ended: &FollowError) -> Option<String> {
+    let leader = match ended {
+        FollowError::Greeting(_, GreetError::Refused(refused)) => &refused.leader,
+        FollowError::Session(SessionError::Refused(refused)) => &refused.leader,
+        FollowError::NoLeader(_, leader) => leader,
+        _ => return None,
+    };
+    leader.clone().filter(|leader| leader.split_once(':').is_some_and(|(host, _)| !host.is_empty()))
+}
+
+async fn attempt(group: &Arc<ReplicaGroup>, target: &str, is_named: bool, stop: &CancellationToken) -> FollowError {
+    group.note_dialling(target);
+    let (mut reader, mut writer) = match connect(target).await {
+        Ok(ends) => ends,
+        Err(error) => return error,
+    };
+    let me = group.introduction();
+    let greeted = greeting::dial((&mut reader, &mut writer), &me, Purpose::Follow, group.secret()).await;
+    let host = match greeted {
+        Ok(host) => host,
+        Err(error) => return FollowError::Greeting(target.to_owned(), error),
+    };
+    if !host.is_leader && !is_named {
+        return FollowError::NoLeader(target.to_owned(), host.leader);
+    }
+    if let Some(epoch) = &host.epoch
+        && let Err(denied) = group.hear_epoch(epoch)
+    {
+        let refusal = group.refusal(&denied);
+        greeting::refuse(&mut writer, &group.introduction(), &refusal.code, &refusal.reason, refusal.leader).await;
+        return FollowError::Session(SessionError::Denied(denied));
+    }
+    group.note_followed(target, &host);
+    let ended = Session::run(Arc::clone(group), host.node, Direction::Up, (reader, writer), stop.clone()).await;
+    FollowError::Session(ended)
+}

@@ -1,0 +1,224 @@
+//! What is heard of the group: heartbeats, epochs, where the leader is, who votes.
+
+use std::sync::Arc;
+
+use holdfast_core::id::NodeName;
+use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::message::{Heartbeat, Voter};
+use holdfast_core::replica::role::{Denied, Role};
+
+use crate::clock;
+use crate::replica::ReplicaGroup;
+use crate::replica::session::{Direction, SessionError};
+
+impl ReplicaGroup {
+    /// What a heartbeat says.
+    pub fn heartbeat(&self, direction: Direction) -> Heartbeat {
+        let decided = self.decided();
+        let epoch = decided.replica.epoch().map(Epoch::to_string);
+        let now_millis = clock::now_millis();
+        if direction == Direction::Up {
+            return Heartbeat { now_millis, epoch, ..Heartbeat::default() };
+        }
+        let is_leader = decided.replica.role() == Role::Leader;
+        let voters = decided.remembered.voters.clone();
+        let (leader, leader_http) = (decided.remembered.leader.clone(), decided.remembered.leader_http.clone());
+        drop(decided);
+        if is_leader {
+            let leader = self.listening_port().map(|port| format!(":{port}"));
+            let leader_http = self.options.http_endpoint.clone();
+            let operations = self.operations();
+            return Heartbeat { now_millis, epoch, leader, leader_http, voters, silent_millis: 0, operations };
+        }
+        let silent = self
+            .upstream()
+            .heard
+            .map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let operations = self.upstream().leader_operations;
+        Heartbeat { now_millis, epoch, leader, leader_http, voters, silent_millis: silent, operations }
+    }
+
+    /// The other side of a connection was heard.
+    pub fn heard(
+        self: &Arc<Self>,
+        direction: Direction,
+        node: &NodeName,
+        beat: &Heartbeat,
+    ) -> Result<(), SessionError> {
+        let epoch = beat.epoch.as_deref().map(Epoch::parse).transpose()?;
+        if direction == Direction::Down {
+            if let Some(follower) = self.followers().get_mut(node) {
+                follower.heard = Some(clock::monotonic());
+            }
+            if let Some(epoch) = epoch {
+                self.see_epoch(&epoch, None);
+            }
+            return if self.may_serve() { Ok(()) } else { Err(SessionError::Ended) };
+        }
+        let Some(epoch) = epoch else { return Ok(()) };
+        // A node between says how long ago the leader was heard by it.
+        const PASSED_ON_WITHIN: u64 = 1_500;
+        if beat.silent_millis <= PASSED_ON_WITHIN {
+            self.hear_epoch(&epoch)?;
+            let mut upstream = self.upstream();
+            upstream.heard = Some(clock::monotonic());
+            upstream.leader_operations = beat.operations;
+        }
+        self.learn_of_group(beat);
+        Ok(())
+    }
+
+    /// Whether followers are served: by the leader, and by a follower that others follow.
+    pub(super) fn may_serve(&self) -> bool {
+        self.role() != Role::Alone
+    }
+
+    /// Takes over what the leader says of the group.
+    pub(super) fn learn_of_group(&self, beat: &Heartbeat) {
+        let dialled = self.upstream().endpoint.clone().unwrap_or_default();
+        let host = dialled.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
+        let whole = |endpoint: &str| {
+            if endpoint.starts_with(':') { format!("{host}{endpoint}") } else { endpoint.to_owned() }
+        };
+        let voters: Vec<Voter> = beat
+            .voters
+            .iter()
+            .map(|voter| Voter { node: voter.node.clone(), endpoint: whole(&voter.endpoint) })
+            .collect();
+        let leader = beat.leader.as_deref().map(whole);
+        let is_news = {
+            let mut decided = self.decided();
+            let remembered = &mut decided.remembered;
+            let is_news = remembered.voters != voters
+                || remembered.leader_http != beat.leader_http
+                || (leader.is_some() && remembered.leader != leader);
+            remembered.voters = voters;
+            remembered.leader_http.clone_from(&beat.leader_http);
+            if leader.is_some() {
+                remembered.leader = leader;
+            }
+            is_news
+        };
+        if is_news {
+            self.know_voters();
+            self.upstream().http_endpoint.clone_from(&beat.leader_http);
+            if let Err(error) = self.keep() {
+                tracing::warn!(%error, "who votes in this group could not be written down");
+            }
+            self.set_gate();
+        }
+    }
+
+    pub(super) fn know_voters(&self) {
+        let mut decided = self.decided();
+        let voters: Vec<NodeName> =
+            decided.remembered.voters.iter().filter_map(|voter| NodeName::parse(&voter.node).ok()).collect();
+        decided.replica.know_voters(voters);
+    }
+
+    /// The leader's epoch was heard.
+    pub fn hear_epoch(self: &Arc<Self>, epoch: &Epoch) -> Result<(), Denied> {
+        let actions = self.decide(|replica, now| replica.hear(now, epoch))?;
+        if let Err(error) = self.enact(actions) {
+            tracing::error!(%error, "the leader's epoch could not be taken over");
+        }
+        Ok(())
+    }
+
+    /// An epoch was seen, with its leader's address where that was told.
+    pub fn see_epoch(self: &Arc<Self>, epoch: &Epoch, leader: Option<(String, Option<String>)>) {
+        let is_newer = self.epoch().is_none_or(|known| known <= *epoch) && epoch.leader != self.databases.origin().node;
+        if let Some((endpoint, http)) = leader.filter(|_| is_newer) {
+            self.name_leader(endpoint, http);
+        }
+        let actions = self.decide(|replica, now| replica.see(now, epoch));
+        if let Err(error) = self.enact(actions) {
+            tracing::error!(%error, "a newer epoch could not be taken over");
+        }
+    }
+
+    /// Somebody has said where the leader is.
+    pub(super) fn name_leader(&self, endpoint: String, http: Option<String>) {
+        let is_news = self.upstream().endpoint.as_ref() != Some(&endpoint);
+        {
+            let mut decided = self.decided();
+            decided.remembered.leader = Some(endpoint.clone());
+            decided.remembered.leader_http.clone_from(&http);
+        }
+        {
+            let mut upstream = self.upstream();
+            upstream.endpoint = Some(endpoint);
+            upstream.http_endpoint = http;
+        }
+        if is_news {
+            if let Err(error) = self.keep() {
+                tracing::warn!(%error, "where the leader is could not be written down");
+            }
+            self.leader_named.notify_one();
+        }
+        self.set_gate();
+    }
+
+    /// Waits until somebody says where the leader is.
+    pub async fn leader_is_named(&self) {
+        self.leader_named.notified().await;
+    }
+
+    /// Where the leader is followed.
+    pub fn leader_endpoint(&self) -> Option<String> {
+        self.upstream().endpoint.clone().or_else(|| self.decided().remembered.leader.clone())
+    }
+
+    /// Where the voters listen.
+    pub fn voter_endpoints(&self) -> Vec<String> {
+        let me = self.databases.origin().node.clone();
+        let decided = self.decided();
+        let others = decided.remembered.voters.iter().filter(|voter| voter.node != me.as_str());
+        others.map(|voter| voter.endpoint.clone()).collect()
+    }
+
+    /// Why a connection is ended, where the other side should know.
+    pub fn farewell(&self, ended: &SessionError) -> Option<Refused> {
+        match ended {
+            SessionError::Denied(denied) => Some(self.refusal(denied)),
+            SessionError::Ended if self.role() == Role::Follower => Some(Refused {
+                code: "moved".to_owned(),
+                reason: "this node leads no more".to_owned(),
+                epoch: self.epoch().as_ref().map(Epoch::to_string),
+                leader: self.leader_endpoint(),
+            }),
+            SessionError::Wire(_) | SessionError::Refused(_) | SessionError::Ended => None,
+            other => Some(Refused {
+                code: "cannot-go-on".to_owned(),
+                reason: other.to_string(),
+                epoch: self.epoch().as_ref().map(Epoch::to_string),
+                leader: None,
+            }),
+        }
+    }
+
+    /// A refusal as it is told to the other side: with what this node knows of the group.
+    pub fn refusal(&self, denied: &Denied) -> Refused {
+        let epoch = match denied {
+            Denied::Promised(promised) => Some(promised.to_string()),
+            _ => self.epoch().as_ref().map(Epoch::to_string),
+        };
+        let leader = if self.is_leader() { None } else { self.leader_endpoint() };
+        Refused { code: denied.code().to_owned(), reason: denied.to_string(), epoch, leader }
+    }
+
+    /// A follower has hung up on this leader, and said why.
+    pub fn refused_by_follower(self: &Arc<Self>, refused: &Refused) {
+        let Some(epoch) = refused.epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok()) else { return };
+        if refused.code == "promised" {
+            let actions = self.decide(|replica, now| replica.outbid(now, &epoch));
+            if let Err(error) = self.enact(actions) {
+                tracing::error!(%error, "a vote could not be asked for");
+            }
+        } else if refused.code == "old-epoch" {
+            let leader = refused.leader.clone().map(|leader| (leader, None));
+            self.see_epoch(&epoch, leader);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The replication port: who dials is greeted, and then follows, asks, or goes.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::error::Refusal;
+use holdfast_core::id::NodeName;
+use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::frame::Kind;
+use holdfast_core::replica::handshake::Purpose;
+use holdfast_core::replica::message::{self, Control, ControlAnswer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::replica::ReplicaGroup;
+use crate::replica::follower::{FollowError, connect};
+use crate::replica::greeting::{self, GreetError};
+use crate::replica::session::{Direction, Session, SessionError};
+use crate::replica::wire::{BoxedReader, BoxedWriter, Outgoing, WireError, read_frame, write_frame};
+
+/// A task.
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Connections that are greeted at once.
+const GREETED_AT_ONCE: usize = 64;
+/// Pause after the system could not accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a control message may take, end to end.
+const CONTROL_WITHIN: Duration = Duration::from_secs(5);
+
+/// Listens until it is told to stop. Boxed, for what is heard here may lead to listening elsewhere.
+pub(super) fn listen(group: Arc<ReplicaGroup>, listener: TcpListener, stop: CancellationToken) -> BoxFuture {
+    Box::pin(accept(group, listener, stop))
+}
+
+async fn accept(group: Arc<ReplicaGroup>, listener: TcpListener, stop: CancellationToken) {
+    let greeted = Arc::new(Semaphore::new(GREETED_AT_ONCE));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the replication port was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&greeted).try_acquire_owned() else {
+            tracing::warn!(%address, "too many dial the replication port at once");
+            continue;
+        };
+        let (group, stop) = (Arc::clone(&group), stop.clone());
+        group.clone().spawn(async move {
+            if let Err(error) = serve(&group, stream, address, place, stop).await {
+                tracing::warn!(from = %address, %error, "a connection to the replication port was refused");
+                group.note_refused(&error);
+            }
+        });
+    }
+}
+
+async fn serve(
+    group: &Arc<ReplicaGroup>,
+    stream: TcpStream,
+    address: SocketAddr,
+    place: tokio::sync::OwnedSemaphorePermit,
+    stop: CancellationToken,
+) -> Result<(), GreetError> {
+    stream.set_nodelay(true).map_err(WireError::from)?;
+    let (reader, writer) = stream.into_split();
+    let (mut reader, mut writer): (BoxedReader, BoxedWriter) = (Box::new(reader), Box::new(writer));
+    let me = group.introduction();
+    let guest = greeting::hear((&mut reader, &mut writer), &me, group.secret()).await?;
+    drop(place);
+    match guest.purpose {
+        Purpose::Control => {
+            greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
+            let frame = read_frame(&mut reader, true, CONTROL_WITHIN).await?;
+            if frame.kind != Kind::Control {
+                return Err(GreetError::OutOfTurn);
+            }
+            let control: Result<Control, Refusal> = message::read(&frame.payload);
+            let answer = match control {
+                Ok(control) => group.control(control, address.ip()).await,
+                Err(refusal) => ControlAnswer {
+                    is_granted: false,
+                    reason: Some(refusal.to_string()),
+                    epoch: group.epoch().as_ref().map(Epoch::to_string),
+                    leader: None,
+                },
+            };
+            let answer = Outgoing { kind: Kind::ControlAnswer, payload: message::write(&answer) };
+            write_frame(&mut writer, group.epoch_number(), &answer).await?;
+            Ok(())
+        }
+        Purpose::Follow => {
+            if let Some(epoch) = &guest.epoch {
+                // Whoever comes with a greater epoch tells an old leader that it is one.
+                group.see_epoch(epoch, None);
+            }
+            if let Err(refusal) = group.may_be_followed(&guest) {
+                let me = group.introduction();
+                greeting::refuse(&mut writer, &me, &refusal.code, &refusal.reason, refusal.leader).await;
+                tracing::info!(from = %guest.node, reason = refusal.reason, "a follower was refused");
+                return Ok(());
+            }
+            let me = group.introduction();
+            greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
+            let stop = group.note_follower(&guest, address, &stop);
+            let node = guest.node;
+            let ended =
+                Session::run(Arc::clone(group), node.clone(), Direction::Down, (reader, writer), stop.clone()).await;
+            group.note_follower_gone(&node, &stop, &ended);
+            if let SessionError::Refused(refused) = &ended {
+                group.refused_by_follower(refused);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Says something about who leads to another node, and gives its answer.
+pub(super) async fn say(
+    group: &ReplicaGroup,
+    endpoint: &str,
+    control: &Control,
+) -> Result<(NodeName, ControlAnswer), FollowError> {
+    let greet = |error| FollowError::Greeting(endpoint.to_owned(), error);
+    let (mut reader, mut writer) = connect(endpoint).await?;
+    let me = group.introduction();
+    let dialled = greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, group.secret()).await;
+    let host = dialled.map_err(greet)?;
+    let number = me.epoch.as_ref().map_or(0, |epoch| epoch.number);
+    let frame = Outgoing { kind: Kind::Control, payload: message::write(control) };
+    write_frame(&mut writer, number, &frame).await.map_err(|error| greet(error.into()))?;
+    let answer = read_frame(&mut reader, true, CONTROL_WITHIN).await.map_err(|error| greet(error.into()))?;
+    if answer.kind != Kind::ControlAnswer {
+        return Err(greet(GreetError::OutOfTurn));
+    }
+    let answer = message::read(&answer.payload);
+    answer.map(|answer| (host.node, answer)).map_err(|refusal| FollowError::Session(SessionError::Nonsense(refusal)))
+}

@@ -1,0 +1,528 @@
+//! Leader and followers: a node that others follow, or that follows one.
+//!
+//! ```text
+//!   settings, HTTP, CLI ─► control ─► core's Replica ─► actions ─► the gate before the writers, `replica.json`
+//!                                        ▲                          listener, follower, election
+//!   heartbeats, votes, greetings ────────┘
+//!
+//!   listener ─► greeting ─► session ◄─ feed   ◄─ the log of each database          (leader)
+//!   follower ─► greeting ─► session ─► intake ─► the writer of each database       (follower)
+//! ```
+//!
+//! What follows is the log itself, and a follower keeps it under the names its operations have: it is a peer that writes
+//! nothing. So positions are each node's own, what a follower lacks is known by vectors wherever positions do not serve
+//! (another leader, a log that was set back), and what an old leader alone holds is merged when it returns.
+//!
+//! Must stay true:
+//! * Whether this node writes is decided by [`holdfast_core::replica::role`] and held by the write gate.
+//! * What must be remembered is on disk before it is acted on (`kept`).
+
+mod control;
+mod election;
+pub mod feed;
+pub mod follower;
+pub mod greeting;
+mod handover;
+mod hearing;
+pub mod intake;
+pub mod kept;
+mod listener;
+mod listening;
+mod notes;
+pub mod options;
+pub mod session;
+pub mod status;
+mod waiting;
+mod watching;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::message::operations_of;
+use holdfast_core::replica::role::{Action, Denied, Kept, Rank, Replica, Role};
+use holdfast_core::time::Millis;
+use holdfast_core::vector::{Position, Vector};
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::databases::{Closed, ClosedReason, Databases, Gate};
+use crate::replica::greeting::{Introduction, Leads};
+use crate::replica::kept::{KeptError, KeptFile, Remembered};
+use crate::replica::options::GroupOptions;
+use crate::settings::secret::Secret;
+use crate::sync::Sync;
+
+/// Why something was not done.
+#[derive(Debug, Error)]
+pub enum GroupError {
+    /// The rules of the group.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What must be remembered could not be.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// The port.
+    #[error("port {port} for followers cannot be opened: {reason}")]
+    Port {
+        /// Which.
+        port: u16,
+        /// Why not.
+        reason: String,
+    },
+    /// A handover came to nothing.
+    #[error("{0}")]
+    Handover(String),
+    /// It is not there.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// How far a follower is with a database.
+#[derive(Debug, Clone, Default)]
+pub struct Reached {
+    /// Everything of our log up to here is on its disk.
+    pub through: Position,
+    /// What it knows.
+    pub vector: Vector,
+    /// What it knows of the cache.
+    pub cache_vector: Vector,
+    /// Everything of our cache up to here is there.
+    pub cache_through: Position,
+    /// Whether it takes our states.
+    pub is_taking_states: bool,
+}
+
+/// A follower, there or not.
+#[derive(Debug, Clone, Default)]
+pub struct FollowerAt {
+    /// Where it dials from.
+    pub endpoint: String,
+    /// Its HTTP address.
+    pub http_endpoint: Option<String>,
+    /// Where it listens itself.
+    pub replication_endpoint: Option<String>,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// Since when it is connected; `None` when it is not.
+    pub connected: Option<Millis>,
+    /// When it last said anything.
+    pub heard: Option<Instant>,
+    /// How far it was when it came.
+    pub handshake_operations: u64,
+    /// How far it is.
+    pub reached: BTreeMap<DatabaseName, Reached>,
+    /// Bytes sent to it since this node started.
+    pub bytes_sent: u64,
+    /// Why it was last disconnected.
+    pub last_error: Option<String>,
+    /// Operations that only it held, and that were merged.
+    pub merged: u64,
+    /// Ends its connection.
+    stop: Option<CancellationToken>,
+}
+
+/// How it stands with the leader.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamAt {
+    /// Where it is dialled.
+    pub endpoint: Option<String>,
+    /// Where its HTTP API is reached.
+    pub http_endpoint: Option<String>,
+    /// Who is followed, and since when, while the connection stands.
+    pub connected: Option<(NodeName, Millis)>,
+    /// When anything was last heard of the leader.
+    pub heard: Option<Instant>,
+    /// Why the last connection ended, or came to nothing.
+    pub last_error: Option<String>,
+    /// Attempts since the last that succeeded.
+    pub attempts: u64,
+    /// Databases whose states are being taken.
+    pub taking_states: Vec<DatabaseName>,
+    /// Databases that the leader has dropped and that this node kept, having had them from elsewhere.
+    pub kept_aside: Vec<DatabaseName>,
+    /// Operations that the leader has said that it knows.
+    pub leader_operations: u64,
+}
+
+/// What is decided and what is remembered, always changed together.
+#[derive(Debug)]
+struct Decided {
+    replica: Replica,
+    remembered: Remembered,
+    file: KeptFile,
+}
+
+/// Listening for followers.
+#[derive(Debug)]
+struct Listening {
+    port: u16,
+    stop: CancellationToken,
+}
+
+/// Numbers since the node started.
+#[derive(Debug, Default)]
+pub struct GroupCounts {
+    /// Operations taken in from the leader; a transaction counts once.
+    pub applied: AtomicU64,
+    /// Times that operations before one that came were missing.
+    pub gaps: AtomicU64,
+    /// Connections to the replication port that were refused.
+    pub refused: AtomicU64,
+    /// Promotions because a leader fell silent.
+    pub failovers: AtomicU64,
+    /// Writes that were answered before enough followers had them.
+    pub sync_timeouts: AtomicU64,
+}
+
+/// A node's part in its group of leader and followers.
+#[derive(Debug)]
+pub struct ReplicaGroup {
+    options: GroupOptions,
+    databases: Arc<Databases>,
+    sync: Arc<Sync>,
+    decided: Mutex<Decided>,
+    /// The number of the newest epoch; read with every frame.
+    number: AtomicU64,
+    followers: Mutex<BTreeMap<NodeName, FollowerAt>>,
+    upstream: Mutex<UpstreamAt>,
+    listening: Mutex<Option<Listening>>,
+    following: Mutex<Option<CancellationToken>>,
+    /// Counts up with every receipt.
+    learned: watch::Sender<u64>,
+    leader_named: Notify,
+    sync_replicas: Mutex<(u64, Duration)>,
+    /// The port on which this node would lead.
+    lead_port: AtomicU16,
+    counts: GroupCounts,
+    started: Instant,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ReplicaGroup {
+    /// Takes the part that the settings name, or that was taken before the restart.
+    pub async fn start(
+        options: GroupOptions,
+        databases: Arc<Databases>,
+        sync: Arc<Sync>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, GroupError> {
+        let file = KeptFile::of(databases.directory());
+        let nothing = Kept { role: Role::Alone, epoch: None, promised: None };
+        let (kept, mut remembered) = file.read()?.unwrap_or((nothing, Remembered::default()));
+        // What happened while the node ran holds until the operator changes the settings.
+        let configured = options.configured();
+        let is_same = remembered.configured == configured;
+        let role = if is_same { kept.role } else { options.role };
+        if !is_same {
+            remembered.leader.clone_from(&options.leader);
+            remembered.leader_http = None;
+            remembered.is_read_only = false;
+        }
+        remembered.configured = configured;
+        let leader = remembered.leader.clone();
+        let number = kept.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        let me = databases.origin().node.clone();
+        let started = clock::monotonic();
+        let replica = Replica::new(me, kept, Millis(0));
+        let sync_replicas = Mutex::new((options.min_sync_replicas, options.sync_timeout));
+        let lead_port = AtomicU16::new(match options.role {
+            Role::Follower => options.new_leader_port.unwrap_or(options.port),
+            _ => options.port,
+        });
+        let group = Arc::new(Self {
+            lead_port,
+            options,
+            databases,
+            sync,
+            decided: Mutex::new(Decided { replica, remembered, file }),
+            number: AtomicU64::new(number),
+            followers: Mutex::default(),
+            upstream: Mutex::new(UpstreamAt { endpoint: leader, ..UpstreamAt::default() }),
+            listening: Mutex::default(),
+            following: Mutex::default(),
+            learned: watch::Sender::default(),
+            leader_named: Notify::new(),
+            sync_replicas,
+            counts: GroupCounts::default(),
+            started,
+            stop,
+            tasks: TaskTracker::new(),
+        });
+        group.know_voters();
+        // A leader that steps down watches the next one.
+        group.watch(group.options.silence);
+        let passing = Arc::clone(&group);
+        group.spawn(async move { passing.pass_time().await });
+        group.resume(role).await?;
+        Ok(group)
+    }
+
+    /// Takes up the role that it has at the start.
+    async fn resume(self: &Arc<Self>, role: Role) -> Result<(), GroupError> {
+        match role {
+            Role::Alone => {
+                let actions = if self.role() == Role::Alone { Vec::new() } else { self.decide(Replica::stop) };
+                self.enact(actions)
+            }
+            Role::Leader => {
+                self.databases.gate().set(Gate::Closed(Closed::because(ClosedReason::Starting)));
+                self.listen(self.options.port).await?;
+                if let Some(epoch) = self.ask_who_leads().await {
+                    tracing::warn!(%epoch, "another node leads by now: this one follows it");
+                    let actions = self.decide(|replica, now| {
+                        let mut actions = replica.see(now, &epoch);
+                        actions.extend(replica.follow(now));
+                        actions
+                    });
+                    self.enact(actions)?;
+                    return self.begin_following();
+                }
+                let actions = self.decide(Replica::lead_on);
+                self.enact(actions)
+            }
+            Role::Follower => {
+                let actions = self.decide(Replica::follow);
+                self.enact(actions)?;
+                // Before it greets: whether it votes is said there.
+                if self.listen(self.port_to_lead()).await.is_err() {
+                    self.listen_as_follower();
+                }
+                self.begin_following()
+            }
+        }
+    }
+
+    /// The databases.
+    pub fn databases(&self) -> &Arc<Databases> {
+        &self.databases
+    }
+
+    /// Sync with peers.
+    pub fn sync(&self) -> &Arc<Sync> {
+        &self.sync
+    }
+
+    /// What both sides must know.
+    pub fn secret(&self) -> &Secret {
+        &self.options.secret
+    }
+
+    /// Numbers since the start.
+    pub fn counts(&self) -> &GroupCounts {
+        &self.counts
+    }
+
+    /// Clocks further off are suspect.
+    pub fn skew_max(&self) -> Millis {
+        self.options.skew_max
+    }
+
+    /// What this node is.
+    pub fn role(&self) -> Role {
+        self.decided().replica.role()
+    }
+
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        self.role() == Role::Leader
+    }
+
+    /// Where the leader is, as a guest is told.
+    pub fn leads(&self) -> Leads {
+        if self.is_leader() { Leads::Here } else { Leads::At(self.leader_endpoint()) }
+    }
+
+    /// The newest epoch that it knows.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.decided().replica.epoch().cloned()
+    }
+
+    /// Its number, 0 before there is any.
+    pub fn epoch_number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every task has ended; the token it was started with must be cancelled.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Runs something beside, to its end.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    fn decided(&self) -> MutexGuard<'_, Decided> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followers(&self) -> MutexGuard<'_, BTreeMap<NodeName, FollowerAt>> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upstream(&self) -> MutexGuard<'_, UpstreamAt> {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the node started, by which the group decides.
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn decide<T>(&self, decision: impl FnOnce(&mut Replica, Millis) -> T) -> T {
+        let now = self.now();
+        decision(&mut self.decided().replica, now)
+    }
+
+    /// Writes down what must be remembered.
+    fn keep(&self) -> Result<(), KeptError> {
+        let decided = self.decided();
+        decided.file.write(decided.replica.kept(), &decided.remembered)
+    }
+
+    /// Carries out what was decided, in order. Where it cannot be written down, nothing else is done, and writes stop.
+    fn enact(self: &Arc<Self>, actions: Vec<Action>) -> Result<(), GroupError> {
+        for action in actions {
+            match action {
+                Action::Keep => {
+                    if let Err(error) = self.keep() {
+                        tracing::error!(%error, "what this node has decided could not be written down: it takes no writes");
+                        self.databases.gate().set(Gate::Closed(Closed::because(ClosedReason::Starting)));
+                        return Err(error.into());
+                    }
+                    let number = self.epoch().map_or(0, |epoch| epoch.number);
+                    self.number.store(number, Ordering::Relaxed);
+                    self.set_gate();
+                }
+                Action::Lead(epoch) => self.begin_leading(&epoch),
+                Action::StepDown(epoch) => {
+                    tracing::warn!(%epoch, "another node leads: this one takes no writes any more");
+                    self.disconnect_followers();
+                    self.begin_following()?;
+                }
+                Action::Ask { epoch, voters } => self.ask_for_votes(epoch, voters),
+                Action::WarnOfSplit { voters } => tracing::warn!(
+                    voters,
+                    "the leader is silent, and there are too few voters for a majority: this node takes over, and cannot \
+                     rule out that the old leader still takes writes; what it takes is merged when it is met again"
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens or closes the gate as the role has it.
+    fn set_gate(&self) {
+        let (role, may_write, is_read_only, leader_url) = {
+            let decided = self.decided();
+            let url = decided.remembered.leader_http.clone();
+            (decided.replica.role(), decided.replica.may_write(), decided.remembered.is_read_only, url)
+        };
+        let closed = |reason| Gate::Closed(Closed { reason, leader_url: leader_url.clone() });
+        self.databases.gate().set(match (role, may_write, is_read_only) {
+            (Role::Follower, _, _) => closed(ClosedReason::Follower),
+            (_, false, _) => closed(ClosedReason::Handover),
+            (_, true, true) => closed(ClosedReason::Operator),
+            (_, true, false) => Gate::Open,
+        });
+    }
+
+    fn begin_leading(self: &Arc<Self>, epoch: &Epoch) {
+        let old_leader = self.leader_endpoint();
+        self.end_following();
+        *self.upstream() = UpstreamAt::default();
+        {
+            let mut decided = self.decided();
+            decided.remembered.leader = None;
+            decided.remembered.leader_http = None;
+            decided.remembered.last_epoch = epoch.number;
+        }
+        if let Err(error) = self.keep() {
+            tracing::warn!(%error, "the end of following could not be written down");
+        }
+        self.set_gate();
+        let was_elected = self.decided().replica.was_elected();
+        if was_elected {
+            self.counts.failovers.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%epoch, "the leader fell silent: this node leads now");
+        } else {
+            tracing::info!(%epoch, "this node leads");
+        }
+        self.listen_as_follower();
+        self.tell_the_others(epoch, old_leader);
+    }
+
+    fn begin_following(self: &Arc<Self>) -> Result<(), GroupError> {
+        self.set_gate();
+        self.keep()?;
+        let stop = self.stop.child_token();
+        let before = {
+            let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+            following.replace(stop.clone())
+        };
+        if let Some(before) = before {
+            before.cancel();
+        }
+        self.spawn(follower::follow(Arc::clone(self), stop));
+        Ok(())
+    }
+
+    fn end_following(&self) {
+        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(following) = following {
+            following.cancel();
+        }
+    }
+
+    fn disconnect_followers(&self) {
+        for follower in self.followers().values_mut() {
+            if let Some(stop) = follower.stop.take() {
+                stop.cancel();
+            }
+        }
+    }
+
+    /// How this node introduces itself.
+    pub fn introduction(&self) -> Introduction {
+        let port = self.listening_port();
+        Introduction {
+            origin: self.databases.origin().clone(),
+            epoch: self.epoch(),
+            http_endpoint: self.options.http_endpoint.clone(),
+            replication_endpoint: port.map(|port| format!(":{port}")),
+            is_voter: port.is_some() && self.decided().replica.watched().is_some(),
+        }
+    }
+
+    /// How far this node is.
+    pub fn rank(&self) -> Rank {
+        let epoch = {
+            let decided = self.decided();
+            match decided.replica.role() {
+                Role::Leader => decided.replica.epoch().map_or(0, |epoch| epoch.number),
+                _ => decided.remembered.last_epoch,
+            }
+        };
+        Rank { epoch, operations: self.operations() }
+    }
+
+    /// How many operations it knows, of all databases.
+    pub fn operations(&self) -> u64 {
+        let known = |listing: crate::databases::DatabaseListing| {
+            let state = self.databases.get(&listing.name).ok()?.view().ok()?.state().ok()?;
+            Some(operations_of(&state.vector))
+        };
+        self.databases.list().into_iter().filter_map(known).fold(0, u64::saturating_add)
+    }
+}

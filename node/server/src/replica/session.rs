@@ -1,0 +1,588 @@
+//! One connection between two nodes of a group, from the greeting to its end.
+//!
+//! Both sides speak the same frames. What a side knows that the other lacks flows either way: mostly down, from the leader;
+//! up, once, what a follower holds that its leader has never seen.
+//!
+//! ```text
+//!   leader                                   follower
+//!     databases        ───────────────────►    creates what it lacks, drops what was dropped
+//!                      ◄───────────────────  how far it is with each
+//!     stretches, cache ───────────────────►    takes them in
+//!                      ◄───────────────────  receipts
+//!     how far it is    ───────────────────►    gives what only it holds          (only where it has more)
+//!     take my states   ───────────────────►    asks for them, page by page       (only where the log ends)
+//! ```
+//!
+//! Must stay true: databases share nothing but the line, and a database that cannot go on ends the connection: it begins
+//! anew where the disk is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::id::{DatabaseName, NodeName};
+use holdfast_core::replica::frame::Kind;
+use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::message::{
+    self, Asked, DatabaseAt, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
+};
+use holdfast_core::sync::admission::Cause;
+use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
+use holdfast_core::vector::{Position, Vector};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::databases::{Asker, Databases as Served, OpenDatabase, Standing, Unavailable};
+use crate::replica::ReplicaGroup;
+use crate::replica::feed::{CacheAt, FeedError, Start, feed_cache, feed_log};
+use crate::replica::intake::{IntakeError, Taken, Unfit, WAITING_MAX, take_cache, take_log};
+use crate::replica::wire::{
+    BoxedReader, BoxedWriter, Frame, Outgoing, SILENT_WITHIN, WireError, read_frame, write_all,
+};
+use crate::sync::giver::{Giver, answer_to};
+use crate::sync::states;
+
+/// How often the leader says that it is there.
+pub const LEADER_BEATS_EVERY: Duration = Duration::from_millis(250);
+/// How often a follower does.
+const FOLLOWER_BEATS_EVERY: Duration = Duration::from_secs(1);
+/// Frames that wait for the line.
+const OUT_MAX: usize = 32;
+/// Frames that were read and are not looked at yet.
+const IN_MAX: usize = 8;
+/// How often one database may look at the other side's states on one connection.
+const LOOKS_MAX: u32 = 4;
+
+/// Which way a connection goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To whom this node follows.
+    Up,
+    /// To a follower.
+    Down,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The line.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The other side ended it.
+    #[error("it ended the connection: {}", .0.reason)]
+    Refused(Box<Refused>),
+    /// It said what it must not.
+    #[error("it said what cannot be believed: {0}")]
+    Nonsense(#[from] holdfast_core::error::Refusal),
+    /// It said something out of turn.
+    #[error("it sent {0:?} out of turn")]
+    OutOfTurn(Kind),
+    /// A database could not be given.
+    #[error("database '{0}' could not be given: {1}")]
+    Feed(DatabaseName, FeedError),
+    /// A database could not be taken in.
+    #[error("database '{0}' could not be taken in: {1}")]
+    Intake(DatabaseName, IntakeError),
+    /// A database is not there, or not served.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] holdfast_storage::error::StorageError),
+    /// States were not taken.
+    #[error("the states of database '{0}' were not taken: {1}")]
+    States(DatabaseName, String),
+    /// The leader's epoch is over.
+    #[error("{0}")]
+    Denied(#[from] holdfast_core::replica::role::Denied),
+    /// This node follows or leads otherwise now, or stops.
+    #[error("this node has ended it")]
+    Ended,
+}
+
+/// What a task of a session ends with.
+enum Ended {
+    Feed(DatabaseName, Result<(), FeedError>),
+    Intake(DatabaseName, Result<(), IntakeError>),
+    States(DatabaseName, Result<(), String>),
+    Writer(Result<(), WireError>),
+}
+
+/// One database on a connection.
+#[derive(Default)]
+struct Lane {
+    /// The log of the other side, as it last said.
+    log_id: String,
+    intake: Option<mpsc::Sender<Vec<u8>>>,
+    cache_intake: Option<mpsc::Sender<Vec<u8>>>,
+    confirmed: Option<watch::Sender<Position>>,
+    cache_confirmed: Option<watch::Sender<Option<CacheAt>>>,
+    /// Ends the feeds when another begins.
+    feeding: Option<DropGuard>,
+    /// Answers to what we ask.
+    answers: Option<mpsc::Sender<Vec<u8>>>,
+    looks: u32,
+    is_asked_for_rest: bool,
+}
+
+/// A connection after its greeting.
+pub struct Session {
+    group: Arc<ReplicaGroup>,
+    other: NodeName,
+    direction: Direction,
+    out: mpsc::Sender<Outgoing>,
+    lanes: BTreeMap<DatabaseName, Lane>,
+    tasks: JoinSet<Ended>,
+    announced: Databases,
+}
+
+impl Session {
+    /// Runs a connection to its end.
+    pub async fn run(
+        group: Arc<ReplicaGroup>,
+        other: NodeName,
+        direction: Direction,
+        (reader, writer): (BoxedReader, BoxedWriter),
+        stop: CancellationToken,
+    ) -> SessionError {
+        let (out, frames) = mpsc::channel(OUT_MAX);
+        let mut session = Self {
+            group: Arc::clone(&group),
+            other: other.clone(),
+            direction,
+            out,
+            lanes: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            announced: Databases::default(),
+        };
+        let (numbered, counted, whom) = (Arc::clone(&group), Arc::clone(&group), other);
+        session.tasks.spawn(async move {
+            let epoch = move || numbered.epoch_number();
+            let written = move |bytes| counted.note_written(&whom, bytes);
+            Ended::Writer(write_all(writer, frames, epoch, written).await)
+        });
+        let (arrived, mut frames) = mpsc::channel(IN_MAX);
+        let reading = tokio::spawn(read_all(reader, arrived));
+        let ended = tokio::select! {
+            ended = session.talk(&mut frames) => ended,
+            () = stop.cancelled() => SessionError::Ended,
+        };
+        reading.abort();
+        if let Some(refusal) = group.farewell(&ended) {
+            // The line may be gone already; the other side learns it from its own reading then.
+            drop(session.out.try_send(Outgoing { kind: Kind::Refused, payload: message::write(&refusal) }));
+        }
+        session.close().await;
+        ended
+    }
+
+    /// Lets what is under way to the other side go out, for a moment, and ends everything.
+    async fn close(self) {
+        let Self { out, mut tasks, lanes, .. } = self;
+        drop((out, lanes));
+        let ending = async { while tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(Duration::from_millis(200), ending).await);
+        tasks.shutdown().await;
+    }
+
+    async fn talk(&mut self, frames: &mut mpsc::Receiver<Result<Frame, WireError>>) -> SessionError {
+        let every = if self.direction == Direction::Down { LEADER_BEATS_EVERY } else { FOLLOWER_BEATS_EVERY };
+        let mut beat = tokio::time::interval(every);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut databases = self.group.databases().changed();
+        if self.direction == Direction::Down
+            && let Err(error) = self.announce().await
+        {
+            return error;
+        }
+        loop {
+            let done = tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(Ok(frame)) => self.take(frame).await,
+                    Some(Err(error)) => Err(error.into()),
+                    None => Err(SessionError::Ended),
+                },
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok(ended) => self.after(ended).await,
+                    Err(_) => Err(SessionError::Ended),
+                },
+                _ = beat.tick() => {
+                    let beat = self.group.heartbeat(self.direction);
+                    self.send(Kind::Heartbeat, message::write(&beat)).await
+                }
+                changed = databases.changed(), if self.direction == Direction::Down => match changed {
+                    Ok(()) => self.announce().await,
+                    Err(_) => Err(SessionError::Ended),
+                },
+            };
+            if let Err(error) = done {
+                return error;
+            }
+        }
+    }
+
+    /// A database that is served, or `None` where there is none: it may have been dropped while something was under way.
+    fn served(&self, name: &DatabaseName) -> Result<Option<Arc<OpenDatabase>>, SessionError> {
+        match self.group.databases().get(name) {
+            Ok(open) => Ok(Some(open)),
+            Err(Unavailable::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send(&self, kind: Kind, payload: Vec<u8>) -> Result<(), SessionError> {
+        self.out.send(Outgoing { kind, payload }).await.map_err(|_| SessionError::Ended)
+    }
+
+    /// Names the databases to a follower, when they are others than it was told.
+    async fn announce(&mut self) -> Result<(), SessionError> {
+        let now = announced(self.group.databases());
+        let shape = |all: &Databases| -> Vec<(String, String)> {
+            all.databases.iter().map(|one| (one.name.clone(), one.log_id.clone())).collect()
+        };
+        if shape(&now) != shape(&self.announced) || now.dropped != self.announced.dropped || now.databases.is_empty() {
+            self.send(Kind::Databases, message::write(&now)).await?;
+            self.announced = now;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let Frame { kind, payload, .. } = frame;
+        match (kind, self.direction) {
+            (Kind::Heartbeat, _) => {
+                let beat: Heartbeat = message::read(&payload)?;
+                beat.check()?;
+                self.group.heard(self.direction, &self.other, &beat)?;
+                Ok(())
+            }
+            (Kind::Refused, _) => Err(SessionError::Refused(Box::new(message::read(&payload)?))),
+            (Kind::Databases, Direction::Up) => {
+                let all: Databases = message::read(&payload)?;
+                all.check()?;
+                self.take_databases(all).await
+            }
+            (Kind::Position, _) => {
+                let at: PositionAt = message::read(&payload)?;
+                self.begin_feed(&at).await
+            }
+            (Kind::Stretch | Kind::Cache, _) => {
+                let (name, content) = parted(&payload)?;
+                let lane = self.lanes.get(&name);
+                let intake = lane.and_then(|lane| match kind {
+                    Kind::Stretch => lane.intake.as_ref(),
+                    _ => lane.cache_intake.as_ref(),
+                });
+                match intake {
+                    Some(intake) => intake.try_send(content.to_vec()).map_err(|_| SessionError::OutOfTurn(kind)),
+                    // What was under way when the database began anew.
+                    None if lane.is_some() => Ok(()),
+                    None => Err(SessionError::OutOfTurn(kind)),
+                }
+            }
+            (Kind::Receipt | Kind::CacheReceipt, _) => self.take_receipt(kind, &message::read(&payload)?),
+            (Kind::Question, _) => self.answer(message::read(&payload)?).await,
+            (Kind::Answer, _) => {
+                let (name, content) = parted(&payload)?;
+                let answers = self.lanes.get(&name).and_then(|lane| lane.answers.as_ref());
+                if let Some(answers) = answers {
+                    drop(answers.try_send(content.to_vec()));
+                }
+                Ok(())
+            }
+            (Kind::StatesNeeded, _) => {
+                let of: OfDatabase = message::read(&payload)?;
+                let cause = if of.is_forgotten { Cause::Forgotten } else { Cause::Asked };
+                self.look(&DatabaseName::parse(&of.database)?, cause)
+            }
+            (kind, _) => Err(SessionError::OutOfTurn(kind)),
+        }
+    }
+
+    /// A follower makes its databases those of the leader, and says how far it is with each.
+    async fn take_databases(&mut self, all: Databases) -> Result<(), SessionError> {
+        for name in &all.dropped {
+            let name = DatabaseName::parse(name)?;
+            self.lanes.remove(&name);
+            self.group.drop_as_leader(&self.other, &name).await?;
+        }
+        for one in &all.databases {
+            let name = DatabaseName::parse(&one.name)?;
+            if self.lanes.get(&name).is_some_and(|lane| lane.log_id == one.log_id) {
+                continue;
+            }
+            self.group.databases().create(&name, Asker::Node).await?;
+            self.lanes.entry(name.clone()).or_default().log_id.clone_from(&one.log_id);
+            self.tell_position(&name).await?;
+        }
+        // What only this node has goes up, once it is named.
+        for listing in self.group.databases().list() {
+            let is_named = self.lanes.contains_key(&listing.name);
+            if !is_named && matches!(listing.standing, Standing::Open) {
+                self.lanes.entry(listing.name.clone()).or_default();
+                self.tell_position(&listing.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how far this node is with a database, and takes in what comes then.
+    async fn tell_position(&mut self, name: &DatabaseName) -> Result<(), SessionError> {
+        let open = self.group.databases().get(name)?;
+        self.begin_intake(&open);
+        let state = open.view()?.state()?;
+        let checkpoint = open.log()?.checkpoint(self.other.as_str())?.unwrap_or_default();
+        let view = open.synced_view()?;
+        let of_cache = view.cache_checkpoint(&self.other)?;
+        let at = PositionAt {
+            database: name.to_string(),
+            log_id: format!("{:016x}", checkpoint.peer_log_id),
+            after: checkpoint.pulled.0,
+            vector: vector_record(&state.vector),
+            cache_log_id: format!("{:016x}", of_cache.log_id),
+            cache_after: of_cache.reach.all.0,
+            cache_vector: vector_record(&view.cache_state()?.vector),
+        };
+        self.send(Kind::Position, message::write(&at)).await
+    }
+
+    fn begin_intake(&mut self, open: &Arc<OpenDatabase>) {
+        let name = open.name().clone();
+        let (stretches, sealed) = mpsc::channel(WAITING_MAX);
+        let (changes, sealed_cache) = mpsc::channel(WAITING_MAX);
+        let lane = self.lanes.entry(name.clone()).or_default();
+        lane.intake = Some(stretches);
+        lane.cache_intake = Some(changes);
+        let (group, direction, other) = (Arc::clone(&self.group), self.direction, self.other.clone());
+        let taken = move |taken: Taken| group.note_taken(direction, &other, taken.operations);
+        let (database, out, of) = (Arc::clone(open), self.out.clone(), name.clone());
+        self.tasks.spawn(async move { Ended::Intake(of, take_log(database, sealed, out, taken).await) });
+        let (database, out) = (Arc::clone(open), self.out.clone());
+        self.tasks.spawn(async move { Ended::Intake(name, take_cache(database, sealed_cache, out).await) });
+    }
+
+    /// The other side has said how far it is with a database: gives it what it lacks, or says that it must take states.
+    async fn begin_feed(&mut self, at: &PositionAt) -> Result<(), SessionError> {
+        let name = DatabaseName::parse(&at.database)?;
+        let open = match self.served(&name)? {
+            None if self.direction == Direction::Down => {
+                // A database that nobody here has seen: it was made where a leader was before.
+                match self.group.databases().create(&name, Asker::Peer).await {
+                    Err(Unavailable::NotFound(_)) => return Ok(()),
+                    made => {
+                        tracing::warn!(follower = %self.other, database = %name, "the follower has a database that is not known here: it is taken over");
+                        made?
+                    }
+                }
+            }
+            // Dropped meanwhile.
+            None => return Ok(()),
+            Some(open) => open,
+        };
+        let theirs = parse_vector(&at.vector)?;
+        let state = open.view()?.state()?;
+        if self.direction == Direction::Down && !state.vector.covers_all(&theirs) {
+            self.ask_for_rest(&name, &state.vector, &theirs).await?;
+        }
+        if !theirs.covers_all(&open.log()?.floor()?) {
+            let of = OfDatabase { database: name.to_string(), is_forgotten: false };
+            return self.send(Kind::StatesNeeded, message::write(&of)).await;
+        }
+        let is_same_log = parse_hex(&at.log_id)? == open.log_id()?;
+        let newest = state.position;
+        let after = Some(Position(at.after)).filter(|after| is_same_log && *after <= newest).unwrap_or_default();
+        let until = (self.direction == Direction::Up).then_some(newest);
+        let (confirmed, confirmations) = watch::channel(Position::START);
+        let (cache_confirmed, cache_confirmations) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let lane = self.lanes.entry(name.clone()).or_default();
+        lane.confirmed = Some(confirmed);
+        lane.cache_confirmed = Some(cache_confirmed);
+        // Ends the one before.
+        lane.feeding = Some(stop.clone().drop_guard());
+        let (database, out, of, stopped) = (Arc::clone(&open), self.out.clone(), name.clone(), stop.clone());
+        let start = Start { after, known: theirs, until };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                fed = feed_log(database, start, out, confirmations) => Ended::Feed(of, fed),
+                () = stopped.cancelled() => Ended::Feed(of, Ok(())),
+            }
+        });
+        let cache_vector = parse_vector(&at.cache_vector)?;
+        let start = CacheAt { log_id: at.cache_log_id.clone(), after: Position(at.cache_after), vector: cache_vector };
+        let (out, skew_max) = (self.out.clone(), self.group.skew_max());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                fed = feed_cache(open, start, skew_max, out, cache_confirmations) => Ended::Feed(name, fed),
+                () = stop.cancelled() => Ended::Feed(name, Ok(())),
+            }
+        });
+        Ok(())
+    }
+
+    /// The follower holds what was never seen here: it gives that first, and it is merged as a peer's would be.
+    async fn ask_for_rest(&mut self, name: &DatabaseName, ours: &Vector, theirs: &Vector) -> Result<(), SessionError> {
+        let lane = self.lanes.entry(name.clone()).or_default();
+        if std::mem::replace(&mut lane.is_asked_for_rest, true) {
+            return Ok(());
+        }
+        let unseen = ours.missing_from(theirs);
+        tracing::warn!(follower = %self.other, database = %name, unseen, "the follower holds operations that were never seen here: they are merged");
+        self.group.note_merging(&self.other, name, unseen);
+        self.tell_position(name).await
+    }
+
+    fn take_receipt(&mut self, kind: Kind, receipt: &Receipt) -> Result<(), SessionError> {
+        let name = DatabaseName::parse(&receipt.database)?;
+        let vector = parse_vector(&receipt.vector)?;
+        let Some(open) = self.served(&name)? else { return Ok(()) };
+        let Some(lane) = self.lanes.get(&name) else { return Ok(()) };
+        if parse_hex(&receipt.log_id)? != open.log_id()? {
+            // Of a log that was exchanged meanwhile.
+            return Ok(());
+        }
+        let through = Position(receipt.through);
+        if kind == Kind::CacheReceipt {
+            if let Some(confirmed) = &lane.cache_confirmed {
+                let at = CacheAt { log_id: receipt.log_id.clone(), after: through, vector: vector.clone() };
+                confirmed.send_replace(Some(at));
+            }
+            self.group.note_cache_receipt(self.direction, &self.other, &name, through, vector);
+            return Ok(());
+        }
+        if let Some(confirmed) = &lane.confirmed {
+            confirmed.send_if_modified(|known| {
+                let is_further = through > *known;
+                *known = through.max(*known);
+                is_further
+            });
+        }
+        self.group.note_receipt(self.direction, &self.other, &name, through, vector);
+        Ok(())
+    }
+
+    /// Answers what the other side asks about our states.
+    async fn answer(&mut self, asked: Asked) -> Result<(), SessionError> {
+        let name = DatabaseName::parse(&asked.database)?;
+        let open = self.group.databases().get(&name)?;
+        let standing = self.group.sync().standing(&open)?;
+        let answered = tokio::task::block_in_place(|| answer_to(&open, standing, asked.question));
+        let answered = answered.map_err(|reason| SessionError::States(name.clone(), reason))?;
+        self.send(Kind::Answer, about(&name, &answered)).await
+    }
+
+    /// Looks at the other side's states, and takes them if that is needed.
+    fn look(&mut self, name: &DatabaseName, cause: Cause) -> Result<(), SessionError> {
+        let open = self.group.databases().get(name)?;
+        let lane = self.lanes.entry(name.clone()).or_default();
+        lane.looks += 1;
+        if lane.looks > LOOKS_MAX {
+            return Err(SessionError::States(name.clone(), "they did not help, again and again".to_owned()));
+        }
+        // Nothing is taken in while the database is made anew.
+        (lane.intake, lane.cache_intake) = (None, None);
+        let (giver, mut asking) = Giver::over(self.other.clone());
+        lane.answers = Some(asking.answers.clone());
+        let (sync, out, of) = (Arc::clone(self.group.sync()), self.out.clone(), name.clone());
+        self.group.note_states(self.direction, &self.other, name, true);
+        self.tasks.spawn(async move {
+            let forwarding = async {
+                while let Some(question) = asking.question().await {
+                    let asked = Asked { database: of.to_string(), question };
+                    let frame = Outgoing { kind: Kind::Question, payload: message::write(&asked) };
+                    if out.send(frame).await.is_err() {
+                        break;
+                    }
+                }
+                // Whoever asks learns by its own patience that nobody answers.
+                std::future::pending::<()>().await;
+            };
+            let looked = tokio::select! {
+                looked = states::look(&sync, &giver, &open, cause) => looked.map(drop),
+                () = forwarding => Ok(()),
+            };
+            Ended::States(of, looked)
+        });
+        Ok(())
+    }
+
+    async fn after(&mut self, ended: Ended) -> Result<(), SessionError> {
+        match ended {
+            Ended::Writer(result) => Err(result.err().map_or(SessionError::Ended, SessionError::Wire)),
+            Ended::Feed(_, Ok(())) | Ended::Intake(_, Ok(())) => Ok(()),
+            Ended::Feed(_, Err(FeedError::Over)) | Ended::Intake(_, Err(IntakeError::Over)) => Ok(()),
+            Ended::Feed(name, Err(error)) => {
+                if self.is_exchanged(&name) {
+                    return Ok(());
+                }
+                Err(SessionError::Feed(name, error))
+            }
+            Ended::Intake(name, Err(IntakeError::Misfit(dot, unfit))) => self.misfit(name, dot, unfit).await,
+            Ended::Intake(name, Err(error)) => {
+                if self.is_exchanged(&name) {
+                    return Ok(());
+                }
+                Err(SessionError::Intake(name, error))
+            }
+            Ended::States(name, Err(reason)) => Err(SessionError::States(name, reason)),
+            Ended::States(name, Ok(())) => {
+                self.group.note_states(self.direction, &self.other, &name, false);
+                if let Some(lane) = self.lanes.get_mut(&name) {
+                    lane.answers = None;
+                }
+                self.tell_position(&name).await
+            }
+        }
+    }
+
+    /// Whether a database is dropped or being made anew, so that what was under way for it ends by itself.
+    fn is_exchanged(&self, name: &DatabaseName) -> bool {
+        self.lanes.get(name).is_none_or(|lane| lane.intake.is_none())
+            || matches!(self.group.databases().get(name), Err(Unavailable::NotFound(_)))
+    }
+
+    async fn misfit(&mut self, name: DatabaseName, dot: String, unfit: Unfit) -> Result<(), SessionError> {
+        tracing::warn!(node = %self.other, database = %name, operation = dot, ?unfit, "an operation does not fit what is here");
+        match (unfit, self.direction) {
+            (Unfit::Overfull, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
+            (Unfit::Gap, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
+            (Unfit::States { is_forgotten }, Direction::Up) => {
+                self.look(&name, if is_forgotten { Cause::Forgotten } else { Cause::Asked })
+            }
+            // A leader's states stand: the follower takes them, and what it holds beyond them comes again.
+            (Unfit::States { is_forgotten }, Direction::Down) => {
+                if let Some(lane) = self.lanes.get_mut(&name) {
+                    lane.is_asked_for_rest = false;
+                }
+                let of = OfDatabase { database: name.to_string(), is_forgotten };
+                self.send(Kind::StatesNeeded, message::write(&of)).await
+            }
+        }
+    }
+}
+
+async fn read_all(mut reader: BoxedReader, arrived: mpsc::Sender<Result<Frame, WireError>>) {
+    loop {
+        let frame = read_frame(&mut reader, true, SILENT_WITHIN).await;
+        let is_over = frame.is_err();
+        if arrived.send(frame).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// The databases that a follower is told of.
+fn announced(databases: &Arc<Served>) -> Databases {
+    let mut all =
+        Databases { databases: Vec::new(), dropped: databases.dropped().iter().map(DatabaseName::to_string).collect() };
+    for listing in databases.list() {
+        let Ok(open) = databases.get(&listing.name) else { continue };
+        // One that is being opened again is told of when it is.
+        let Ok(log_id) = open.log_id() else { continue };
+        let newest = open.newest().borrow().0;
+        all.databases.push(DatabaseAt { name: listing.name.to_string(), log_id: format!("{log_id:016x}"), newest });
+    }
+    all
+}

@@ -1,0 +1,351 @@
+//! How a group stands, as this node sees it.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use holdfast_core::id::DatabaseName;
+use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::role::Role;
+use holdfast_core::time::Millis;
+use holdfast_core::vector::Vector;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock;
+use crate::databases::{ClosedReason, Gate, OpenDatabase};
+use crate::replica::{FollowerAt, ReplicaGroup};
+
+/// What `GET /replication/status` answers.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// This node.
+    pub node: String,
+    /// What it is now: `leader`, `follower` or `none`.
+    pub role: &'static str,
+    /// Whether clients are refused writes here.
+    pub read_only: bool,
+    /// Why, when they are: `follower`, `handover`, `operator` or `starting`.
+    pub read_only_reason: Option<&'static str>,
+    /// Where this node's HTTP API is reached.
+    pub http_endpoint: Option<String>,
+    /// The newest epoch that it knows: its number ...
+    pub epoch: u64,
+    /// ... and who leads in it.
+    pub epoch_leader: Option<String>,
+    /// The greatest epoch that it has voted for, `NUMBER@NODE`.
+    pub promised: Option<String>,
+    /// The port on which followers are awaited; null when there is none.
+    pub replication_port: Option<u16>,
+    /// The nodes that vote on who leads.
+    pub voters: Vec<VoterStatus>,
+    /// How many followers must have a write before it is answered.
+    pub min_sync_replicas: u64,
+    /// How long a write waits for them, in seconds.
+    pub sync_timeout_seconds: f64,
+    /// Writes that were answered before so many followers had them, since the start.
+    pub sync_timeouts: u64,
+    /// As the leader; zeros when it is none.
+    pub leader: LeaderStatus,
+    /// As a follower; zeros when it is none.
+    pub follower: FollowingStatus,
+}
+
+/// A node that votes.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VoterStatus {
+    /// Its name.
+    pub node: String,
+    /// Where it listens.
+    pub endpoint: String,
+}
+
+/// How this node stands as leader.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaderStatus {
+    /// Operations that it knows, of all databases together.
+    pub current_seq: u64,
+    /// Followers that are connected.
+    pub follower_count: usize,
+    /// Every follower since the start, connected or not.
+    pub followers: Vec<FollowerStatus>,
+}
+
+/// A follower.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowerStatus {
+    /// Its name.
+    pub node: String,
+    /// Where it dials from.
+    pub endpoint: String,
+    /// Its HTTP address.
+    pub http_endpoint: Option<String>,
+    /// Where it listens for votes and for followers of its own.
+    pub replication_endpoint: Option<String>,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// `streaming`, `catching-up`, `taking-states` or `disconnected`.
+    pub state: &'static str,
+    /// Since when it is connected.
+    pub connected_at: Option<String>,
+    /// Milliseconds since it was last heard.
+    pub silent_ms: Option<u64>,
+    /// Operations that it has confirmed, of all databases together.
+    pub acked_seq: u64,
+    /// Kept for clients of the predecessor: as `ackedSeq`.
+    pub handshake_seq: u64,
+    /// Kept for clients of the predecessor: as `lagOps`.
+    pub worst_case_lag_seq: u64,
+    /// Operations that it lacks.
+    pub lag_ops: u64,
+    /// Bytes that these take in the log, roughly.
+    pub lag_bytes: u64,
+    /// Age of the oldest of them.
+    pub lag_ms: u64,
+    /// Bytes sent to it since this node started.
+    pub bytes_sent: u64,
+    /// Operations that only it held, and that were merged.
+    pub merged_ops: u64,
+    /// Why it was last disconnected.
+    pub last_error: Option<String>,
+    /// How far it is, by database.
+    pub databases: Vec<FollowerDatabase>,
+}
+
+/// How far a follower is with a database.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowerDatabase {
+    /// The database.
+    pub database: String,
+    /// Our log's newest position ...
+    pub position: u64,
+    /// ... and up to where the follower has it on disk.
+    pub acked_position: u64,
+    /// Operations that it lacks.
+    pub lag_ops: u64,
+    /// Bytes that these take in the log, roughly.
+    pub lag_bytes: u64,
+    /// Age of the oldest of them.
+    pub lag_ms: u64,
+}
+
+/// How this node stands as a follower.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowingStatus {
+    /// Operations that it knows, of all databases together.
+    pub last_applied_seq: u64,
+    /// Operations taken in from the leader since the start; a transaction counts once.
+    pub ops_applied: u64,
+    /// Times since the start that operations before one that came were missing. They were asked for again each time.
+    pub gaps_detected: u64,
+    /// Whether it leads now because an old leader fell silent.
+    pub auto_failover_promoted: bool,
+    /// `streaming`, `catching-up`, `taking-states`, `disconnected` or `none`.
+    pub state: &'static str,
+    /// Operations that the leader was last heard to have and that are not here.
+    pub lag_ops: u64,
+    /// Milliseconds since the leader was heard; null before it ever was.
+    pub silent_ms: Option<u64>,
+    /// After how many seconds of silence this node takes over; null when it does not.
+    pub auto_failover_seconds: Option<f64>,
+    /// Attempts to connect since the last that succeeded.
+    pub attempts: u64,
+    /// Why the last connection ended or came to nothing.
+    pub last_error: Option<String>,
+    /// Whom it follows.
+    pub leader: Option<FollowedLeader>,
+    /// Databases that the leader has dropped and that stay here, because this node had them from elsewhere.
+    pub kept_aside: Vec<String>,
+}
+
+/// The leader as a follower knows it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowedLeader {
+    /// Where it is followed.
+    pub endpoint: String,
+    /// Where its HTTP API is reached.
+    pub http_endpoint: Option<String>,
+    /// Its name, while it is connected.
+    pub node: Option<String>,
+    /// Since when it is connected.
+    pub connected_at: Option<String>,
+}
+
+/// What a follower lacks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lag {
+    /// Operations.
+    pub operations: u64,
+    /// Bytes, roughly.
+    pub bytes: u64,
+    /// Age of the oldest.
+    pub millis: u64,
+}
+
+impl ReplicaGroup {
+    /// How it stands.
+    pub fn status(&self) -> GroupStatus {
+        let gate = self.databases.gate().get();
+        let read_only_reason = match &gate {
+            Gate::Open => None,
+            Gate::Closed(closed) => Some(match closed.reason {
+                ClosedReason::Follower => "follower",
+                ClosedReason::Handover => "handover",
+                ClosedReason::Operator => "operator",
+                ClosedReason::Starting => "starting",
+            }),
+        };
+        let (role, epoch, promised, voters) = {
+            let decided = self.decided();
+            let kept = decided.replica.kept();
+            let voters = decided.remembered.voters.iter();
+            let voters = voters.map(|voter| VoterStatus { node: voter.node.clone(), endpoint: voter.endpoint.clone() });
+            (kept.role, kept.epoch.clone(), kept.promised.as_ref().map(Epoch::to_string), voters.collect())
+        };
+        let (min_sync_replicas, sync_timeout) = self.sync_replicas();
+        GroupStatus {
+            node: self.databases.origin().node.to_string(),
+            role: role.as_str(),
+            read_only: gate != Gate::Open,
+            read_only_reason,
+            http_endpoint: self.options.http_endpoint.clone(),
+            epoch: epoch.as_ref().map_or(0, |epoch| epoch.number),
+            epoch_leader: epoch.map(|epoch| epoch.leader.to_string()),
+            promised,
+            replication_port: self.listening_port(),
+            voters,
+            min_sync_replicas,
+            sync_timeout_seconds: sync_timeout.as_secs_f64(),
+            sync_timeouts: self.counts.sync_timeouts.load(Ordering::Relaxed),
+            leader: self.leader_status(role),
+            follower: self.following_status(role),
+        }
+    }
+
+    fn leader_status(&self, role: Role) -> LeaderStatus {
+        let followers: Vec<FollowerStatus> =
+            self.followers().clone().iter().map(|(node, at)| self.follower_status(node.as_str(), at)).collect();
+        let follower_count = followers.iter().filter(|follower| follower.connected_at.is_some()).count();
+        let current_seq = if role == Role::Leader { self.operations() } else { 0 };
+        LeaderStatus { current_seq, follower_count, followers }
+    }
+
+    fn follower_status(&self, node: &str, at: &FollowerAt) -> FollowerStatus {
+        let mut databases = Vec::new();
+        let mut whole = Lag::default();
+        let mut acked = 0;
+        for listing in self.databases.list() {
+            let Ok(open) = self.databases.get(&listing.name) else { continue };
+            let lag = lag_of(&open, at, &listing.name);
+            let reached = at.reached.get(&listing.name);
+            acked += reached.map_or(0, |reached| holdfast_core::replica::message::operations_of(&reached.vector));
+            whole = Lag {
+                operations: whole.operations + lag.operations,
+                bytes: whole.bytes + lag.bytes,
+                millis: whole.millis.max(lag.millis),
+            };
+            databases.push(FollowerDatabase {
+                database: listing.name.to_string(),
+                position: open.newest().borrow().0,
+                acked_position: reached.map_or(0, |reached| reached.through.0),
+                lag_ops: lag.operations,
+                lag_bytes: lag.bytes,
+                lag_ms: lag.millis,
+            });
+        }
+        let is_taking_states = at.reached.values().any(|reached| reached.is_taking_states);
+        let state = match (at.connected.is_some(), is_taking_states, whole.operations) {
+            (false, _, _) => "disconnected",
+            (true, true, _) => "taking-states",
+            (true, false, 0) => "streaming",
+            (true, false, _) if whole.millis < STREAMING_WITHIN => "streaming",
+            (true, false, _) => "catching-up",
+        };
+        FollowerStatus {
+            node: node.to_owned(),
+            endpoint: at.endpoint.clone(),
+            http_endpoint: at.http_endpoint.clone(),
+            replication_endpoint: at.replication_endpoint.clone(),
+            is_voter: at.is_voter,
+            state,
+            connected_at: at.connected.map(Millis::to_utc_text),
+            silent_ms: at.heard.map(millis_since),
+            acked_seq: acked,
+            handshake_seq: acked,
+            worst_case_lag_seq: whole.operations,
+            lag_ops: whole.operations,
+            lag_bytes: whole.bytes,
+            lag_ms: whole.millis,
+            bytes_sent: at.bytes_sent,
+            merged_ops: at.merged,
+            last_error: at.last_error.clone(),
+            databases,
+        }
+    }
+
+    fn following_status(&self, role: Role) -> FollowingStatus {
+        let (was_elected, watched) = {
+            let decided = self.decided();
+            (decided.replica.was_elected(), decided.replica.watched())
+        };
+        let at = self.upstream().clone();
+        let lag_ops = if role == Role::Follower { self.behind() } else { 0 };
+        let state = match (role, &at.connected) {
+            (Role::Follower, None) => "disconnected",
+            (Role::Follower, Some(_)) if !at.taking_states.is_empty() => "taking-states",
+            (Role::Follower, Some(_)) if lag_ops > STREAMING_OPERATIONS => "catching-up",
+            (Role::Follower, Some(_)) => "streaming",
+            _ => "none",
+        };
+        FollowingStatus {
+            last_applied_seq: if role == Role::Follower { self.operations() } else { 0 },
+            ops_applied: self.counts.applied.load(Ordering::Relaxed),
+            gaps_detected: self.counts.gaps.load(Ordering::Relaxed),
+            auto_failover_promoted: was_elected,
+            state,
+            lag_ops,
+            silent_ms: at.heard.map(millis_since),
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            auto_failover_seconds: watched.map(|silence| silence.0 as f64 / 1_000.0),
+            attempts: at.attempts,
+            last_error: at.last_error.clone(),
+            leader: at.endpoint.filter(|_| role == Role::Follower).map(|endpoint| FollowedLeader {
+                endpoint,
+                http_endpoint: at.http_endpoint,
+                node: at.connected.as_ref().map(|(node, _)| node.to_string()),
+                connected_at: at.connected.as_ref().map(|(_, since)| since.to_utc_text()),
+            }),
+            kept_aside: at.kept_aside.iter().map(DatabaseName::to_string).collect(),
+        }
+    }
+}
+
+/// What a follower lacks for less than this is on its way.
+const STREAMING_WITHIN: u64 = 1_000;
+/// So few operations are on their way: the leader's number is some milliseconds old when it comes.
+const STREAMING_OPERATIONS: u64 = 10_000;
+
+/// What a follower lacks of a database.
+pub fn lag_of(open: &OpenDatabase, at: &FollowerAt, name: &DatabaseName) -> Lag {
+    let nothing = Vector::new();
+    let reached = at.reached.get(name).cloned().unwrap_or_default();
+    let known = if at.reached.contains_key(name) { &reached.vector } else { &nothing };
+    let measured = || {
+        let ours = open.view()?.state()?.vector;
+        open.log()?.backlog(reached.through, known, &ours)
+    };
+    let Ok(backlog) = measured() else { return Lag::default() };
+    let now = clock::now_millis();
+    let millis = backlog.oldest.map_or(0, |oldest| now.saturating_sub(oldest.0));
+    Lag { operations: backlog.operations, bytes: backlog.bytes, millis }
+}
+
+fn millis_since(moment: Instant) -> u64 {
+    u64::try_from(moment.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
