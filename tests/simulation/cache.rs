@@ -2,9 +2,13 @@
 //! differ, entries that end; and one that knows everything which was ever on a disk, to hold the others against.
 //!
 //! What a world must end with: every node shows what that one shows, at every later moment; digests agree; nobody sends
-//! anything to somebody who knows it; and when everything has ended, nothing is left.
+//! anything to somebody who knows it; and when everything has ended, nothing is left. What somebody has overwritten or
+//! deleted, having seen it, is shown nowhere, whoever touched it meanwhile.
+//!
+//! Whoever knows everything lets go of nothing. A node does when something has ended; where a touch was on its way to all
+//! of them then, they may show what that one does not: the same on all of them, and seldom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use holdfast_core::cache::{
@@ -50,8 +54,12 @@ enum Mistake {
     ClaimsWithoutStates,
     /// What has not ended is let go of.
     SweepsTooEarly,
-    /// What comes is not merged but takes the place of what is there.
+    /// What was counted is not told.
     ForgetsOnePart,
+    /// New ends are not told.
+    ForgetsTouches,
+    /// A touch is told as a later write of the same value.
+    TouchesWriteAgain,
 }
 
 struct Node {
@@ -64,6 +72,8 @@ struct Node {
     /// With each peer, since the start of the node.
     sessions: BTreeMap<usize, CacheSession>,
     backup: Option<DiskImage>,
+    /// What was overwritten here and is not synced yet.
+    overwritten: Vec<(CacheKey, String)>,
 }
 
 struct World {
@@ -74,6 +84,10 @@ struct World {
     late: Vec<(usize, CacheMessage)>,
     /// All that was ever synced by anybody.
     known: BTreeMap<CacheKey, KeyState>,
+    /// What was overwritten or deleted by somebody who had seen it, synced.
+    overwritten: BTreeSet<(CacheKey, String)>,
+    /// Looks at a key at a moment, and those of which a touch was on its way when its end came.
+    looks: [u64; 2],
     sent: u64,
     random: u64,
     mistake: Mistake,
@@ -94,8 +108,8 @@ impl Node {
     fn new(number: usize, skew: u64) -> Self {
         let (name, disk) = (NodeName::parse(&format!("n{number}")).unwrap(), Disk::new());
         let (database, writer) = open(&disk, &name, 1);
-        let (sessions, backup) = (BTreeMap::new(), None);
-        Self { name, incarnation: 1, disk, database, writer, skew, sessions, backup }
+        let (sessions, backup, overwritten) = (BTreeMap::new(), None, Vec::new());
+        Self { name, incarnation: 1, disk, database, writer, skew, sessions, backup, overwritten }
     }
 
     /// Goes on with a disk as it is now.
@@ -104,6 +118,7 @@ impl Node {
         (self.database, self.writer) = open(&disk, &self.name, self.incarnation);
         self.disk = disk;
         self.sessions.clear();
+        self.overwritten.clear();
     }
 
     fn source(&self) -> CacheSource {
@@ -136,7 +151,9 @@ impl World {
             .collect();
         let peers = (0..count).map(|node| topology.peers_of(node, count).into_iter().collect()).collect();
         let (late, known) = (Vec::new(), BTreeMap::new());
-        Self { seed, now: 1_700_000_000_000, nodes, peers, late, known, sent: 0, random: 0, mistake }
+        let now = 1_700_000_000_000;
+        let overwritten = BTreeSet::new();
+        Self { seed, now, nodes, peers, late, known, overwritten, looks: [0; 2], sent: 0, random: 0, mistake }
     }
 
     fn clock(&self, node: usize) -> Millis {
@@ -158,6 +175,7 @@ impl World {
         if self.nodes[node].writer.has_unsynced_cache() {
             return;
         }
+        self.overwritten.extend(std::mem::take(&mut self.nodes[node].overwritten));
         for (key, state) in self.nodes[node].states() {
             self.known.entry(key).or_default().merge(state);
         }
@@ -178,6 +196,7 @@ impl World {
             8 => CacheCommand::Touch { lifetime: ttl },
             _ => CacheCommand::Delete,
         };
+        let overwrites = matches!(command, CacheCommand::Set { .. } | CacheCommand::Delete);
         let change = CacheChange {
             scope: CacheScope::Shared,
             key: key(KEYS[self.seed.index(KEYS.len())]),
@@ -186,6 +205,11 @@ impl World {
             wants_value: false,
             is_relaxed: self.seed.chance(30),
         };
+        // Texts are set once each.
+        let before = self.nodes[node].shown(&change.key, self.clock(node).0).filter(|text| text.starts_with('"'));
+        if let Some(text) = before.filter(|_| overwrites) {
+            self.nodes[node].overwritten.push((change.key.clone(), text));
+        }
         self.commit(node, Request::Cache(vec![change]));
     }
 
@@ -195,6 +219,8 @@ impl World {
         match self.mistake {
             Mistake::ClaimsWithoutStates => message.states.truncate(1),
             Mistake::ForgetsOnePart => message.states.iter_mut().for_each(|(_, state)| state.counts.clear()),
+            Mistake::ForgetsTouches => message.states.iter_mut().for_each(|(_, state)| state.touches.clear()),
+            Mistake::TouchesWriteAgain => message.states.iter_mut().for_each(|(_, state)| write_again(state)),
             Mistake::None | Mistake::SweepsTooEarly => {}
         }
         // As it goes over the wire.
@@ -389,19 +415,32 @@ impl World {
         panic!("{ROUNDS_MAX} rounds, and still something changes");
     }
 
+    /// What is shown under a key at a moment is what it should be.
+    fn look(&mut self, name: &CacheKey, at: u64) -> Result<(), String> {
+        let mut state = self.known.get(name).cloned().unwrap_or_default();
+        state.let_go(Millis(at));
+        let known = state.shown(Millis(at)).map(|shown| String::from_utf8(shown.content.bytes.clone()).unwrap());
+        self.looks[0] += 1;
+        let first = self.nodes[0].shown(name, at);
+        let is_late = first != known && state.holds_more_than_its_parts();
+        self.looks[1] += u64::from(is_late);
+        let wanted = if is_late { &first } else { &known };
+        for node in &self.nodes {
+            let shown = node.shown(name, at);
+            if shown != *wanted {
+                return Err(format!("{} shows {shown:?} under {name}, and it should be {wanted:?}", node.name));
+            }
+        }
+        let is_overwritten = first.is_some_and(|text| self.overwritten.contains(&(name.clone(), text)));
+        if is_overwritten && !is_late { Err(format!("what was overwritten under {name} is shown")) } else { Ok(()) }
+    }
+
     fn check(&mut self) -> Result<(), String> {
         self.settle();
         let from = self.now + 2 * SKEW_MAX;
         for at in [0, 1, 700, 6_000, 70_000, 500_000, 1_000_000].map(|later| from + later) {
             for name in KEYS.map(key) {
-                let known = self.known.get(&name).and_then(|state| state.shown(Millis(at)));
-                let known = known.map(|shown| String::from_utf8(shown.content.bytes.clone()).unwrap());
-                for node in &self.nodes {
-                    let shown = node.shown(&name, at);
-                    if shown != known {
-                        return Err(format!("{} shows {shown:?} under {name}, and it should be {known:?}", node.name));
-                    }
-                }
+                self.look(&name, at)?;
             }
         }
         let digest = |node: &Node| node.database.view().unwrap().cache_digest(Millis(from + 60_000)).unwrap();
@@ -431,28 +470,50 @@ impl World {
     }
 }
 
-fn run(seed: Seed, mistake: Mistake) -> Result<u64, String> {
+/// As if touching an entry were to set it again.
+fn write_again(state: &mut KeyState) {
+    for touch in std::mem::take(&mut state.touches) {
+        if let Some(write) = state.writes.iter_mut().find(|write| write.dot == touch.of) {
+            (write.dot, write.stamp, write.expires, write.until) = (touch.dot, touch.stamp, touch.expires, touch.until);
+        }
+    }
+}
+
+/// How many keys were sent, and the looks; see [`World::looks`].
+fn run(seed: Seed, mistake: Mistake) -> Result<(u64, [u64; 2]), String> {
     let mut world = World::new(seed, mistake);
     for _ in 0..STEPS {
         world.step();
     }
-    world.check().map(|()| world.sent)
+    world.check()?;
+    Ok((world.sent, world.looks))
 }
 
 #[test]
 fn caches_end_equal_whatever_is_lost_late_repeated_or_over() {
     let begun = Instant::now();
-    let mut sent = 0;
+    let (mut sent, mut looks) = (0, [0; 2]);
     seed::worlds("cache::caches_end_equal_whatever_is_lost_late_repeated_or_over", WORLDS, |seed| {
-        sent += run(seed, Mistake::None).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let (keys, [all, late]) = run(seed, Mistake::None).unwrap_or_else(|wrong| panic!("{wrong}"));
+        sent += keys;
+        looks = [looks[0] + all, looks[1] + late];
     });
     assert!(sent > WORLDS * 20, "worlds in which next to nothing is told: {sent} keys");
+    let [all, late] = looks;
+    assert!(late * 100 <= all, "too much of what is shown is not known: {late} of {all}");
     println!("{WORLDS} worlds of the cache, {sent} keys sent, {:.1} s", begun.elapsed().as_secs_f64());
+    println!("of {late} of {all} keys and moments a touch was on its way when the end came");
 }
 
 #[test]
 fn a_mistake_in_how_caches_are_told_is_noticed() {
-    for mistake in [Mistake::ClaimsWithoutStates, Mistake::SweepsTooEarly, Mistake::ForgetsOnePart] {
+    for mistake in [
+        Mistake::ClaimsWithoutStates,
+        Mistake::SweepsTooEarly,
+        Mistake::ForgetsOnePart,
+        Mistake::ForgetsTouches,
+        Mistake::TouchesWriteAgain,
+    ] {
         let mut base = Seed::new(1);
         let is_noticed = (0..20).any(|_| {
             let seed = base.fork();

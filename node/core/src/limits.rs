@@ -155,8 +155,11 @@ pub const CACHE_MEDIA_BYTES_MAX: usize = 255;
 pub const CACHE_TTL_MILLIS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// How long an entry lives when nothing is said, in milliseconds.
 pub const CACHE_TTL_MILLIS_DEFAULT: u64 = 5 * 60 * 1_000;
-/// Most concurrent writes, resets and counts of one key, each, that are read from disk or from a peer.
+/// Most concurrent writes, resets and counts of one key, each, that are read from disk or from a peer; and of what all of
+/// its writes say of counts.
 pub const CACHE_PARTS_MAX: usize = 4_096;
+/// Most touches of one key, likewise.
+pub const CACHE_TOUCHES_MAX: usize = 1_024;
 /// Most keys that one message between nodes brings, and how many of them are sent at once.
 pub const CACHE_KEYS_PER_MESSAGE_MAX: usize = 10_000;
 /// See [`CACHE_KEYS_PER_MESSAGE_MAX`].

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::cache::state::{Content, Count, Folded, KeyState, Times, Write};
+use crate::cache::touch::Touch;
 use crate::counter::Amount;
 use crate::limits::CACHE_TTL_MILLIS_MAX;
 use crate::stamp::Stamp;
@@ -49,7 +50,7 @@ pub enum CacheCommand {
         /// How long an entry lives that is not there yet.
         lifetime: Millis,
     },
-    /// Let it end at another time.
+    /// Let it end at another time. What somebody else writes meanwhile stays what it is.
     Touch {
         /// How long from now it lives.
         lifetime: Millis,
@@ -129,7 +130,7 @@ pub fn perform(
     let shown = state.shown(now);
     let before = shown.as_ref().map(|shown| shown.times);
     check(when, before)?;
-    let is_needed = wants_value || matches!(command, CacheCommand::Add { .. } | CacheCommand::Touch { .. });
+    let is_needed = wants_value || matches!(command, CacheCommand::Add { .. });
     let value = shown.filter(|_| is_needed).map(|shown| shown.content.into_owned());
     let mut written = Some(minted.dot.clone());
     let mut sum = None;
@@ -140,20 +141,21 @@ pub fn perform(
                 (Lifetime::For(span) | Lifetime::KeepOr(span), _) => end_of(now, span),
             };
             let created = before.map_or(now, |before| before.created);
-            overwrite(state, minted, Over { created, expires, content: Some(content), is_same_number: false });
+            overwrite(state, minted, Over { created, expires, content: Some(content) });
         }
         CacheCommand::Add { amount, lifetime } => {
-            add(state, value.as_ref(), amount, lifetime, minted)?;
+            let before = value.as_ref().zip(before.map(|before| before.expires));
+            add(state, before, amount, lifetime, minted)?;
             sum = state.shown(now).map(|shown| shown.content.into_owned());
         }
         CacheCommand::Touch { lifetime } => {
-            let Some(before) = before else { return Err(CacheRefusal::Absent) };
-            let (created, expires) = (before.created, end_of(now, lifetime));
-            overwrite(state, minted, Over { created, expires, content: value.clone(), is_same_number: true });
+            let base = state.base(now).filter(|_| before.is_some()).ok_or(CacheRefusal::Absent)?;
+            let touch = touch(state, base, end_of(now, lifetime), minted);
+            state.take_touches([touch]);
         }
         CacheCommand::Delete if before.is_none() => written = None,
         CacheCommand::Delete => {
-            overwrite(state, minted, Over { created: now, expires: Millis(0), content: None, is_same_number: false });
+            overwrite(state, minted, Over { created: now, expires: Millis(0), content: None });
         }
     }
     let after = state.shown(now).map(|shown| shown.times);
@@ -182,49 +184,54 @@ struct Over {
     created: Millis,
     expires: Millis,
     content: Option<Content>,
-    /// Whether counts that it has not seen go on being added to it.
-    is_same_number: bool,
 }
 
 /// A stamp above all that is known of the key: a clock that ran ahead elsewhere wins no argument with a later write.
 fn stamp_above(state: &KeyState, stamp: Stamp) -> Stamp {
-    let known = state.writes.iter().map(|write| write.stamp).chain(state.counts.iter().map(|count| count.stamp));
-    known.max().map_or(stamp, |known| stamp.max(Stamp(known.0.saturating_add(1))))
+    stamp.max(Stamp(state.latest_stamp().0.saturating_add(1)))
+}
+
+/// A new end for what a write shows. It lasts as long as all that is known: who brings an earlier one later is late.
+fn touch(state: &KeyState, write: &Write, expires: Millis, minted: Minted) -> Touch {
+    Touch {
+        dot: minted.dot,
+        stamp: stamp_above(state, minted.stamp),
+        of: write.dot.clone(),
+        of_stamp: write.stamp,
+        counter: write.counter(),
+        from: state.kept_since(write).unwrap_or(minted.now),
+        expires,
+        until: state.until().max(expires),
+    }
 }
 
 /// Writes over all that is known.
 fn overwrite(state: &mut KeyState, minted: Minted, over: Over) {
     let now = minted.now;
     let stamp = stamp_above(state, minted.stamp);
-    let hides = state.writes.iter().map(|write| write.until).chain(state.counts.iter().map(|count| count.until));
-    let until = hides.chain([over.expires]).max().unwrap_or_default();
-    let (reset, folded) =
-        if over.is_same_number { (reset_known(state, now), folded(state, now)) } else { (stamp, Vec::new()) };
+    // What was added to an entry unseen by its deletion stays; a value ends what was added before it.
+    let reset = if over.content.is_some() { stamp } else { state.reset_at(now) };
     let write = Write {
         dot: minted.dot,
         stamp,
         reset,
         created: over.created,
         expires: over.expires,
-        until,
+        until: state.until().max(over.expires),
         content_hash: over.content.as_ref().map_or(0, Content::hash),
         content: over.content,
-        folded,
+        folded: folded(state, now),
     };
     state.merge(KeyState { writes: vec![write], ..KeyState::default() });
 }
 
 /// What has been counted so far; whoever goes on with one of these counts adds what is new in it.
 fn folded(state: &KeyState, now: Millis) -> Vec<Folded> {
-    let folded = |count: &Count| Folded { origin: count.dot.origin.clone(), series: count.series, total: count.total };
+    let folded = |count: &Count| {
+        let (origin, through) = (count.dot.origin.clone(), count.dot.sequence);
+        Folded { origin, series: count.series, through, total: count.total }
+    };
     state.counted(now).map(folded).collect()
-}
-
-/// The greatest stamp up to which counts are not added at a moment.
-fn reset_known(state: &KeyState, now: Millis) -> Stamp {
-    let of_writes = state.writes.iter().filter(|write| write.until > now).map(|write| write.reset);
-    let of_others = state.resets.iter().filter(|reset| reset.until > now).map(|reset| reset.stamp);
-    of_writes.chain(of_others).max().unwrap_or_default()
 }
 
 /// Adds to a number.
@@ -233,7 +240,7 @@ fn reset_known(state: &KeyState, now: Millis) -> Stamp {
 /// together.
 fn add(
     state: &mut KeyState,
-    before: Option<&Content>,
+    before: Option<(&Content, Millis)>,
     amount: Amount,
     lifetime: Millis,
     minted: Minted,
@@ -242,39 +249,36 @@ fn add(
     let zero = Content::json("0");
     // What is there must be a number, and stay one, that can be added to exactly.
     let is_exact = |number: &Content| number.amount().is_some_and(|base| (base + amount).is_countable());
-    if before.is_some_and(|number| !is_exact(number)) {
+    if before.is_some_and(|(number, _)| !is_exact(number)) {
         return Err(CacheRefusal::NotANumber);
     }
     let dot = minted.dot.clone();
     let fresh = minted.stamp;
+    let expires = before.map_or_else(|| end_of(now, lifetime), |(_, expires)| expires);
     if before.is_none() {
-        // What was added to an entry that has ended is over with it, however long its record is kept.
-        let counted = state.counts.iter().map(|count| count.stamp).max().unwrap_or_default();
-        let reset = reset_known(state, now).max(counted);
-        let stamp = stamp_above(state, fresh);
-        let expires = end_of(now, lifetime);
-        let until = state.until().max(expires);
         let write = Write {
             dot: minted.dot,
-            stamp,
-            reset,
+            stamp: stamp_above(state, fresh),
+            // What was added to an entry that has ended is over with it, however long its record is kept: it is known.
+            reset: state.reset_at(now),
+            folded: folded(state, now),
             created: now,
             expires,
-            until,
+            until: state.until().max(expires),
             content_hash: zero.hash(),
             content: Some(zero),
-            folded: folded(state, now),
         };
         state.merge(KeyState { writes: vec![write], ..KeyState::default() });
     }
-    let until = state.writes.iter().find(|write| write.until > now).map_or(now, |write| write.until);
+    let lengthened = state.lengthened();
+    let until = state.base(now).map_or(now, |write| state.write_lasts(write, &lengthened));
     // It takes the place of what this node has counted before, and must outlive that: else that comes back by a message
     // that is late.
     let replaced = state.counts.iter().find(|count| count.dot.origin == dot.origin);
-    let until = replaced.map_or(until, |replaced| until.max(replaced.until));
+    let until = replaced.map_or(until, |replaced| until.max(lengthened.count_lasts(replaced)));
     let stamp = stamp_above(state, fresh);
     let known = state.counted(now).find(|count| count.dot.origin == dot.origin);
     let (series, total) = known.map_or((dot.sequence, amount), |known| (known.series, known.total + amount));
-    state.take_count(Count { dot, series, stamp, until, total });
+    state.take_count(Count { dot, series, stamp, expires, until, total });
     Ok(())
 }

@@ -4,7 +4,7 @@
 //!   format u8 · origins · source · log id · [after, through, own] · based on · [vector] · [from, digest] · keys with states
 //! ```
 
-use crate::cache::record::{decode_state, encode_state, put_key, read_key};
+use crate::cache::record::{StateFormat, decode_state, encode_state, put_key, read_key};
 use crate::cache::{CacheKey, KeyState};
 use crate::digest::Digest;
 use crate::encoding::{DecodeError, Encode, Reader};
@@ -14,7 +14,9 @@ use crate::time::Millis;
 use crate::vector::{Origin, Position, Sequence, Vector};
 
 /// The format that is written now.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// That of nodes that know of no touches. It differs in its states alone.
+const FORMAT_WITHOUT_TOUCHES: u8 = 1;
 
 /// Keys that changed at a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,9 +128,11 @@ impl CacheMessage {
     /// Reads a message. States are bounded, and not yet believed: see [`KeyState::is_plausible`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.u8()? != FORMAT {
-            return Err("it is of a format that is not known here");
-        }
+        let format = match reader.u8()? {
+            FORMAT => StateFormat::Touches,
+            FORMAT_WITHOUT_TOUCHES => StateFormat::First,
+            _ => return Err("it is of a format that is not known here"),
+        };
         let mut origins = Vec::new();
         let count = reader.count(9)?;
         if count > VECTOR_ORIGINS_MAX {
@@ -155,7 +159,7 @@ impl CacheMessage {
         }
         let mut states = Vec::with_capacity(count);
         for _ in 0..count {
-            states.push((read_key(&mut reader)?, decode_state(&mut reader, &origins)?));
+            states.push((read_key(&mut reader)?, decode_state(&mut reader, &origins, format)?));
         }
         if !reader.is_empty() {
             return Err("something follows its end");

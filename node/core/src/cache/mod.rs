@@ -12,7 +12,8 @@
 //!
 //! Invariant: merging is commutative, associative and repeatable, so that nodes that have merged the same writes hold
 //! the same, in whatever order and however often they came. Invariant: what is shown depends on the writes merged and
-//! on the time alone; letting go of what has ended changes no answer, then or later.
+//! on the time alone; letting go of what has ended changes no answer, then or later, unless a touch is on its way: see
+//! `touch`.
 
 mod command;
 mod key;
@@ -25,15 +26,19 @@ mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod ttl;
+#[cfg(test)]
+mod worlds;
 
 pub use command::{CacheCommand, CacheOutcome, CacheRefusal, Lifetime, Minted, When, perform};
 pub use key::{CacheKey, CacheScope};
 pub use lane::{CacheChanges, CacheLane, CacheSource, asked};
 pub use message::{CacheMessage, CacheReach, CacheStretch};
-pub use record::{decode_state, encode_state, put_key, read_key};
+pub use record::{StateFormat, decode_state, encode_state, put_key, read_key};
 pub use room::CacheRoom;
 pub use session::{CacheAction, CacheEvent, CacheQuestion, CacheSession, CacheWays};
 pub use state::{Content, Count, Folded, KeyState, Media, Reset, Shown, Times, Write};
 pub use sweep::{CacheSweep, CacheSweepPlan};
+pub use touch::Touch;
 pub use ttl::{TtlError, parse_ttl};

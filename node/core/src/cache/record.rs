@@ -2,9 +2,12 @@
 
 use crate::cache::CacheKey;
 use crate::cache::state::{Content, Count, Folded, KeyState, Media, Reset, Write};
+use crate::cache::touch::Touch;
 use crate::counter::Amount;
 use crate::encoding::{DecodeError, Encode, Reader};
-use crate::limits::{CACHE_MEDIA_BYTES_MAX, CACHE_PARTS_MAX, CACHE_TTL_MILLIS_MAX, CACHE_VALUE_BYTES_MAX};
+use crate::limits::{
+    CACHE_MEDIA_BYTES_MAX, CACHE_PARTS_MAX, CACHE_TOUCHES_MAX, CACHE_TTL_MILLIS_MAX, CACHE_VALUE_BYTES_MAX,
+};
 use crate::stamp::Stamp;
 use crate::time::Millis;
 use crate::vector::{Dot, Origin, Sequence};
@@ -12,6 +15,15 @@ use crate::vector::{Dot, Origin, Sequence};
 const NO_CONTENT: u8 = 0;
 const JSON: u8 = 1;
 const RAW: u8 = 2;
+
+/// The forms that a state's bytes have had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateFormat {
+    /// The first: no touches; of a count it is not known when the entry ended, nor how far a write knew of it.
+    First,
+    /// The one that is written now.
+    Touches,
+}
 
 /// Appends a state.
 pub fn encode_state(bytes: &mut Vec<u8>, state: &KeyState, number_of: &mut dyn FnMut(&Origin) -> u64) {
@@ -27,6 +39,7 @@ pub fn encode_state(bytes: &mut Vec<u8>, state: &KeyState, number_of: &mut dyn F
         for folded in &write.folded {
             bytes.put_varint(number_of(&folded.origin));
             bytes.put_varint(folded.series.0);
+            bytes.put_varint(folded.through.0);
             bytes.extend_from_slice(&folded.total.billionths().to_le_bytes());
         }
     }
@@ -39,19 +52,28 @@ pub fn encode_state(bytes: &mut Vec<u8>, state: &KeyState, number_of: &mut dyn F
     bytes.put_varint(state.counts.len() as u64);
     for count in &state.counts {
         put_dot(bytes, &count.dot, number_of);
-        for number in [count.series.0, count.stamp.0, count.until.0] {
+        // An entry most often hides as long as it lives.
+        let hides_longer = count.until.since(count.expires).0;
+        for number in [count.series.0, count.stamp.0, count.until.0, hides_longer] {
             bytes.put_varint(number);
         }
         bytes.extend_from_slice(&count.total.billionths().to_le_bytes());
     }
+    bytes.put_varint(state.touches.len() as u64);
+    for touch in &state.touches {
+        put_touch(bytes, touch, number_of);
+    }
 }
 
 /// Reads a state. What it says is merged with what is here, so that its order and what it repeats do not matter.
-pub fn decode_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<KeyState, DecodeError> {
+pub fn decode_state(reader: &mut Reader<'_>, origins: &[Origin], format: StateFormat) -> Result<KeyState, DecodeError> {
     let mut state = KeyState::default();
     let mut read = KeyState::default();
     for _ in 0..parts(reader)? {
-        read.writes.push(read_write(reader, origins)?);
+        read.writes.push(read_write(reader, origins, format)?);
+    }
+    if read.writes.iter().map(|write| write.folded.len()).sum::<usize>() > CACHE_PARTS_MAX {
+        return Err("a key has too many parts");
     }
     for _ in 0..parts(reader)? {
         let dot = read_dot(reader, origins)?;
@@ -61,9 +83,18 @@ pub fn decode_state(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<KeySt
         let dot = read_dot(reader, origins)?;
         let (series, stamp) = (Sequence(reader.varint()?), Stamp(reader.varint()?));
         let until = Millis(reader.varint()?);
-        read.counts.push(Count { dot, series, stamp, until, total: read_amount(reader)? });
+        let expires = if format == StateFormat::First { Millis(0) } else { until.before(Millis(reader.varint()?)) };
+        read.counts.push(Count { dot, series, stamp, expires, until, total: read_amount(reader)? });
     }
-    if read.writes.len() == 1 && read.resets.is_empty() && read.counts.is_empty() {
+    if format != StateFormat::First {
+        for _ in 0..parts(reader)? {
+            read.touches.push(read_touch(reader, origins)?);
+        }
+        if read.touches.len() > CACHE_TOUCHES_MAX {
+            return Err("a key has too many parts");
+        }
+    }
+    if read.writes.len() == 1 && read.resets.is_empty() && read.counts.is_empty() && read.touches.is_empty() {
         return Ok(read);
     }
     state.merge(read);
@@ -79,10 +110,17 @@ impl KeyState {
             write.expires <= write.until && write.reset <= write.stamp && write.until <= latest(write.stamp)
         });
         let of_counts = self.counts.iter().all(|count| {
-            count.until <= latest(count.stamp) && count.series <= count.dot.sequence && count.total.is_countable()
+            let is_bounded = count.expires <= count.until && count.until <= latest(count.stamp);
+            is_bounded && count.series <= count.dot.sequence && count.total.is_countable()
+        });
+        let of_touches = self.touches.iter().all(|touch| {
+            touch.from <= touch.expires
+                && touch.expires <= touch.until
+                && touch.of_stamp < touch.stamp
+                && touch.until <= latest(touch.stamp)
         });
         let of_resets = self.resets.iter().all(|reset| reset.until <= latest(reset.stamp));
-        of_writes && of_counts && of_resets && self.writes.iter().all(Write::has_sound_content)
+        of_writes && of_counts && of_touches && of_resets && self.writes.iter().all(Write::has_sound_content)
     }
 }
 
@@ -109,7 +147,7 @@ impl Media {
     }
 }
 
-fn read_write(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Write, DecodeError> {
+fn read_write(reader: &mut Reader<'_>, origins: &[Origin], format: StateFormat) -> Result<Write, DecodeError> {
     let dot = read_dot(reader, origins)?;
     let (stamp, reset) = (Stamp(reader.varint()?), Stamp(reader.varint()?));
     let (created, expires, until) = (Millis(reader.varint()?), Millis(reader.varint()?), Millis(reader.varint()?));
@@ -118,9 +156,35 @@ fn read_write(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Write, Deco
     let mut folded = Vec::new();
     for _ in 0..parts(reader)? {
         let origin = origin_at(reader, origins)?;
-        folded.push(Folded { origin, series: Sequence(reader.varint()?), total: read_amount(reader)? });
+        let series = Sequence(reader.varint()?);
+        let through = if format == StateFormat::First { Sequence(0) } else { Sequence(reader.varint()?) };
+        folded.push(Folded { origin, series, through, total: read_amount(reader)? });
     }
     Ok(Write { dot, stamp, reset, created, expires, until, content, content_hash, folded })
+}
+
+fn put_touch(bytes: &mut Vec<u8>, touch: &Touch, number_of: &mut dyn FnMut(&Origin) -> u64) {
+    put_dot(bytes, &touch.dot, number_of);
+    put_dot(bytes, &touch.of, number_of);
+    let later = touch.stamp.0.wrapping_sub(touch.of_stamp.0);
+    let (lives, hides_longer) = (touch.expires.since(touch.from).0, touch.until.since(touch.expires).0);
+    for number in [touch.of_stamp.0, later, touch.from.0, lives, hides_longer] {
+        bytes.put_varint(number);
+    }
+    bytes.push(u8::from(touch.counter != 0));
+    if touch.counter != 0 {
+        bytes.extend_from_slice(&touch.counter.to_le_bytes());
+    }
+}
+
+fn read_touch(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Touch, DecodeError> {
+    let (dot, of) = (read_dot(reader, origins)?, read_dot(reader, origins)?);
+    let (of_stamp, later) = (Stamp(reader.varint()?), reader.varint()?);
+    let from = Millis(reader.varint()?);
+    let expires = from + Millis(reader.varint()?);
+    let until = expires + Millis(reader.varint()?);
+    let counter = if reader.u8()? == 0 { 0 } else { reader.u64()? };
+    Ok(Touch { dot, stamp: Stamp(of_stamp.0.wrapping_add(later)), of, of_stamp, counter, from, expires, until })
 }
 
 fn put_content(bytes: &mut Vec<u8>, content: Option<&Content>) {

@@ -9,12 +9,16 @@
 //! lets go of a write whose until has passed can never be shown an older one by a late message. Of two writes that did
 //! not know of each other the one with the greater stamp is shown, and when it has ended, the other, if that lives on.
 //! A write gives way for good once another with a greater stamp hides at least as long.
+//!
+//! What was added to a number stands beside the writes, by who added it. A write says what it knew of that: what it did
+//! not know is added to what it wrote, and to a zero where it deleted. New ends are parts too: see [`Touch`].
 
 use std::borrow::Cow;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cache::CacheKey;
+use crate::cache::touch::Touch;
 use crate::counter::Amount;
 use crate::digest::Digest;
 use crate::stamp::Stamp;
@@ -57,13 +61,15 @@ impl Content {
     }
 }
 
-/// What one origin has counted, when a write took it into its value.
+/// What one origin has counted, when a write took it into its value or overwrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folded {
     /// Who counted.
     pub origin: Origin,
     /// Which of its series; see [`Count::series`].
     pub series: Sequence,
+    /// Its newest addition that is; zero where an earlier format did not say.
+    pub through: Sequence,
     /// How much of it is in the value.
     pub total: Amount,
 }
@@ -87,7 +93,7 @@ pub struct Write {
     pub content: Option<Content>,
     /// See [`Content::hash`]; zero for a deletion.
     pub content_hash: u64,
-    /// Counts that are in the value already.
+    /// Counts that it knew of: they are in the value already, or were overwritten.
     pub folded: Vec<Folded>,
 }
 
@@ -111,6 +117,8 @@ pub struct Count {
     pub series: Sequence,
     /// The stamp of the newest.
     pub stamp: Stamp,
+    /// When the entry ended to which it was added; zero where an earlier format did not say.
+    pub expires: Millis,
     /// It counts before this.
     pub until: Millis,
     /// All additions of the series.
@@ -126,6 +134,8 @@ pub struct KeyState {
     pub resets: Vec<Reset>,
     /// Counts, by origin.
     pub counts: Vec<Count>,
+    /// Touches that no later one of the same write contains, the latest first.
+    pub touches: Vec<Touch>,
 }
 
 /// An entry as it is shown.
@@ -159,8 +169,14 @@ impl Times {
     }
 }
 
+impl Folded {
+    pub(super) fn is_of(&self, count: &Count) -> bool {
+        self.origin == count.dot.origin && self.series == count.series
+    }
+}
+
 impl Write {
-    fn rank(&self) -> (Stamp, &Dot) {
+    pub(super) fn rank(&self) -> (Stamp, &Dot) {
         (self.stamp, &self.dot)
     }
 
@@ -172,28 +188,33 @@ impl Write {
 impl KeyState {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.counts.is_empty()
+        self.writes.is_empty() && self.counts.is_empty() && self.touches.is_empty()
     }
 
     /// Puts together what is known here and what another node knows.
     pub fn merge(&mut self, other: Self) {
+        let gone = [self.gone(), other.gone()].concat();
         let mut writes = std::mem::take(&mut self.writes);
         for write in other.writes {
-            if !writes.iter().any(|known| known.dot == write.dot) {
-                writes.push(write);
+            match writes.iter_mut().find(|known| known.dot == write.dot) {
+                // It may have been let go of here before a touch was heard of.
+                Some(known) if known.content.is_none() => known.content = write.content,
+                Some(_) => {}
+                None => writes.push(write),
             }
         }
         writes.sort_by(|left, right| right.rank().cmp(&left.rank()));
         self.resets.extend(other.resets);
         let mut latest_end = None;
         for write in writes {
-            if latest_end.is_some_and(|end| write.until <= end) {
+            if gone.contains(&write.dot) || latest_end.is_some_and(|end| write.until <= end) {
                 self.resets.push(write.as_reset());
             } else {
                 latest_end = Some(write.until);
                 self.writes.push(write);
             }
         }
+        self.take_touches(other.touches);
         for count in other.counts {
             self.take_count(count);
         }
@@ -231,29 +252,50 @@ impl KeyState {
         }
     }
 
+    /// The write that decides at a moment.
+    pub(super) fn base(&self, now: Millis) -> Option<&Write> {
+        let lengthened = self.lengthened();
+        self.writes.iter().find(|write| self.write_lasts(write, &lengthened) > now)
+    }
+
     /// What is shown at a moment.
     pub fn shown(&self, now: Millis) -> Option<Shown<'_>> {
-        let write = self.writes.iter().find(|write| write.until > now)?;
-        let content = write.content.as_ref().filter(|_| write.expires > now)?;
+        let write = self.base(now)?;
+        let end = self.end_of(write);
+        if end.expires <= now {
+            return None;
+        }
         let mut version = Xxh3Default::new();
         hash_dot(&mut version, &write.dot);
         // A write that a crash has taken back leaves its number to another, and not its version.
         version.update(&write.stamp.0.to_le_bytes());
         version.update(&write.content_hash.to_le_bytes());
         let mut updated = write.stamp;
+        if let Some(touch) = end.touch {
+            hash_dot(&mut version, &touch.dot);
+            version.update(&touch.stamp.0.to_le_bytes());
+            updated = updated.max(touch.stamp);
+        }
         let mut sum: Option<Amount> = None;
-        for count in self.counted(now) {
+        let kept_until = self.kept_until(write);
+        for count in self.counted(now).filter(|count| !write.is_deletion() || write.spares(count, kept_until)) {
             hash_dot(&mut version, &count.dot);
             version.update(&count.stamp.0.to_le_bytes());
             updated = updated.max(count.stamp);
             sum = Some(sum.unwrap_or_default() + count.total + -write.folded_of(count));
         }
-        let content = match sum.and_then(|sum| content.plus(sum)) {
-            Some(counted) => Cow::Owned(counted),
-            None => Cow::Borrowed(content),
+        let content = match (sum, &write.content) {
+            (Some(sum), None) if write.is_deletion() => Cow::Owned(Content::json("0").plus(sum)?),
+            (_, None) => return None,
+            (None, Some(content)) => Cow::Borrowed(content),
+            (Some(sum), Some(content)) => content.plus(sum).map_or(Cow::Borrowed(content), Cow::Owned),
         };
-        let (created, expires) = (write.created, write.expires);
-        let times = Times { created, updated: updated.millis(), expires, version: version.digest128() };
+        let times = Times {
+            created: write.created,
+            updated: updated.millis(),
+            expires: end.expires,
+            version: version.digest128(),
+        };
         Some(Shown { content, times })
     }
 
@@ -263,79 +305,119 @@ impl KeyState {
         let counted = if let Cow::Owned(content) = content { Some(content) } else { None };
         let content = match counted {
             Some(content) => content,
-            None => self.writes.iter_mut().find(|write| write.until > now)?.content.take()?,
+            None => {
+                let dot = self.base(now)?.dot.clone();
+                self.writes.iter_mut().find(|write| write.dot == dot)?.content.take()?
+            }
         };
         Some(Shown { content: Cow::Owned(content), times })
     }
 
     /// Counts that are added at a moment.
     pub(super) fn counted(&self, now: Millis) -> impl Iterator<Item = &Count> {
-        self.counts.iter().filter(move |count| {
-            let is_reset = |reset: &Reset| reset.stamp >= count.stamp && reset.until > now;
-            count.until > now
-                && !self.writes.iter().any(|write| is_reset(&write.as_reset()))
-                && !self.resets.iter().any(is_reset)
-        })
+        let lengthened = self.lengthened();
+        let reset = if self.counts.is_empty() { Stamp::default() } else { self.reset_at(now) };
+        self.counts.iter().filter(move |count| count.stamp > reset && lengthened.count_lasts(count) > now)
+    }
+
+    /// The greatest stamp up to which counts are not added at a moment.
+    pub(super) fn reset_at(&self, now: Millis) -> Stamp {
+        let lengthened = self.lengthened();
+        let of_writes = self.writes.iter().filter(|write| self.write_lasts(write, &lengthened) > now);
+        let of_others = self.resets.iter().filter(|reset| reset.until > now).map(|reset| reset.stamp);
+        of_writes.map(|write| write.reset).chain(of_others).max().unwrap_or_default()
     }
 
     /// The latest stamp in it.
     pub fn latest_stamp(&self) -> Stamp {
         let of_writes = self.writes.iter().map(|write| write.stamp);
-        of_writes.chain(self.counts.iter().map(|count| count.stamp)).max().unwrap_or_default()
+        let of_touches = self.touches.iter().map(|touch| touch.stamp);
+        of_writes.chain(of_touches).chain(self.counts.iter().map(|count| count.stamp)).max().unwrap_or_default()
     }
 
     /// The latest moment before which something of it still matters.
     pub fn until(&self) -> Millis {
         let of_writes = self.writes.iter().map(|write| write.until);
-        of_writes.chain(self.counts.iter().map(|count| count.until)).max().unwrap_or_default()
+        let of_touches = self.touches.iter().map(|touch| touch.until);
+        of_writes.chain(of_touches).chain(self.counts.iter().map(|count| count.until)).max().unwrap_or_default()
     }
 
     /// When something of it can next be let go; `None` for nothing.
     pub fn next_end(&self) -> Option<Millis> {
-        let values = self.writes.iter().filter(|write| write.content.is_some()).map(|write| write.expires);
-        let others = self.writes.iter().map(|write| write.until).chain(self.counts.iter().map(|count| count.until));
-        values.chain(others).min()
+        let lengthened = self.lengthened();
+        let values = self.writes.iter().filter(|write| write.holds_value());
+        let writes = self.writes.iter().map(|write| self.write_lasts(write, &lengthened));
+        let counts = self.counts.iter().map(|count| lengthened.count_lasts(count));
+        let touches = self.touches.iter().map(|touch| touch.until);
+        values.map(|write| self.end_of(write).expires).chain(writes).chain(counts).chain(touches).min()
     }
 
     /// Lets go of what has ended. Changes nothing that is shown, at this moment or later.
     pub fn let_go(&mut self, now: Millis) {
-        self.writes.retain(|write| write.until > now);
         self.resets.retain(|reset| reset.until > now);
-        self.counts.retain(|count| count.until > now);
-        for write in self.writes.iter_mut().filter(|write| write.expires <= now) {
-            write.content = None;
+        if self.next_end().is_some_and(|end| end <= now) {
+            let before = self.without_values();
+            let lengthened = before.lengthened();
+            self.writes.retain(|write| before.write_lasts(write, &lengthened) > now);
+            self.counts.retain(|count| lengthened.count_lasts(count) > now);
+            self.touches.retain(|touch| touch.until > now);
+            let has_ended = |write: &Write| write.holds_value() && before.end_of(write).expires <= now;
+            for write in self.writes.iter_mut().filter(|write| has_ended(write)) {
+                write.content = None;
+            }
         }
         if self.is_empty() {
             self.resets.clear();
         }
     }
 
-    /// Whether whoever knows `vector` has merged all of it.
-    pub fn is_known_to(&self, vector: &Vector) -> bool {
-        self.dots().all(|dot| vector.covers(dot))
+    fn without_values(&self) -> Self {
+        let of_write =
+            |write: &Write| Write { dot: write.dot.clone(), content: None, folded: write.folded.clone(), ..*write };
+        Self {
+            writes: self.writes.iter().map(of_write).collect(),
+            resets: Vec::new(),
+            counts: self.counts.clone(),
+            touches: self.touches.clone(),
+        }
     }
 
-    /// The writes and additions that are in it.
+    /// Whether whoever knows `vector` has merged all of it.
+    pub fn is_known_to(&self, vector: &Vector) -> bool {
+        self.dots().all(|dot| vector.covers(dot)) && !self.holds_more_than_its_parts()
+    }
+
+    /// The writes, additions and touches that are in it.
     pub fn dots(&self) -> impl Iterator<Item = &Dot> {
         let of_writes = self.writes.iter().map(|write| &write.dot).chain(self.resets.iter().map(|reset| &reset.dot));
-        of_writes.chain(self.counts.iter().map(|count| &count.dot))
+        let of_touches = self.touches.iter().map(|touch| &touch.dot);
+        of_writes.chain(self.counts.iter().map(|count| &count.dot)).chain(of_touches)
     }
 
     /// The part of each thing in it of a digest, with the moment up to which two nodes that know the same both hold it.
     pub fn digests(&self, key: &CacheKey) -> impl Iterator<Item = (Millis, Digest)> {
+        let lengthened = self.lengthened();
+        let counts = self.counts.iter().map(move |count| {
+            let mut hash = begin_digest(key, &count.dot);
+            hash.update(&count.total.billionths().to_le_bytes());
+            (lengthened.count_lasts(count), Digest(hash.digest128()))
+        });
+        let lengthened = self.lengthened();
         let writes = self.writes.iter().map(move |write| {
             let mut hash = begin_digest(key, &write.dot);
             for number in [write.stamp.0, write.expires.0, write.until.0, write.content_hash] {
                 hash.update(&number.to_le_bytes());
             }
-            (write.until, Digest(hash.digest128()))
+            (self.write_lasts(write, &lengthened), Digest(hash.digest128()))
         });
-        let counts = self.counts.iter().map(move |count| {
-            let mut hash = begin_digest(key, &count.dot);
-            hash.update(&count.total.billionths().to_le_bytes());
-            (count.until, Digest(hash.digest128()))
+        let touches = self.touches.iter().map(move |touch| {
+            let mut hash = begin_digest(key, &touch.dot);
+            for number in [touch.stamp.0, touch.expires.0, touch.until.0] {
+                hash.update(&number.to_le_bytes());
+            }
+            (touch.until, Digest(hash.digest128()))
         });
-        writes.chain(counts)
+        writes.chain(counts).chain(touches)
     }
 
     /// Bytes of the values that it holds.
@@ -347,8 +429,7 @@ impl KeyState {
 impl Write {
     /// How much of a count is in the value already.
     fn folded_of(&self, count: &Count) -> Amount {
-        let of_count = |folded: &&Folded| folded.origin == count.dot.origin && folded.series == count.series;
-        self.folded.iter().find(of_count).map_or_else(Amount::default, |folded| folded.total)
+        self.folded.iter().find(|folded| folded.is_of(count)).map_or_else(Amount::default, |folded| folded.total)
     }
 }
 

@@ -1,47 +1,52 @@
-//! Small worlds of one key: writes on several nodes, merged in any order, at any time, with and without letting go.
+//! What becomes of one key on a few nodes, told step by step.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
 use crate::counter::Amount;
-use crate::encoding::Reader;
 use crate::id::NodeName;
 use crate::stamp::{HybridClock, Stamp};
 use crate::time::Millis;
 use crate::vector::{Dot, Origin, Sequence};
-use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 /// A node with one key.
-struct Node {
-    origin: Origin,
+pub(super) struct Node {
+    pub(super) origin: Origin,
     sequence: u64,
     clock: HybridClock,
     skew: u64,
-    state: KeyState,
+    pub(super) state: KeyState,
 }
 
 impl Node {
-    fn new(number: u64, skew: u64) -> Self {
+    pub(super) fn new(number: u64, skew: u64) -> Self {
         let origin = Origin { node: NodeName::parse(&format!("n{number}")).unwrap(), incarnation: number };
         let clock = HybridClock::new(Stamp::default(), Millis(1_000));
         Self { origin, sequence: 0, clock, skew, state: KeyState::default() }
     }
 
-    fn act(&mut self, now: u64, command: CacheCommand, when: &When) -> Result<CacheOutcome, CacheRefusal> {
+    pub(super) fn dot(&self) -> Dot {
+        Dot { origin: self.origin.clone(), sequence: Sequence(self.sequence) }
+    }
+
+    pub(super) fn act(&mut self, now: u64, command: CacheCommand, when: &When) -> Result<CacheOutcome, CacheRefusal> {
         let now = Millis(now + self.skew);
         self.sequence += 1;
-        let dot = Dot { origin: self.origin.clone(), sequence: Sequence(self.sequence) };
-        let minted = Minted { now, stamp: self.clock.tick(now), dot };
+        let minted = Minted { now, stamp: self.clock.tick(now), dot: self.dot() };
         perform(&mut self.state, command, when, true, minted)
     }
 
-    fn set(&mut self, now: u64, value: &str, ttl: u64) {
+    pub(super) fn set(&mut self, now: u64, value: &str, ttl: u64) {
         let command = CacheCommand::Set { content: Content::json(value), lifetime: Lifetime::For(Millis(ttl)) };
         self.act(now, command, &When::Always).unwrap();
     }
 
-    fn add(&mut self, now: u64, amount: i64, ttl: u64) -> Result<CacheOutcome, CacheRefusal> {
+    pub(super) fn add(&mut self, now: u64, amount: i64, ttl: u64) -> Result<CacheOutcome, CacheRefusal> {
         let amount = Amount::from_billionths(i128::from(amount) * 1_000_000_000);
         self.act(now, CacheCommand::Add { amount, lifetime: Millis(ttl) }, &When::Always)
+    }
+
+    pub(super) fn touch(&mut self, now: u64, ttl: u64) -> Result<CacheOutcome, CacheRefusal> {
+        self.act(now, CacheCommand::Touch { lifetime: Millis(ttl) }, &When::Always)
     }
 
     fn shown(&self, now: u64) -> Option<String> {
@@ -49,7 +54,7 @@ impl Node {
         Some(String::from_utf8(shown.content.bytes.clone()).unwrap())
     }
 
-    fn hear(&mut self, other: &KeyState) {
+    pub(super) fn hear(&mut self, other: &KeyState) {
         self.state.merge(other.clone());
     }
 }
@@ -143,12 +148,12 @@ fn counters_that_two_nodes_begin_add_up() {
 }
 
 #[test]
-fn an_addition_on_a_deleted_counter_begins_at_zero_everywhere() {
+fn a_deleted_counter_begins_at_zero_everywhere_and_with_what_its_deletion_did_not_know() {
     let (mut one, mut two, mut three) = (Node::new(1, 0), Node::new(2, 0), Node::new(3, 0));
     one.add(0, 5, 1_000).unwrap();
     two.hear(&one.state);
     two.add(1, 9, 1_000).unwrap();
-    // Unseen by two's addition: deleted and begun again.
+    // Unseen by two's addition, which it has not seen either: deleted and begun again.
     one.act(5, CacheCommand::Delete, &When::Always).unwrap();
     one.add(6, 1, 1_000).unwrap();
     let (of_one, of_two) = (one.state.clone(), two.state.clone());
@@ -156,7 +161,7 @@ fn an_addition_on_a_deleted_counter_begins_at_zero_everywhere() {
     two.hear(&of_one);
     three.hear(&of_two);
     three.hear(&of_one);
-    assert_eq!(one.shown(7).as_deref(), Some("1"));
+    assert_eq!(one.shown(7).as_deref(), Some("10"));
     assert_eq!((one.state.clone(), one.state.clone()), (two.state, three.state));
 }
 
@@ -239,113 +244,190 @@ fn only_numbers_are_added_to_and_exactly() {
     assert_eq!(node.add(5, 1, 100).unwrap().sum.unwrap().bytes, b"9223372036854775808");
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Set(usize, u64),
-    Add(usize, i64),
-    Touch(usize, u64),
-    Delete(usize),
-    Hear(usize, usize),
-    LetGo(usize),
-    Wait(u64),
+fn tell_each_other(one: &mut Node, two: &mut Node) {
+    let of_one = one.state.clone();
+    one.hear(&two.state);
+    two.hear(&of_one);
+    assert_eq!(one.state, two.state);
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let node = 0..3usize;
-    let step = prop_oneof![
-        (node.clone(), 1..60u64).prop_map(|(node, ttl)| Step::Set(node, ttl)),
-        (node.clone(), -5..9i64).prop_map(|(node, amount)| Step::Add(node, amount)),
-        (node.clone(), 1..60u64).prop_map(|(node, ttl)| Step::Touch(node, ttl)),
-        node.clone().prop_map(Step::Delete),
-        (node.clone(), node.clone()).prop_map(|(from, to)| Step::Hear(from, to)),
-        node.prop_map(Step::LetGo),
-        (0..20u64).prop_map(Step::Wait),
-    ];
-    prop::collection::vec(step, 1..40)
+/// Two nodes that have the same entry, `"1"` for a second.
+fn two_with_an_entry() -> (Node, Node) {
+    let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+    one.set(0, "1", 1_000);
+    two.hear(&one.state);
+    (one, two)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
-    /// Nodes that have told each other everything show the same, now and at every later moment, whichever of them has
-    /// let go of what ended, and whatever order the news came in.
-    #[test]
-    fn nodes_that_have_heard_the_same_show_the_same(steps in steps(), skews in prop::array::uniform3(0..3u64)) {
-        let mut nodes: Vec<Node> = (1..).zip(skews).map(|(number, skew)| Node::new(number, skew * 10)).collect();
-        let mut hoarder = Node::new(9, 0);
-        let mut now = 100;
-        for step in steps {
-            match step {
-                Step::Set(at, ttl) => nodes[at].set(now, &now.to_string(), ttl),
-                Step::Add(at, amount) => drop(nodes[at].add(now, amount, 40)),
-                Step::Touch(at, ttl) => drop(nodes[at].act(now, CacheCommand::Touch { lifetime: Millis(ttl) }, &When::Always)),
-                Step::Delete(at) => drop(nodes[at].act(now, CacheCommand::Delete, &When::Always)),
-                Step::Hear(from, to) => {
-                    let state = nodes[from].state.clone();
-                    nodes[to].hear(&state);
-                }
-                // The clock that lets go must not run ahead of the one by which entries are compared.
-                Step::LetGo(at) => nodes[at].state.let_go(Millis(now)),
-                Step::Wait(span) => now += span,
-            }
-            for node in &nodes {
-                hoarder.hear(&node.state);
-            }
+#[test]
+fn a_touch_undoes_no_write_that_it_has_not_seen_now_or_later() {
+    // Whichever of them is the later one.
+    for (touched, written) in [(20, 10), (10, 20)] {
+        let (mut one, mut two) = two_with_an_entry();
+        one.touch(touched, 5_000).unwrap();
+        two.set(written, "2", 100);
+        tell_each_other(&mut one, &mut two);
+        assert_eq!((one.shown(50).as_deref(), one.shown(200), one.shown(1_500)), (Some("2"), None, None));
+        let (mut one, mut two) = two_with_an_entry();
+        one.touch(touched, 5_000).unwrap();
+        two.act(written, CacheCommand::Delete, &When::Always).unwrap();
+        let late = one.state.clone();
+        tell_each_other(&mut one, &mut two);
+        for now in [50, 999, 1_001, 4_999] {
+            assert_eq!(one.shown(now), None, "what was deleted came back at {now}");
+            one.state.let_go(Millis(now));
+            one.hear(&late);
+            assert_eq!(one.shown(now), None, "it came back by a late message at {now}");
         }
-        let states: Vec<KeyState> = nodes.iter().map(|node| node.state.clone()).collect();
-        for (at, node) in nodes.iter_mut().enumerate() {
-            for turn in 0..3 {
-                node.hear(&states[(at + turn) % 3]);
-            }
-        }
-        for later in (now..now + 200).step_by(7) {
-            let first = nodes[0].state.shown(Millis(later));
-            prop_assert_eq!(&first, &nodes[1].state.shown(Millis(later)));
-            prop_assert_eq!(&first, &nodes[2].state.shown(Millis(later)));
-            prop_assert_eq!(&first, &hoarder.state.shown(Millis(later)), "letting go changed what is shown at {}", later);
-        }
-        // Equal knowledge has equal digests of what outlives this moment.
-        let key = CacheKey::parse("k").unwrap();
-        let digest = |state: &KeyState| {
-            let parts = state.digests(&key).filter(|(until, _)| *until > Millis(now));
-            parts.fold(0u128, |sum, (_, digest)| sum.wrapping_add(digest.0))
-        };
-        prop_assert_eq!(digest(&nodes[0].state), digest(&nodes[1].state));
-        prop_assert_eq!(digest(&nodes[0].state), digest(&hoarder.state));
+        one.state.let_go(Millis(6_000));
+        assert!(one.state.is_empty());
     }
+}
 
-    #[test]
-    fn a_state_comes_back_from_its_bytes(steps in steps()) {
-        let mut nodes: Vec<Node> = (0..3).map(|number| Node::new(number + 1, 0)).collect();
-        let mut now = 100;
-        for step in steps {
-            match step {
-                Step::Set(at, ttl) => nodes[at].set(now, "[1,2]", ttl),
-                Step::Add(at, amount) => drop(nodes[at].add(now, amount, 40)),
-                Step::Hear(from, to) => {
-                    let state = nodes[from].state.clone();
-                    nodes[to].hear(&state);
-                }
-                Step::Wait(span) => now += span,
-                _ => {}
-            }
-        }
-        let origins: Vec<Origin> = nodes.iter().map(|node| node.origin.clone()).collect();
-        let mut bytes = Vec::new();
-        let mut number_of = |origin: &Origin| origins.iter().position(|known| known == origin).unwrap() as u64;
-        encode_state(&mut bytes, &nodes[0].state, &mut number_of);
-        let mut reader = Reader::new(&bytes);
-        prop_assert_eq!(decode_state(&mut reader, &origins), Ok(nodes[0].state.clone()));
-        prop_assert!(reader.is_empty());
-        prop_assert!(nodes[0].state.is_plausible());
-    }
+#[test]
+fn the_latest_touch_decides_and_leaves_the_write_as_it_is() {
+    let (mut one, mut two) = two_with_an_entry();
+    let write = one.state.writes[0].clone();
+    let version = one.state.shown(Millis(1)).unwrap().times.version;
+    one.touch(10, 5_000).unwrap();
+    one.touch(20, 3_000).unwrap();
+    assert_eq!((&one.state.writes, one.state.touches.len()), (&vec![write.clone()], 1), "a touch is kept for nothing");
+    let times = one.state.shown(Millis(21)).unwrap().times;
+    assert_eq!((times.expires, times.created, times.updated), (Millis(3_020), Millis(0), Millis(20)));
+    assert_ne!(times.version, version);
+    two.touch(30, 100).unwrap();
+    assert_eq!((two.shown(129).as_deref(), two.shown(130)), (Some("1"), None));
+    // The other one's reaches further than anything this one knew.
+    tell_each_other(&mut one, &mut two);
+    assert_eq!((two.shown(3_019).as_deref(), two.shown(3_020)), (Some("1"), None));
+    two.touch(40, 10).unwrap();
+    tell_each_other(&mut one, &mut two);
+    assert_eq!((one.shown(49).as_deref(), one.shown(50), one.shown(3_000)), (Some("1"), None, None));
+    assert_eq!((&one.state.writes, one.state.touches.len()), (&vec![write], 1));
+    // Something else in its place ends it.
+    one.set(45, "3", 10);
+    assert!(one.state.touches.is_empty());
+}
 
-    #[test]
-    fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let origin = Origin { node: NodeName::parse("n").unwrap(), incarnation: 1 };
-        if let Ok(state) = decode_state(&mut Reader::new(&bytes), &[origin]) {
-            let _ = state.is_plausible();
-            let _ = state.shown(Millis(1));
+#[test]
+fn a_touch_brings_back_the_value_that_was_let_go_of_before_it_came() {
+    let (mut one, mut two) = two_with_an_entry();
+    two.touch(10, 50).unwrap();
+    one.touch(20, 2_000).unwrap();
+    two.state.let_go(Millis(100));
+    assert_eq!((two.shown(100), two.state.content_bytes()), (None, 0));
+    tell_each_other(&mut one, &mut two);
+    assert_eq!(two.shown(100).as_deref(), Some("1"));
+}
+
+#[test]
+fn a_touch_neither_loses_nor_doubles_what_it_has_not_seen_counted() {
+    // Both begin the counter, one of them touches it, both go on.
+    for later in [1, 2] {
+        let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+        one.add(later, 5, 1_000).unwrap();
+        two.add(3 - later, 7, 1_000).unwrap();
+        one.touch(3, 5_000).unwrap();
+        two.add(4, 1, 1_000).unwrap();
+        tell_each_other(&mut one, &mut two);
+        for now in [5, 1_500, 5_002] {
+            assert_eq!(one.shown(now).as_deref(), Some("13"), "at {now}");
         }
+        assert_eq!(one.shown(5_003), None);
+        two.state.let_go(Millis(4_000));
+        two.add(4_000, 1, 1_000).unwrap();
+        one.hear(&two.state);
+        assert_eq!((one.shown(5_002).as_deref(), one.shown(5_003)), (Some("14"), None));
     }
+    // What was let go of comes back from whoever has kept it.
+    let (mut one, mut two, mut three) = (Node::new(1, 0), Node::new(2, 0), Node::new(3, 0));
+    one.add(0, 5, 1_000).unwrap();
+    two.hear(&one.state);
+    two.add(1, 2, 1_000).unwrap();
+    three.hear(&two.state);
+    one.touch(2, 5_000).unwrap();
+    three.hear(&one.state);
+    two.state.let_go(Millis(1_500));
+    two.hear(&one.state);
+    assert_eq!(two.shown(1_500).as_deref(), Some("5"));
+    let all = three.state.dots().map(|dot| (dot.origin.clone(), dot.sequence)).collect();
+    assert!(!three.state.is_known_to(&all), "it is sent to nobody");
+    tell_each_other(&mut two, &mut three);
+    assert_eq!(two.shown(1_500).as_deref(), Some("7"));
+    // What was over before it was touched stays over.
+    let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+    one.add(500, 5, 1_000).unwrap();
+    two.add(0, 100, 1_000).unwrap();
+    tell_each_other(&mut one, &mut two);
+    assert_eq!((one.shown(999).as_deref(), one.shown(1_000).as_deref()), (Some("105"), Some("5")));
+    one.touch(1_001, 9_000).unwrap();
+    tell_each_other(&mut one, &mut two);
+    assert_eq!(two.shown(1_002).as_deref(), Some("5"));
+}
+
+#[test]
+fn an_addition_that_a_deletion_has_not_seen_is_shown_from_zero() {
+    // Whichever of them is the later one, and once more after it.
+    for (added, deleted) in [(20, 10), (10, 20)] {
+        let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+        one.add(0, 5, 1_000).unwrap();
+        two.hear(&one.state);
+        two.add(1, 3, 1_000).unwrap();
+        one.hear(&two.state);
+        two.add(added, 2, 1_000).unwrap();
+        one.act(deleted, CacheCommand::Delete, &When::Always).unwrap();
+        assert_eq!(one.shown(30), None);
+        tell_each_other(&mut one, &mut two);
+        assert_eq!((one.shown(30).as_deref(), one.shown(1_000)), (Some("2"), None));
+        let sum = one.add(40, 1, 1_000).unwrap().sum.unwrap();
+        assert_eq!(sum.bytes, b"3");
+        one.touch(50, 5_000).unwrap();
+        tell_each_other(&mut one, &mut two);
+        assert_eq!((two.shown(5_049).as_deref(), two.shown(5_050)), (Some("3"), None));
+        // Whoever has seen all of it deletes it.
+        two.act(60, CacheCommand::Delete, &When::Present).unwrap();
+        tell_each_other(&mut one, &mut two);
+        assert_eq!((one.shown(61), one.shown(4_000)), (None, None));
+        two.add(70, 1, 1_000).unwrap();
+        tell_each_other(&mut one, &mut two);
+        assert_eq!((one.shown(71).as_deref(), one.shown(1_070)), (Some("1"), None));
+    }
+}
+
+#[test]
+fn what_was_added_unseen_outlasts_the_deletion_and_brings_back_nothing_else() {
+    let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+    one.set(0, "5", 1_000);
+    two.hear(&one.state);
+    two.touch(1, 5_000).unwrap();
+    two.add(2, 3, 1_000).unwrap();
+    one.act(3, CacheCommand::Delete, &When::Always).unwrap();
+    let late = two.state.clone();
+    tell_each_other(&mut one, &mut two);
+    for now in [4, 999, 1_000, 4_999] {
+        assert_eq!(one.shown(now).as_deref(), Some("3"), "at {now}");
+        one.state.let_go(Millis(now));
+        one.hear(&late);
+        assert_eq!(one.shown(now).as_deref(), Some("3"), "at {now}");
+    }
+    assert_eq!(one.shown(5_001), None);
+    // An entry that had ended where it was added to does not come back.
+    let (mut one, mut two) = two_with_an_entry();
+    two.set(1, "2", 50);
+    two.add(2, 3, 50).unwrap();
+    one.touch(3, 1_000).unwrap();
+    one.act(70, CacheCommand::Delete, &When::Always).unwrap();
+    tell_each_other(&mut one, &mut two);
+    assert_eq!(one.shown(71), None);
+}
+
+#[test]
+fn a_value_that_is_set_keeps_of_a_count_only_what_it_has_not_seen() {
+    let (mut one, mut two) = (Node::new(1, 0), Node::new(2, 0));
+    two.add(0, 5, 1_000).unwrap();
+    one.hear(&two.state);
+    one.set(1, "100", 1_000);
+    two.add(2, 1, 1_000).unwrap();
+    tell_each_other(&mut one, &mut two);
+    assert_eq!(one.shown(3).as_deref(), Some("101"));
 }

@@ -53,6 +53,15 @@ impl Node {
         Self::of(Database::open("shop", files.0, files.1, origin(name), 7, options).unwrap())
     }
 
+    /// On the files of a directory, as an earlier one has left them.
+    fn on(name: &str, directory: &std::path::Path) -> Self {
+        let file = |file: &str| {
+            let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
+            FileBackend::new(options.open(directory.join(file)).unwrap()).unwrap()
+        };
+        Self::of(Database::open("shop", file("log"), file("data"), origin(name), 7, Options::default()).unwrap())
+    }
+
     fn of(opened: Opened) -> Self {
         Self { database: opened.database, writer: opened.writer, now: 1_000 }
     }
@@ -176,13 +185,7 @@ fn a_peer_gets_the_newest_of_each_key_once_and_nothing_that_it_knows() {
 #[test]
 fn what_keys_left_behind_is_hidden_from_peers_bounded_and_gone_after_a_sweep() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || {
-        let file = |name: &str| {
-            let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
-            FileBackend::new(options.open(directory.path().join(name)).unwrap()).unwrap()
-        };
-        Node::of(Database::open("shop", file("log"), file("data"), origin("a"), 7, Options::default()).unwrap())
-    };
+    let open = || Node::on("a", directory.path());
     let mut node = open();
     let overwrite = |node: &mut Node, writes: u64| {
         for batch in 0..writes / 100 {
@@ -215,6 +218,96 @@ fn what_keys_left_behind_is_hidden_from_peers_bounded_and_gone_after_a_sweep() {
     node.writer.sweep_cache(Millis(node.now), 100).unwrap();
     assert_eq!(node.rows()[..3], [10, 10, 10]);
     assert_eq!(pulled(&mut peer, &node), 10);
+}
+
+fn touch(name: &str, ttl: u64) -> CacheChange {
+    change(name, CacheCommand::Touch { lifetime: Millis(ttl) })
+}
+
+#[test]
+fn a_touch_is_logged_without_the_value_and_is_there_after_opening_again() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [mut node, mut peer] =
+        [("a", &directories[0]), ("b", &directories[1])].map(|(name, at)| Node::on(name, at.path()));
+    let logged = |node: &Node| {
+        let log = node.database.log_file().begin_read().unwrap();
+        let blocks = log.open_table(CACHE_BLOCKS).unwrap();
+        redb::ReadableTable::iter(&blocks).unwrap().map(|row| row.unwrap().1.value().len()).sum::<usize>()
+    };
+    node.act(set("session", &format!("\"{}\"", "x".repeat(100_000)), 500)).unwrap();
+    peer.pull(&node);
+    let before = [logged(&node), logged(&peer)];
+    for later in 1..=100 {
+        node.now = 1_000 + later;
+        peer.now = node.now;
+        node.act(touch("session", 5_000)).unwrap();
+        peer.pull(&node);
+    }
+    peer.writer.sync_cache().unwrap();
+    let after = [logged(&node), logged(&peer)];
+    assert!(after[0] - before[0] < 100 * 200, "the value was written again: {before:?}, {after:?}");
+    assert!(after[1] < 100_500 + 100 * 200, "the value was written again: {before:?}, {after:?}");
+    assert_eq!(node.rows()[2], 1, "a row for every touch");
+    // From the log alone, in the order in which it happened.
+    let stands =
+        |node: &Node| (node.writer.cache_state().clone(), node.database.view().unwrap().cache_digest(Millis(0)));
+    for (name, directory, node) in [("a", &directories[0], node), ("b", &directories[1], peer)] {
+        let (state, digest) = stands(&node);
+        drop(node);
+        let mut again = Node::on(name, directory.path());
+        let (found, found_digest) = stands(&again);
+        assert_eq!((found.position, found.keys, found.bytes), (state.position, state.keys, state.bytes));
+        assert_eq!(found_digest.unwrap(), digest.unwrap());
+        for (now, is_shown) in [(6_099, true), (6_100, false)] {
+            again.now = now;
+            assert_eq!(again.shown("session").is_some(), is_shown, "{name} at {now}");
+        }
+        // What touched a value that is lost with the data file stands for nothing.
+        again.writer.settle().unwrap();
+        again.now = 2_000;
+        again.act(touch("session", 9_000)).unwrap();
+        drop(again);
+        std::fs::remove_file(directory.path().join("data")).unwrap();
+        let mut anew = Node::on(name, directory.path());
+        anew.now = 2_001;
+        assert_eq!((anew.shown("session"), anew.writer.cache_state().keys), (None, 0));
+    }
+}
+
+#[test]
+fn a_touch_takes_few_bytes_of_a_record_however_often_it_is_repeated() {
+    let mut node = Node::new("a");
+    node.now = 1_800_000_000_000;
+    node.act(set("session", "1", 300_000)).unwrap();
+    let before = node.writer.cache_state().bytes;
+    for later in 0..50 {
+        node.now += later;
+        node.act(touch("session", 300_000)).unwrap();
+    }
+    let after = node.writer.cache_state().bytes;
+    assert!(after - before < 40, "{before} bytes, and {after} with a touch");
+}
+
+#[test]
+fn what_a_touch_keeps_is_told_to_those_who_have_let_go_of_it() {
+    let (mut a, mut b, mut c) = (Node::new("a"), Node::new("b"), Node::new("c"));
+    let add = CacheCommand::Add { amount: Amount::from_billionths(1_000_000_000), lifetime: Millis(500) };
+    a.act(change("n", add.clone())).unwrap();
+    b.pull(&a);
+    b.act(change("n", add)).unwrap();
+    c.pull(&b);
+    a.act(touch("n", 5_000)).unwrap();
+    c.pull(&a);
+    // b has not heard of the touch when the end comes that it knows.
+    (a.now, b.now, c.now) = (1_600, 1_600, 1_600);
+    b.writer.sweep_cache(Millis(1_600), 10).unwrap();
+    b.pull(&a);
+    assert_eq!((b.shown("n").as_deref(), c.shown("n").as_deref()), (Some("1"), Some("2")));
+    assert_eq!((b.pull(&c), b.pull(&c)), (1, 0));
+    a.pull(&b);
+    assert_eq!([&a, &b, &c].map(|node| node.shown("n")), [(); 3].map(|()| Some("2".to_owned())));
+    let digest = |node: &Node| node.database.view().unwrap().cache_digest(Millis(0)).unwrap();
+    assert_eq!((digest(&a), digest(&a)), (digest(&b), digest(&c)));
 }
 
 #[test]
@@ -273,13 +366,7 @@ fn keys_are_listed_by_prefix_page_by_page() {
 #[test]
 fn what_was_synced_is_there_after_opening_again_and_the_log_stays_short() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || {
-        let file = |name: &str| {
-            let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
-            FileBackend::new(options.open(directory.path().join(name)).unwrap()).unwrap()
-        };
-        Node::of(Database::open("shop", file("log"), file("data"), origin("a"), 7, Options::default()).unwrap())
-    };
+    let open = || Node::on("a", directory.path());
     let mut node = open();
     let blocks = |node: &Node| {
         let log = node.database.log_file().begin_read().unwrap();

@@ -233,9 +233,10 @@ impl<'t> CacheTables<'t> {
         totals: &mut CacheState,
         origins: &Origins,
     ) -> Result<(), StorageError> {
-        let Logged { scope, key, state, written } = logged;
+        let Logged { scope, key, change, written } = logged;
         let found = self.load(*scope, key, origins)?;
-        self.store(&found, state, Some(position), totals, origins)?;
+        let state = change.repeat(&found.state);
+        self.store(&found, &state, Some(position), totals, origins)?;
         if let Some(dot) = written {
             totals.note(*scope, dot);
         }

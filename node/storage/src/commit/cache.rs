@@ -7,7 +7,7 @@ use holdfast_core::time::Millis;
 use holdfast_core::vector::Position;
 use redb::{Durability, ReadableDatabase, WriteTransaction};
 
-use crate::cache::record::{Logged, encode_cache_block, encode_cache_state, encode_logged};
+use crate::cache::record::{Change, Logged, encode_cache_block, encode_cache_state, encode_logged};
 use crate::cache::superseded::Superseded;
 use crate::cache::write::{CacheTables, Found};
 use crate::cache::{CacheChange, CacheCheckpoint, CacheState, CacheTaken, carry};
@@ -204,6 +204,7 @@ impl Writer {
         let mut state = found.state.clone();
         state.let_go(now);
         let dot = self.cache.state.next_dot(scope, &self.origin);
+        let is_touch = matches!(command, CacheCommand::Touch { .. });
         let minted = Minted { now, stamp: self.clock.tick(now), dot: dot.clone() };
         let outcome = match perform(&mut state, command, &when, wants_value, minted) {
             Ok(outcome) => outcome,
@@ -222,7 +223,8 @@ impl Writer {
         self.cache.state.note(scope, &dot);
         self.cache.state.clock = self.cache.state.clock.max(state.latest_stamp());
         cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
-        self.cache.log(&Logged { scope, key, state, written: Some(dot) }, now, &shared.origins);
+        let change = if is_touch { Change::Touches { touches: state.touches, now } } else { Change::State(state) };
+        self.cache.log(&Logged { scope, key, change, written: Some(dot) }, now, &shared.origins);
         Ok(Ok(outcome))
     }
 
@@ -269,7 +271,12 @@ impl Writer {
             changed += 1;
             let position = self.cache.state.position.next();
             cache.tables.store(&found, &state, Some(position), &mut self.cache.state, &shared.origins)?;
-            self.cache.log(&Logged { scope, key, state, written: None }, now, &shared.origins);
+            let change = if state.is_equal_but_for_touches(&found.state) {
+                Change::Touches { touches: state.touches, now }
+            } else {
+                Change::State(state)
+            };
+            self.cache.log(&Logged { scope, key, change, written: None }, now, &shared.origins);
         }
         let before = cache.tables.checkpoint(&message.source)?;
         let is_same_log = before.log_id == message.log_id;

@@ -23,21 +23,29 @@ use crate::encoding::{DecodeError, Encode, Reader, checksum};
 use crate::error::StorageError;
 use crate::origins::{OriginIndex, Origins, origin_at};
 
-/// The format of every record that is written now.
+/// The format of every record that is written now, but for those of the cache.
 ///
 /// | format | what it brought |
 /// |---|---|
 /// | 1 | the first |
 /// | 2 | chains and stand-ins of operations, tallies of documents, members and graves of the data's state, notes |
+/// | 4 | touches of cache entries; nothing but these, and what the log says of them, is written in it |
 pub(crate) const FORMAT: u8 = 2;
+/// That of cache entries. One bit that turns makes no format of it that is known, nor it of another.
+pub(crate) const FORMAT_CACHE: u8 = 4;
 /// The oldest format that is still read.
 const FORMAT_OLDEST: u8 = 1;
 const HEADER_BYTES: usize = 5;
 
 /// Starts a record; [`seal`] fills in the checksum.
 pub(crate) fn begin(capacity: usize) -> Vec<u8> {
+    begin_as(FORMAT, capacity)
+}
+
+/// Starts a record of a format.
+pub(crate) fn begin_as(format: u8, capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + capacity);
-    bytes.push(FORMAT);
+    bytes.push(format);
     bytes.extend_from_slice(&[0; 4]);
     bytes
 }
@@ -61,7 +69,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u
     let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
     let mut reader = Reader::new(bytes);
     let format = reader.u8().map_err(damaged)?;
-    if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) && format != FORMAT_CACHE {
         return Err(StorageError::WrittenByNewerNode { place: place(), format });
     }
     let expected = reader.u32().map_err(damaged)?;
