@@ -2,9 +2,37 @@
 
 use std::time::Duration;
 
-use holdfast_tests::cluster::{Client, Home, Line, Weather, introduce, register, times};
+use holdfast_tests::cluster::{Client, Home, Line, Node, Weather, introduce, register, times};
 use holdfast_tests::seed::Seed;
 use serde_json::Value;
+
+/// Two nodes with a line to each, which can be cut.
+struct Pair {
+    left: Node,
+    right: Node,
+    to_left: Line,
+    to_right: Line,
+    at_left: Client,
+    at_right: Client,
+    _homes: [Home; 2],
+}
+
+impl Pair {
+    async fn of_strangers() -> Self {
+        let homes = ["left", "right"].map(Home::new);
+        let [left, right] = homes.each_ref().map(Home::start);
+        let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
+        let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+        Self { left, right, to_left, to_right, at_left, at_right, _homes: homes }
+    }
+
+    /// They know each other by their lines.
+    async fn introduced() -> Self {
+        let pair = Self::of_strangers().await;
+        introduce((&pair.left, &pair.to_left.url()), (&pair.right, &pair.to_right.url())).await;
+        pair
+    }
+}
 
 fn token(written: &Value) -> String {
     written["Token"].as_str().expect("a write answers with its token").to_owned()
@@ -12,11 +40,8 @@ fn token(written: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_reads_the_write_on_the_other_node_or_nothing() {
-    let homes = ["left", "right"].map(Home::new);
-    let [left, right] = homes.each_ref().map(Home::start);
-    let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
-    introduce((&left, &to_left.url()), (&right, &to_right.url())).await;
-    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    let pair = Pair::introduced().await;
+    let Pair { to_left, to_right, at_left, at_right, .. } = &pair;
 
     // The database is new on the left and unknown on the right: the very first read waits for both.
     for number in 0..50 {
@@ -38,18 +63,15 @@ async fn a_token_reads_the_write_on_the_other_node_or_nothing() {
     assert_eq!(late["Missing"], serde_json::json!(["right"]));
     to_left.heal();
     to_right.heal();
-    expect_on_both(&at_left, &at_right, &token, "cut").await;
+    expect_on_both(at_left, at_right, &token, "cut").await;
 }
 
 /// Both lines are cut for moments of any length, most of them shorter than it takes to notice, and what is written
 /// meanwhile is soon on the other side, which the writer hears.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_break_again_and_again_for_a_moment_hold_no_write_up() {
-    let homes = ["left", "right"].map(Home::new);
-    let [left, right] = homes.each_ref().map(Home::start);
-    let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
-    introduce((&left, &to_left.url()), (&right, &to_right.url())).await;
-    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    let pair = Pair::introduced().await;
+    let Pair { to_left, to_right, at_left, at_right, .. } = &pair;
     let mut seed = Seed::new(7);
     for round in 0..times(8) {
         let text = format!("round {round}");
@@ -61,7 +83,7 @@ async fn lines_that_break_again_and_again_for_a_moment_hold_no_write_up() {
         tokio::time::sleep(Duration::from_millis(if seed.chance(30) { 0 } else { seed.range(0..600) })).await;
         to_left.heal();
         to_right.heal();
-        expect_on_both(&at_left, &at_right, &token(&written), &text).await;
+        expect_on_both(at_left, at_right, &token(&written), &text).await;
     }
 }
 
@@ -69,21 +91,19 @@ async fn lines_that_break_again_and_again_for_a_moment_hold_no_write_up() {
 /// goes on waiting for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_on_a_connection_that_leads_nowhere_is_asked_again_once_the_peer_is_reached() {
-    let homes = ["left", "right"].map(Home::new);
-    let [left, right] = homes.each_ref().map(Home::start);
-    let to_right = Line::to(&right.url).await;
+    let pair = Pair::of_strangers().await;
+    let Pair { left, to_right, at_left, at_right, .. } = &pair;
     // The left alone calls.
-    register(&left, "right", &to_right.url()).await;
-    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    register(left, "right", &to_right.url()).await;
     let written = at_left.put("/api/documents/orders/1", r#"{"N":"first"}"#).await.expect(200);
-    expect_on_both(&at_left, &at_right, &token(&written), "first").await;
+    expect_on_both(at_left, at_right, &token(&written), "first").await;
     to_right.set(Weather { strands: true, ..Weather::default() });
     let written = at_left.put("/api/documents/orders/1", r#"{"N":"stranded"}"#).await.expect(200);
     let token = token(&written);
     let late = at_left.get(&format!("/api/replication/wait?timeout=500ms&token={token}")).await.expect(202);
     assert_eq!(late["Missing"], serde_json::json!(["right"]));
     to_right.heal();
-    expect_on_both(&at_left, &at_right, &token, "stranded").await;
+    expect_on_both(at_left, at_right, &token, "stranded").await;
 }
 
 /// Waits until the right has a write, and the left knows that it has. Tells what each says of the other if not.
@@ -100,11 +120,8 @@ async fn expect_on_both(at_left: &Client, at_right: &Client, token: &str, text: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_cache_reads_the_entry_on_the_other_node_or_nothing() {
-    let homes = ["left", "right"].map(Home::new);
-    let [left, right] = homes.each_ref().map(Home::start);
-    let (to_left, to_right) = (Line::to(&left.url).await, Line::to(&right.url).await);
-    introduce((&left, &to_left.url()), (&right, &to_right.url())).await;
-    let (at_left, at_right) = (left.client("shop"), right.client("shop"));
+    let pair = Pair::introduced().await;
+    let Pair { to_left, to_right, at_left, at_right, .. } = &pair;
 
     for number in 0..50 {
         let written = at_left.put("/api/cache/k", &number.to_string()).await.expect(200);
