@@ -188,7 +188,11 @@ async fn a_rule_settles_many_after_a_trial() {
     assert_eq!((&nobody["Resolved"], &nobody["Unresolved"]), (&json!(0), &json!(4)));
     assert_eq!(nobody["NotResolved"].as_array().unwrap().len(), 4);
     assert_eq!(ask(json!({"Collection": "other", "Rule": "LastWriterWins"})).await["Matched"], json!(0));
-    let merged = ask(json!({"Collection": "stock", "Rule": "MergeFields"})).await;
+    let rule = json!({"Collection": "stock", "Rule": "MergeFields", "DryRun": true}).to_string();
+    assert_eq!(node.post("/api/conflicts/resolve", rule.clone()).await.header("consistency-token"), "", "a trial");
+    let answer = node.post("/api/conflicts/resolve", rule.replace("true", "false")).await;
+    let merged = answer.expect(200);
+    assert!(answer.header("consistency-token").starts_with("node-1@"), "{answer:?}");
     assert_eq!((&merged["Resolved"], &merged["Next"]), (&json!(4), &Value::Null));
     let document = node.get("/api/documents/stock/2").await.expect(200);
     assert_eq!(document, json!({"here": 1, "both": "here", "there": 2, "Id": "2"}));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holdfast::settings::sections::RoleSettings;
+use serde_json::json;
 
 use crate::node::{Answer, NO_ROLES, Node, key};
 
@@ -145,4 +146,33 @@ async fn a_write_to_the_cache_has_a_token_once_it_cannot_be_lost() {
     node.get(elsewhere).await.problem(503, "unknown-origin");
     let waited = node.get(&format!("/api/replication/wait?timeout=50ms&peers=0&token={here}")).await.expect(200);
     assert_eq!((&waited["IsHere"], &waited["Token"]), (&true.into(), &here.as_str().into()));
+}
+
+#[tokio::test]
+async fn an_index_that_is_made_or_dropped_has_a_token_and_one_that_is_there_has_none() {
+    let node = Node::start().await;
+    node.put("/api/documents/orders/1", r#"{"n": 1}"#).await.expect(200);
+    let body = r#"{"Name": "by_n", "Collection": "orders", "Paths": ["n"]}"#;
+    let sequence = |token: &str| token.rsplit_once(':').unwrap().1.parse::<u64>().unwrap();
+    let made = node.post("/api/indexes", body).await;
+    made.expect(201);
+    let first = made.header("consistency-token").to_owned();
+    // Whoever has it waits for nothing.
+    node.ask("GET", "/api/indexes/by_n?timeout=50ms").header("Consistency-Token", &first).send().await.expect(200);
+    let again = node.post("/api/indexes", body).await;
+    again.expect(200);
+    assert_eq!(again.header("consistency-token"), "", "nothing was logged");
+    let dropped = node.delete("/api/indexes/by_n").await;
+    dropped.expect(204);
+    assert!(sequence(dropped.header("consistency-token")) > sequence(&first));
+    // A statement says it in its answer too.
+    for (text, is_logged) in [
+        ("CREATE INDEX by_m ON orders (m)", true),
+        ("CREATE INDEX IF NOT EXISTS by_m ON orders (m)", false),
+        ("DROP INDEX by_m", true),
+    ] {
+        let answer = node.post("/api/query", json!({"Query": text}).to_string()).await;
+        let token = answer.expect(200)["Token"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((token.as_str(), !token.is_empty()), (answer.header("consistency-token"), is_logged), "{text}");
+    }
 }

@@ -22,6 +22,20 @@ pub struct Banner<'a> {
     pub urls: &'a [ListenUrl],
     /// What this node is to others, such as `peer`.
     pub role: &'a str,
+    /// Whom it feeds or follows.
+    pub group: GroupNow,
+}
+
+/// A node's part in its group of leader and followers when it starts, which may differ from the settings: a leader that
+/// was failed over follows.
+#[derive(Debug, Clone)]
+pub struct GroupNow {
+    /// What it is.
+    pub role: ReplicationRole,
+    /// Where its leader is, if it follows.
+    pub leader: Option<String>,
+    /// Where followers are awaited.
+    pub port: Option<u16>,
 }
 
 impl Banner<'_> {
@@ -53,7 +67,7 @@ impl Banner<'_> {
         }
         line("node", &node.node_id)?;
         line("role", self.role)?;
-        line("replication:", &replication(&self.settings.replication))?;
+        line("replication:", &self.replication())?;
         line("data", &data_directory.display().to_string())?;
         for (index, remark) in self.security().iter().enumerate() {
             line(if index == 0 { "security" } else { "" }, remark)?;
@@ -99,6 +113,40 @@ impl Banner<'_> {
         remarks
     }
 
+    /// Whom this node feeds or follows; what the settings say, too, where that was overtaken while the node ran.
+    fn replication(&self) -> String {
+        let (settings, now) = (&self.settings.replication, &self.group);
+        let ReplicationSettings { leader_host: host, leader_port: port, .. } = settings;
+        let unmarked = format!("{host}:{port}");
+        // An IPv6 address would run into the port.
+        let is_bare = host.contains(':') && !host.starts_with('[');
+        let configured = if is_bare { format!("[{host}]:{port}") } else { unmarked.clone() };
+        let leader = now.leader.as_ref().filter(|leader| **leader != unmarked);
+        let text = match now.role {
+            ReplicationRole::None => "OFF".to_owned(),
+            ReplicationRole::Leader => format!("LEADER listening on :{}", now.port.unwrap_or(settings.port)),
+            ReplicationRole::Follower => {
+                let failover = match settings.auto_failover.silence_seconds {
+                    0 => String::new(),
+                    seconds => {
+                        format!(" | auto-failover after {seconds}s (new port :{})", settings.port_after_failover())
+                    }
+                };
+                format!("FOLLOWER following {}{failover}", leader.unwrap_or(&configured))
+            }
+        };
+        let as_configured = match settings.role {
+            ReplicationRole::None => "none".to_owned(),
+            ReplicationRole::Leader => "leader".to_owned(),
+            ReplicationRole::Follower => format!("follower of {configured}"),
+        };
+        let is_other_leader = now.role == ReplicationRole::Follower && leader.is_some();
+        if now.role == settings.role && !is_other_leader {
+            return text;
+        }
+        format!("{text} | changed while it ran (settings: {as_configured})")
+    }
+
     /// A command that stores a first document, ready to be copied.
     fn example(&self) -> String {
         let address = self.urls.first().map(reachable).unwrap_or_default();
@@ -111,26 +159,6 @@ impl Banner<'_> {
              -H \"Content-Type: application/json\" -d \"{{\\\"name\\\": \\\"Tea\\\", \\\"stock\\\": 12}}\""
         );
         out
-    }
-}
-
-/// Whom this node feeds or follows, as the settings have it.
-fn replication(replication: &ReplicationSettings) -> String {
-    match replication.role {
-        ReplicationRole::None => "OFF".to_owned(),
-        ReplicationRole::Leader => format!("LEADER listening on :{}", replication.port),
-        ReplicationRole::Follower => {
-            let ReplicationSettings { leader_host: host, leader_port: port, .. } = replication;
-            // An IPv6 address would run into the port.
-            let leader = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-            let seconds = replication.auto_failover.silence_seconds;
-            let next = replication.port_after_failover();
-            let failover = match seconds {
-                0 => String::new(),
-                _ => format!(" | auto-failover after {seconds}s (new port :{next})"),
-            };
-            format!("FOLLOWER following {leader}{failover}")
-        }
     }
 }
 
@@ -147,7 +175,7 @@ fn reachable(url: &ListenUrl) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Banner;
+    use super::{Banner, GroupNow};
     use crate::settings::Settings;
     use crate::settings::secret::Secret;
     use crate::settings::sections::ReplicationRole;
@@ -155,7 +183,28 @@ mod tests {
 
     fn text(settings: &Settings) -> String {
         let urls: Vec<_> = url::parse_all(&settings.urls).into_iter().flatten().collect();
-        Banner { settings, urls: &urls, role: "peer" }.text(false)
+        let group = GroupNow { role: settings.replication.role, leader: None, port: None };
+        Banner { settings, urls: &urls, role: "peer", group }.text(false)
+    }
+
+    #[test]
+    fn the_banner_tells_a_role_that_was_changed_while_the_node_ran() {
+        let mut settings = Settings::default();
+        settings.replication.role = ReplicationRole::Leader;
+        let line = |settings: &Settings, role, leader: Option<&str>| {
+            let group = GroupNow { role, leader: leader.map(str::to_owned), port: Some(5501) };
+            Banner { settings, urls: &[], role: "", group }.replication()
+        };
+        let shown = line(&settings, ReplicationRole::Follower, Some("b:5500"));
+        assert_eq!(shown, "FOLLOWER following b:5500 | changed while it ran (settings: leader)");
+        assert_eq!(line(&settings, ReplicationRole::Leader, None), "LEADER listening on :5501");
+        settings.replication.role = ReplicationRole::Follower;
+        settings.replication.leader_host = "::1".to_owned();
+        let shown = line(&settings, ReplicationRole::Leader, Some("::1:5500"));
+        assert_eq!(shown, "LEADER listening on :5501 | changed while it ran (settings: follower of [::1]:5500)");
+        assert_eq!(line(&settings, ReplicationRole::Follower, Some("::1:5500")), "FOLLOWER following [::1]:5500");
+        let shown = line(&settings, ReplicationRole::None, None);
+        assert_eq!(shown, "OFF | changed while it ran (settings: follower of [::1]:5500)");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::banner::Banner;
+use crate::banner::{Banner, GroupNow};
 use crate::conflicts::policies::Policies;
 use crate::conflicts::resolver::Resolver;
 use crate::databases::{Databases, Upkeep};
@@ -29,7 +29,7 @@ use crate::http::app::{App, Parts};
 use crate::listener::{self, ListenError};
 use crate::replica::options::GroupOptions;
 use crate::replica::{GroupError, ReplicaGroup};
-use crate::settings::sections::StorageSettings;
+use crate::settings::sections::{ReplicationRole, StorageSettings};
 use crate::settings::url::{ListenHost, ListenUrl};
 use crate::settings::{
     self, CommandLineOverrides, DEFAULT_REPLICATION_API_KEY, DEFAULT_ROOT_API_KEY, Loaded, Settings, SettingsProblems,
@@ -101,7 +101,8 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     });
     tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
 
-    Banner { settings: &settings, urls: &listeners.urls(), role: role_of(group.role()) }.print();
+    let (urls, role) = (listeners.urls(), role_of(group.role()));
+    Banner { settings: &settings, urls: &urls, role, group: group_now(&group) }.print();
     info!(node = settings.node.node_id, origin = %databases.origin(), "started");
     let served = listeners.serve(crate::http::routes(app), shutdown).await;
     if served.cut_off > 0 {
@@ -125,6 +126,16 @@ fn role_of(role: Role) -> &'static str {
         Role::Leader => "leader",
         Role::Follower => "follower",
     }
+}
+
+/// Its part in its group when it starts, which it may have taken while it last ran.
+fn group_now(group: &ReplicaGroup) -> GroupNow {
+    let role = match group.role() {
+        Role::Alone => ReplicationRole::None,
+        Role::Leader => ReplicationRole::Leader,
+        Role::Follower => ReplicationRole::Follower,
+    };
+    GroupNow { role, leader: group.leader_endpoint(), port: group.listening_port() }
 }
 
 /// Where the HTTP API is reached if nobody says otherwise: on this machine, unless the node listens on an address of its own.

@@ -12,6 +12,7 @@ mod import;
 mod keys;
 mod peers;
 mod query;
+mod replication;
 mod serve;
 mod settings;
 mod status;
@@ -66,6 +67,8 @@ enum Command {
     Conflicts(conflicts::ConflictsArguments),
     /// List, add or remove the peers of a running node.
     Peers(peers::PeersArguments),
+    /// Show or change how a running node leads or follows: status, handover, promote and more.
+    Replication(Box<replication::ReplicationArguments>),
 }
 
 /// Runs a command line and returns the process's exit code.
@@ -88,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::run(arguments),
         Command::Conflicts(arguments) => conflicts::run(arguments),
         Command::Peers(arguments) => peers::run(&arguments),
+        Command::Replication(arguments) => replication::run(&arguments),
     }
 }
 

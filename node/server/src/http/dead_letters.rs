@@ -31,6 +31,7 @@ use crate::http::extract::PathParts;
 use crate::http::parameters::{self, Parameters};
 use crate::http::refusal::not_submitted;
 use crate::http::wire::{self, Timestamp};
+use crate::http::writes::token_of_all;
 
 /// Most of a collection's name that is shown where it cannot be one.
 const COLLECTION_SHOWN_CHARS: usize = 128;
@@ -206,7 +207,15 @@ pub async fn settle(
     PathParts(letter): PathParts<String>,
 ) -> Result<Response, ApiError> {
     let result = submit(&app, &headers, Request::SettleLetters(which(&letter)?)).await?;
-    if result.named == 0 { Err(not_found(&letter)) } else { Ok(wire::json(&result)) }
+    if result.named == 0 {
+        return Err(not_found(&letter));
+    }
+    let response = wire::json(&result);
+    if result.done == result.done_here_only {
+        return Ok(response);
+    }
+    let database = app.existing(&database_of(&headers)?)?;
+    Ok(wire::with_token(response, &token_of_all(&database)?))
 }
 
 async fn submit(app: &App, headers: &HeaderMap, request: Request) -> Result<LetterResult, ApiError> {

@@ -159,8 +159,12 @@ pub async fn create(
     let database = app.writable(&caller.database)?;
     let definition = body.into_definition()?;
     let name = definition.name.to_string();
-    let status = if define(&app, &database, definition).await? { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, wire::json(&record_of(&app, &database, name).await?)).into_response())
+    let token = define(&app, &database, definition).await?;
+    let record = wire::json(&record_of(&app, &database, name).await?);
+    Ok(match token {
+        Some(token) => wire::with_token((StatusCode::CREATED, record).into_response(), &token),
+        None => record,
+    })
 }
 
 /// Drops an index, here and on every peer.
@@ -173,13 +177,18 @@ pub async fn remove(
     PathParts(name): PathParts<String>,
 ) -> Result<Response, ApiError> {
     let database = app.writable(&caller.database)?;
-    drop_index(&database, &name).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let token = drop_index(&database, &name).await?;
+    let response = StatusCode::NO_CONTENT.into_response();
+    Ok(token.iter().fold(response, |response, token| wire::with_token(response, token)))
 }
 
-/// Defines an index for whoever may; answers whether it is new. A unique one is refused where documents have the same
-/// values already.
-pub async fn define(app: &App, database: &Arc<OpenDatabase>, definition: IndexDefinition) -> Result<bool, ApiError> {
+/// Defines an index for whoever may; answers with the token of what was logged, none where it is there already. A unique
+/// one is refused where documents have the same values already.
+pub async fn define(
+    app: &App,
+    database: &Arc<OpenDatabase>,
+    definition: IndexDefinition,
+) -> Result<Option<String>, ApiError> {
     if definition.is_unique {
         let (reading, wanted) = (Arc::clone(database), definition.clone());
         let duplicates = app.scan(move || {
@@ -200,16 +209,16 @@ pub async fn define(app: &App, database: &Arc<OpenDatabase>, definition: IndexDe
         }
     }
     match database.submit(Request::DefineIndex(definition)).await.map_err(not_submitted)? {
-        Answer::Index(written) => Ok(written?.is_some()),
+        Answer::Index(written) => Ok(written?.as_ref().and_then(wire::token_of)),
         _ => Err(ApiError::internal()),
     }
 }
 
-/// Drops an index for whoever may.
-pub async fn drop_index(database: &OpenDatabase, name: &str) -> Result<(), ApiError> {
+/// Drops an index for whoever may; answers with the token of what was logged.
+pub async fn drop_index(database: &OpenDatabase, name: &str) -> Result<Option<String>, ApiError> {
     let parsed = IndexName::parse(name).map_err(|_| not_found(name))?;
     match database.submit(Request::DropIndex(parsed)).await.map_err(not_submitted)? {
-        Answer::Index(Ok(_)) => Ok(()),
+        Answer::Index(Ok(written)) => Ok(written.as_ref().and_then(wire::token_of)),
         Answer::Index(Err(Refusal::NotFound { .. })) => Err(not_found(name)),
         Answer::Index(Err(refusal)) => Err(refusal.into()),
         _ => Err(ApiError::internal()),

@@ -19,7 +19,7 @@ use crate::http::access::Caller;
 use crate::http::app::App;
 use crate::http::databases::{Contents, contents};
 use crate::http::error::ApiError;
-use crate::http::{query_metrics, sync_metrics};
+use crate::http::{query_metrics, replica_metrics, sync_metrics};
 use crate::sync::status;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::metrics::{self, Definition, Kind, Metrics};
@@ -55,7 +55,12 @@ pub async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Ap
     page.family(metrics::IDENTITY_EVENTS, [(String::new(), app.databases.identity().list().len())]);
     let sync = Arc::clone(&app.sync);
     let reached = app.scan(move || Ok(status::of(&sync))).await?;
-    sync_metrics::put(&mut page, reached, &|name| databases.iter().any(|database| database.name == name));
+    let is_reached = |name: &str| databases.iter().any(|database| database.name == name);
+    sync_metrics::put(&mut page, reached, &is_reached);
+    let group = Arc::clone(&app.group);
+    // It measures what followers lack, in the log.
+    let status = app.scan(move || Ok(group.status())).await?;
+    replica_metrics::put(&mut page, &status, app.group.counts(), &is_reached);
     let mut response = page.text.into_response();
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     Ok(response)

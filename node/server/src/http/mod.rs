@@ -40,6 +40,7 @@ pub mod databases;
 pub mod health;
 pub mod metrics;
 mod query_metrics;
+mod replica_metrics;
 mod sync_metrics;
 pub mod cluster;
 pub mod exchange_shapes;

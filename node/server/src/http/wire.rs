@@ -202,6 +202,11 @@ pub fn with_etag(mut response: Response, version: &str) -> Response {
     response
 }
 
+/// The token that names what was written: whoever has its last operation has those before it.
+pub fn token_of(written: &Written) -> Option<String> {
+    written.operations.last().map(|logged| logged.operation.dot.to_string())
+}
+
 /// An answer to a write with the token that names it, for reading it elsewhere.
 #[must_use]
 pub fn with_token(mut response: Response, token: &str) -> Response {

@@ -169,11 +169,14 @@ pub async fn register(
 ) -> Result<Response, ApiError> {
     let database = app.for_write(&caller).await?;
     database.submit(Request::Register(collection)).await.map_err(not_submitted)?;
-    // Whoever has all that this node wrote so far has this too.
+    Ok(wire::with_token(StatusCode::OK.into_response(), &token_of_all(&database)?))
+}
+
+/// The token of all that this node has written so far, for an answer that does not know its own part of it.
+pub(super) fn token_of_all(database: &OpenDatabase) -> Result<String, ApiError> {
     let state = database.view().and_then(|view| view.state()).map_err(|error| storage_failed(&error))?;
     let origin = database.origin().clone();
-    let token = Dot { sequence: state.vector.get(&origin), origin };
-    Ok(wire::with_token(StatusCode::OK.into_response(), &token.to_string()))
+    Ok(Dot { sequence: state.vector.get(&origin), origin }.to_string())
 }
 
 /// Which document a write is about.

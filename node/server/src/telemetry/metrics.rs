@@ -151,6 +151,26 @@ definitions! {
     SYNC_SKEW = Gauge "holdfast_sync_clock_skew_seconds" "A peer's clock less this node's, in seconds.";
     /// Whether a clock is suspect.
     SYNC_CLOCK_SUSPECT = Gauge "holdfast_sync_clock_suspect" "1 when a peer's clock is further from this node's than Node:MaxClockSkewSeconds, else 0.";
+    /// The role in a group of replicas.
+    REPLICA_ROLE = Gauge "holdfast_replica_role" "1 for the role that the node has now: none, leader or follower; 0 for the others.";
+    /// The epoch.
+    REPLICA_EPOCH = Gauge "holdfast_replica_epoch" "Number of the newest epoch of leader and followers that the node knows; 0 before the first.";
+    /// Whether clients may write.
+    REPLICA_READ_ONLY = Gauge "holdfast_replica_read_only" "1 while clients are refused writes: the node follows, hands over, starts, or was made read-only; else 0.";
+    /// Whether a follower is connected.
+    REPLICA_CONNECTED = Gauge "holdfast_replica_connected" "1 while a follower is connected to this node, else 0; absent before it ever was since the start.";
+    /// Operations that a follower lacks.
+    REPLICA_LAG_OPERATIONS = Gauge "holdfast_replica_lag_operations" "Operations that a follower lacks.";
+    /// Age of what a follower lacks.
+    REPLICA_LAG_SECONDS = Gauge "holdfast_replica_lag_seconds" "Age in seconds of the oldest operation that a follower lacks.";
+    /// Operations from the leader.
+    REPLICA_APPLIED = Counter "holdfast_replica_applied_total" "Operations taken in from a leader; a transaction counts once.";
+    /// Promotions.
+    REPLICA_FAILOVERS = Counter "holdfast_replica_failovers_total" "Times that this node became the leader because the old one fell silent.";
+    /// Writes answered too early.
+    REPLICA_SYNC_TIMEOUTS = Counter "holdfast_replica_sync_timeouts_total" "Writes that were answered before Replication:MinSyncReplicas followers had them.";
+    /// Refused connections.
+    REPLICA_REFUSED = Counter "holdfast_replica_refused_total" "Connections to the port for followers that were refused: a wrong secret, another protocol, a stale epoch.";
 }
 
 /// Statuses that are counted apart; the others count as 0.

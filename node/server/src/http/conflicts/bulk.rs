@@ -112,20 +112,21 @@ pub async fn resolve_many(
     let may_delete = caller.holds(Role::DeleteDocument);
     let mut result = BulkResolutionResult { dry_run: body.dry_run, ..BulkResolutionResult::default() };
     let mut after = body.after.as_deref().map(Cursor::from_str).transpose()?;
-    let mut looked_at = 0;
+    let (mut looked_at, mut token) = (0, None);
     loop {
         let (database_there, rule, selection) = (Arc::clone(&database), Arc::clone(&rule), selection.clone());
         let judged = app.scan(move || judge(&database_there, &rule, &selection, after, may_delete)).await?;
         let (judged, next) = judged;
         looked_at += judged.len();
-        carry_out(&database, judged, &mut result).await?;
+        token = carry_out(&database, judged, &mut result).await?.or(token);
         after = next;
         if after.is_none() || looked_at >= CONFLICTS_RESOLVED_MAX {
             break;
         }
     }
     result.next = after.map(|after| after.to_string());
-    Ok(wire::json(&result))
+    let response = wire::json(&result);
+    Ok(token.iter().fold(response, |response, token| wire::with_token(response, token)))
 }
 
 fn rule(body: &BulkResolution) -> Result<Rule, ApiError> {
@@ -204,12 +205,12 @@ fn judge_one(
     }))
 }
 
-/// Writes what was judged, unless it is a trial, and counts.
+/// Writes what was judged, unless it is a trial, and counts; answers with the token of the last that was written.
 async fn carry_out(
     database: &OpenDatabase,
     judged: Vec<Judged>,
     result: &mut BulkResolutionResult,
-) -> Result<(), ApiError> {
+) -> Result<Option<String>, ApiError> {
     let mut changes = Vec::new();
     let mut places = Vec::new();
     for Judged { id, place, outcome } in judged {
@@ -224,21 +225,23 @@ async fn carry_out(
     }
     if result.dry_run || changes.is_empty() {
         result.resolved += changes.len() as u64;
-        return Ok(());
+        return Ok(None);
     }
     let Answer::Each(written) = database.submit(Request::Each(changes)).await.map_err(not_submitted)? else {
         return Err(ApiError::internal());
     };
+    let mut token = None;
     for (written, (id, place)) in written.into_iter().zip(places) {
         match written {
-            Ok(_) => {
+            Ok(written) => {
+                token = wire::token_of(&written).or(token);
                 result.resolved += 1;
                 database.counts().conflicts_settled.fetch_add(1, Ordering::Relaxed);
             }
             Err(refusal) => result.leave(id, place, refusal.to_string()),
         }
     }
-    Ok(())
+    Ok(token)
 }
 
 impl BulkResolutionResult {

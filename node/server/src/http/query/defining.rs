@@ -27,8 +27,9 @@ pub async fn create(app: &App, caller: &Access, create: &CreateIndex, form: Form
             return Ok(told("CREATE INDEX", &name, &collection, false, form));
         }
     }
-    let is_new = define(app, &database, definition).await?;
-    Ok(told("CREATE INDEX", &name, &collection, is_new, form))
+    let token = define(app, &database, definition).await?;
+    let (outcome, rows) = told("CREATE INDEX", &name, &collection, token.is_some(), form);
+    Ok((Outcome { token, ..outcome }, rows))
 }
 
 /// Drops an index, here and on every peer.
@@ -57,8 +58,9 @@ pub async fn drop(app: &App, caller: &Access, drop: &DropIndex, form: Form) -> R
         );
         return Err(ApiError::not_found("index-not-found", detail));
     }
-    drop_index(&database, &name).await?;
-    Ok(told("DROP INDEX", &name, &collection, true, form))
+    let token = drop_index(&database, &name).await?;
+    let (outcome, rows) = told("DROP INDEX", &name, &collection, true, form);
+    Ok((Outcome { token, ..outcome }, rows))
 }
 
 fn definition(create: &CreateIndex) -> Result<IndexDefinition, Refusal> {
