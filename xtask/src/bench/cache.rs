@@ -170,7 +170,8 @@ fn visible(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
     wait_for("the peer has the entries", || Ok(entries_of(&there).is_ok_and(|entries| entries >= AT_ONCE)))?;
     let (mut p50, mut p99, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..bench.rounds {
-        let Steady { written, seen } = steadily(bench.seconds, round as u64, &here, &there, set_and_see)?;
+        let Steady { written, seen } =
+            steadily(WRITES_PER_SECOND, bench.seconds, round as u64, &here, &there, set_and_see)?;
         p50.push(at(&seen, 0.5));
         p99.push(at(&seen, 0.99));
         let (count, seen, written) = (seen.len(), quantiles(&seen), quantiles(&written));

@@ -60,6 +60,8 @@ pub(super) enum Case {
     Open,
     /// Catch-up, bootstrap, visibility and cost of sync between two nodes.
     Sync,
+    /// Catch-up, rates, lag, handover and failover of a leader and its followers.
+    Replica,
     /// Queries and indexes, against SQLite on the same documents.
     Query,
     /// Cache entries: get, set, sight at a peer, many of them, and their end.
@@ -120,6 +122,7 @@ impl Bench {
             Case::Open => self.with_node(&name, |binary| self.open(binary, &directory)),
             Case::Query => self.with_node(&name, |binary| super::query::query(self, binary, &directory)),
             Case::Cache => self.with_node(&name, |binary| Ok(super::cache::cache(self, binary, &directory))),
+            Case::Replica => self.with_node(&name, |binary| Ok(super::replica::replica(self, binary, &directory))),
             Case::Sync => self.with_node(&name, |binary| Ok(super::sync::sync(self, binary, &directory))),
         };
         // Gigabytes of one case must not slow the next; what cannot be removed goes at the end.

@@ -22,6 +22,7 @@ mod servers;
 mod table;
 mod cases;
 mod sync;
+mod replica;
 mod cache;
 mod query;
 
@@ -37,7 +38,7 @@ pub(crate) struct BenchArgs {
     /// The cases to run, separated by commas; all of them without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Case>,
-    /// Of the cases `query` and `cache`, the lines whose names hold this.
+    /// Of the cases `query`, `cache` and `replica`, the lines whose names hold this.
     #[arg(long)]
     line: Option<String>,
     /// Seconds of each measured round, after one of warm-up.

@@ -197,7 +197,8 @@ fn visible(bench: &Bench, binary: &Path, directory: &Path) -> Outcome {
     wait_until_equal(&here, &there)?;
     let (mut p50, mut p99, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..bench.rounds {
-        let Steady { written, seen } = steadily(bench.seconds, round as u64, &here, &there, write_and_see)?;
+        let Steady { written, seen } =
+            steadily(WRITES_PER_SECOND, bench.seconds, round as u64, &here, &there, write_and_see)?;
         p50.push(at(&seen, 0.5));
         p99.push(at(&seen, 0.99));
         notes.push(format!(
@@ -321,7 +322,7 @@ fn prune(node: &Node) -> Result<(), String> {
 }
 
 /// Waits until both show the same. A database that the other does not have yet is not the same.
-fn wait_until_equal(full: &Node, empty: &Node) -> Result<(), String> {
+pub(super) fn wait_until_equal(full: &Node, empty: &Node) -> Result<(), String> {
     let wanted = digest(full)?.ok_or("the node that was filled tells no digest")?;
     let from = Instant::now();
     while from.elapsed() < EQUAL_WITHIN {
@@ -393,6 +394,7 @@ pub(super) struct Steady {
 
 /// Writes at a fixed rate, and reads each write at the peer from the moment it is answered; `write_and_see` does both.
 pub(super) fn steadily(
+    per_second: u32,
     seconds: f64,
     round: u64,
     here: &Node,
@@ -403,7 +405,7 @@ pub(super) fn steadily(
 ) -> Result<Steady, String> {
     let (here, there) = (here.server.address, there.server.address);
     let measured = Rc::new(RefCell::new(Steady { written: latencies()?, seen: latencies()? }));
-    let apart = Duration::from_secs(1) / WRITES_PER_SECOND;
+    let apart = Duration::from_secs(1) / per_second;
     on_this_thread(async {
         let start = Instant::now() + BEGIN_AFTER;
         let counted_from = start + Duration::from_secs(1);
@@ -438,7 +440,7 @@ pub(super) fn steadily(
 }
 
 /// How long a write took, and how long it then took to be seen.
-async fn write_and_see(
+pub(super) async fn write_and_see(
     near: &mut Connection,
     far: &mut Connection,
     number: u64,
