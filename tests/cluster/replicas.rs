@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holdfast_tests::cluster::{Client, Home, Node, SOON, wait_for, wait_until_equal};
+use holdfast_tests::cluster::{Client, Home, Node, SOON, times, wait_for, wait_until_equal};
 use serde_json::{Value, json};
 
 const SECRET: &str = "Sk-81b3-replicas-of-the-tests";
@@ -188,6 +188,101 @@ async fn both_sides_may_start_again_and_nothing_is_missing_or_taken_twice() {
     assert_eq!(status["follower"]["gapsDetected"], 0, "{status}");
     following.stop();
     follower_home.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_dropped_and_made_anew_while_a_follower_was_away_is_another_one() {
+    let leading = run(leader("office"));
+    let follower_home = follower("replica", &leading).await;
+    let following = follower_home.start();
+    for n in 1..=10 {
+        put(&leading.client("shop"), &format!("old-{n}"), n).await;
+    }
+    wait_until_equal(&[&leading, &following], "shop").await;
+    following.kill();
+    leading.client("shop").delete("/api/databases/shop").await.expect(200);
+    put(&leading.client("shop"), "new", 100).await;
+    let following = follower_home.start();
+    wait_until_equal(&[&leading, &following], "shop").await;
+    assert_eq!(numbers(&leading).await, BTreeSet::from([100]), "what was dropped came back");
+    assert_eq!(numbers(&following).await, BTreeSet::from([100]));
+    // Twice in a row is not once.
+    following.kill();
+    for n in 200..202 {
+        leading.client("shop").delete("/api/databases/shop").await.expect(200);
+        put(&leading.client("shop"), &format!("o-{n}"), n).await;
+    }
+    let following = follower_home.start();
+    wait_until_equal(&[&leading, &following], "shop").await;
+    assert_eq!(numbers(&following).await, BTreeSet::from([201]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_are_killed_again_and_again_and_nothing_that_was_answered_is_lost() {
+    let voting = |home: Home| home.with("Replication:AutoFailover:SilenceSeconds", "1");
+    let homes = {
+        let one = voting(leader("one"));
+        let first = one.start();
+        let (two, three) = (voting(follower("two", &first).await), voting(follower("three", &first).await));
+        first.stop();
+        [one, two, three]
+    };
+    let mut nodes: Vec<Option<Node>> = homes.iter().map(|home| Some(home.start())).collect();
+    let mut acknowledged = BTreeSet::new();
+    let mut next = 0;
+    for round in 0..times(3) {
+        let running: Vec<&Node> = nodes.iter().flatten().collect();
+        let at = leading_among(&running).await;
+        for node in &running {
+            until("all three vote", node, |status| status["voters"].as_array().is_some_and(|all| all.len() == 3)).await;
+        }
+        let client = running[at].client("shop");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, from) = (Arc::clone(&stop), next);
+        let writing = tokio::spawn(async move {
+            let mut taken = BTreeSet::new();
+            for n in from.. {
+                let body = json!({"n": n}).to_string();
+                let answer = client.try_ask("PUT", &format!("/api/documents/orders/k-{n}"), Some(&body)).await;
+                if !answer.is_ok_and(|answer| answer.is_success()) || stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                taken.insert(n);
+            }
+            taken
+        });
+        // The others are past their grace by then.
+        tokio::time::sleep(Duration::from_millis(3_200 + 100 * round % 700)).await;
+        nodes[at].take().unwrap().kill();
+        stop.store(true, Ordering::Relaxed);
+        acknowledged.extend(writing.await.unwrap());
+        next += 1_000_000;
+        let left: Vec<&Node> = nodes.iter().flatten().collect();
+        leading_among(&left).await;
+        nodes[at] = Some(homes[at].start());
+        until_following(nodes[at].as_ref().unwrap()).await;
+    }
+    let running: Vec<&Node> = nodes.iter().flatten().collect();
+    wait_until_equal(&running, "shop").await;
+    let held = numbers(running[0]).await;
+    assert!(!acknowledged.is_empty(), "nothing was written");
+    assert!(acknowledged.is_subset(&held), "lost: {:?}", acknowledged.difference(&held));
+}
+
+/// Which of these leads; the others follow it.
+async fn leading_among(nodes: &[&Node]) -> usize {
+    wait_for("one leads and the others follow it", SOON, async || {
+        let mut statuses = Vec::new();
+        for node in nodes {
+            statuses.push(group(node).await);
+        }
+        let leaders: Vec<usize> = (0..nodes.len()).filter(|at| statuses[*at]["role"] == "leader").collect();
+        let [leader] = leaders[..] else { return Err(format!("{statuses:?}")) };
+        let name = nodes[leader].name();
+        let follow = |status: &Value| status["role"] == "leader" || status["follower"]["leader"]["node"] == name;
+        if statuses.iter().all(follow) { Ok(leader) } else { Err(format!("{statuses:?}")) }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,14 +483,15 @@ async fn when_the_leader_is_killed_a_majority_elects_another_and_the_old_one_ret
 async fn what_an_old_leader_alone_holds_is_merged_when_it_returns() {
     let leader_home = leader("one");
     let first = leader_home.start();
-    let second = run(follower("two", &first).await);
+    let second_home = follower("two", &first).await;
+    let second = second_home.start();
     until_following(&second).await;
     put(&first.client("shop"), "both", 1).await;
     wait_until_equal(&[&first, &second], "shop").await;
-    second.pause();
+    second.kill();
     put(&first.client("shop"), "unseen", 2).await;
     first.kill();
-    second.resume();
+    let second = second_home.start();
     until("the leader is missed", &second, |status| status["follower"]["state"] == "disconnected").await;
     // Beside a leader that was heard a moment ago this is refused; that one is dead.
     wait_for("it is promoted", SOON, async || {

@@ -69,6 +69,9 @@ pub struct DatabaseAt {
     pub log_id: String,
     /// Its newest position.
     pub newest: u64,
+    /// How often a database of this name was dropped before it was made.
+    #[serde(default)]
+    pub lives: u64,
 }
 
 /// How far a follower is with a database.
@@ -139,6 +142,9 @@ pub enum Control {
         epoch: String,
         /// How far it is.
         rank: Rank,
+        /// Whether it is only asked if the receiver would: nothing is promised.
+        #[serde(default)]
+        is_trial: bool,
     },
     /// The leader hands over to the receiver.
     TakeOver {
@@ -255,7 +261,7 @@ mod tests {
     fn controls_survive_the_way() {
         let (epoch, leader) = ("2@b".to_owned(), "b:5500".to_owned());
         for sent in [
-            Control::Vote { epoch: epoch.clone(), rank: Rank { epoch: 1, operations: 7 } },
+            Control::Vote { epoch: epoch.clone(), rank: Rank { epoch: 1, operations: 7 }, is_trial: true },
             Control::TakeOver { epoch: epoch.clone(), operations: 9 },
             Control::Follow { epoch, leader, http: None },
         ] {

@@ -130,19 +130,19 @@ impl World {
             match action {
                 Action::Keep | Action::WarnOfSplit { .. } | Action::StepDown(_) => {}
                 Action::Lead(epoch) => self.leads(at, &epoch),
-                Action::Ask { epoch, voters } => {
+                Action::Ask { epoch, voters, is_trial } => {
                     let rank = self.nodes[at].rank();
                     for voter in 0..self.nodes.len() {
                         if !voters.contains(&self.nodes[voter].name) || !self.reaches(at, voter) || self.luck.is(10) {
                             continue;
                         }
-                        let is_granted = self.vote(voter, &epoch, rank);
+                        let is_granted = self.vote(voter, &epoch, rank, is_trial);
                         if !self.reaches(voter, at) {
                             continue;
                         }
                         if is_granted {
                             let (clock, name) = (self.clock(at), self.nodes[voter].name.clone());
-                            let won = self.nodes[at].replica.voted(clock, &name, &epoch);
+                            let won = self.nodes[at].replica.voted(clock, &name, &epoch, is_trial);
                             self.carry_out(at, won);
                         } else {
                             let (clock, random) = (self.clock(at), self.luck.next());
@@ -156,13 +156,13 @@ impl World {
         }
     }
 
-    fn vote(&mut self, voter: usize, epoch: &Epoch, theirs: Rank) -> bool {
+    fn vote(&mut self, voter: usize, epoch: &Epoch, theirs: Rank, is_trial: bool) -> bool {
         let (clock, ours) = (self.clock(voter), self.nodes[voter].rank());
         let replica = &mut self.nodes[voter].replica;
         match self.broken {
             Some(Rule::OneVote) => replica.role() != Role::Leader,
-            Some(Rule::BestWins) => replica.asked(clock, epoch, ours, ours).is_ok(),
-            None => replica.asked(clock, epoch, theirs, ours).is_ok(),
+            Some(Rule::BestWins) => replica.asked(clock, epoch, (ours, ours), is_trial).is_ok(),
+            None => replica.asked(clock, epoch, (theirs, ours), is_trial).is_ok(),
         }
     }
 

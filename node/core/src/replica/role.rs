@@ -95,6 +95,8 @@ pub enum Action {
         epoch: Epoch,
         /// Whom.
         voters: BTreeSet<NodeName>,
+        /// Whether it is only asked if they would: nobody promises anything.
+        is_trial: bool,
     },
     /// Lead from now on.
     Lead(Epoch),
@@ -173,6 +175,8 @@ impl Denied {
 #[derive(Debug, Clone)]
 struct Ballot {
     epoch: Epoch,
+    /// Nobody promises anything: whoever has lost its leader alone disturbs no one (Ongaro's pre-vote).
+    is_trial: bool,
     voters: usize,
     votes: BTreeSet<NodeName>,
     refusals: BTreeSet<NodeName>,
@@ -352,7 +356,7 @@ impl Replica {
         }
         self.not_before = Millis(now.0 + BALLOT_WITHIN.0 + PAUSE);
         let epoch = self.next_epoch();
-        self.ask(now, epoch)
+        self.ask(now, epoch, false)
     }
 
     /// Somebody knows of this epoch, or has promised it: the next that this node asks for is above it.
@@ -390,16 +394,16 @@ impl Replica {
             return Vec::new();
         }
         let epoch = self.next_epoch();
-        self.ask(now, epoch)
+        self.ask(now, epoch, true)
     }
 
     /// Asks all voters, or takes the lead where they are too few to be asked.
-    fn ask(&mut self, now: Millis, epoch: Epoch) -> Vec<Action> {
+    fn ask(&mut self, now: Millis, epoch: Epoch, is_trial: bool) -> Vec<Action> {
         let mut voters = self.voters.clone();
         voters.insert(self.me.clone());
         let count = voters.len();
-        self.kept.promised = Some(epoch.clone());
         if count < MAJORITY_FROM {
+            self.kept.promised = Some(epoch.clone());
             self.was_elected = true;
             let mut actions = vec![Action::WarnOfSplit { voters: count }];
             actions.extend(self.elected(now, epoch));
@@ -408,14 +412,27 @@ impl Replica {
         let votes = BTreeSet::from([self.me.clone()]);
         let ends = Millis(now.0 + BALLOT_WITHIN.0);
         let refusals = BTreeSet::new();
-        self.ballot = Some(Ballot { epoch: epoch.clone(), voters: count, votes, refusals, ends });
+        self.ballot = Some(Ballot { epoch: epoch.clone(), is_trial, voters: count, votes, refusals, ends });
         voters.remove(&self.me);
-        vec![Action::Keep, Action::Ask { epoch, voters }]
+        if is_trial {
+            return vec![Action::Ask { epoch, voters, is_trial }];
+        }
+        self.kept.promised = Some(epoch.clone());
+        vec![Action::Keep, Action::Ask { epoch, voters, is_trial }]
     }
 
     /// Somebody asks for this node's vote. What is to be kept is kept before the answer goes out.
-    pub fn asked(&mut self, now: Millis, epoch: &Epoch, theirs: Rank, ours: Rank) -> Result<Vec<Action>, Denied> {
+    ///
+    /// In a trial nothing is promised: it is answered as it would be.
+    pub fn asked(
+        &mut self,
+        now: Millis,
+        epoch: &Epoch,
+        (theirs, ours): (Rank, Rank),
+        is_trial: bool,
+    ) -> Result<Vec<Action>, Denied> {
         if self.kept.role == Role::Leader {
+            self.outdone_by(epoch);
             return Err(Denied::IsLeader);
         }
         for known in [&self.kept.epoch, &self.kept.promised].into_iter().flatten() {
@@ -433,6 +450,9 @@ impl Replica {
         if theirs < ours {
             return Err(Denied::CandidateBehind);
         }
+        if is_trial {
+            return Ok(Vec::new());
+        }
         self.kept.promised = Some(epoch.clone());
         self.ballot = None;
         // Whoever was voted for gets the time to win and to be heard.
@@ -441,14 +461,18 @@ impl Replica {
     }
 
     /// A vote has come.
-    pub fn voted(&mut self, now: Millis, voter: &NodeName, epoch: &Epoch) -> Vec<Action> {
+    pub fn voted(&mut self, now: Millis, voter: &NodeName, epoch: &Epoch, is_trial: bool) -> Vec<Action> {
         let Some(ballot) = &mut self.ballot else { return Vec::new() };
-        if ballot.epoch != *epoch || now >= ballot.ends || !self.voters.contains(voter) {
+        if ballot.epoch != *epoch || ballot.is_trial != is_trial || now >= ballot.ends || !self.voters.contains(voter) {
             return Vec::new();
         }
         ballot.votes.insert(voter.clone());
         if !ballot.is_won() {
             return Vec::new();
+        }
+        if is_trial {
+            let epoch = self.next_epoch();
+            return self.ask(now, epoch, false);
         }
         self.was_elected = true;
         self.elected(now, epoch.clone())
@@ -621,11 +645,15 @@ mod tests {
         let mut node = follower("b", "1@a", &["a", "b", "c"]);
         node.watch(Some(Millis(1_000)), Millis(0));
         let asked = node.tick(Millis(3_000), 0);
-        assert!(matches!(asked.as_slice(), [Action::Keep, Action::Ask { voters, .. }] if voters.len() == 2));
+        assert!(matches!(asked.as_slice(), [Action::Ask { voters, is_trial: true, .. }] if voters.len() == 2));
+        assert_eq!(node.kept().promised, None, "a trial promises nothing");
         let ballot = epoch("2@b");
-        assert_eq!(node.voted(Millis(3_010), &name("x"), &ballot), [], "no voter");
-        assert_eq!(node.voted(Millis(3_010), &name("c"), &epoch("1@b")), [], "another ballot");
-        assert_eq!(leads(&node.voted(Millis(3_010), &name("c"), &ballot)).unwrap(), "2@b");
+        assert_eq!(node.voted(Millis(3_010), &name("x"), &ballot, true), [], "no voter");
+        assert_eq!(node.voted(Millis(3_010), &name("c"), &epoch("1@b"), true), [], "another ballot");
+        let asked = node.voted(Millis(3_010), &name("c"), &ballot, true);
+        assert!(matches!(asked.as_slice(), [Action::Keep, Action::Ask { is_trial: false, .. }]));
+        assert_eq!(node.voted(Millis(3_020), &name("c"), &ballot, true), [], "what was said in the trial");
+        assert_eq!(leads(&node.voted(Millis(3_020), &name("c"), &ballot, false)).unwrap(), "2@b");
     }
 
     #[test]
@@ -633,10 +661,11 @@ mod tests {
         let mut node = follower("b", "1@a", &["a", "b", "c"]);
         node.watch(Some(Millis(1_000)), Millis(0));
         node.tick(Millis(3_000), 0);
-        assert_eq!(node.tick(Millis(3_500), 0), [], "a pause");
+        node.voted(Millis(3_010), &name("c"), &epoch("2@b"), true);
+        assert_eq!(node.tick(Millis(3_510), 0), [], "a pause");
         let again = node.tick(Millis(3_700), 0);
-        assert!(matches!(again.get(1), Some(Action::Ask { epoch, .. }) if epoch.number == 3));
-        assert_eq!(node.voted(Millis(3_710), &name("c"), &epoch("2@b")), [], "too late");
+        assert!(matches!(again.first(), Some(Action::Ask { epoch, .. }) if epoch.number == 3));
+        assert_eq!(node.voted(Millis(3_710), &name("c"), &epoch("2@b"), false), [], "too late");
     }
 
     #[test]
@@ -650,7 +679,7 @@ mod tests {
         node.refused(Millis(3_020), &name("a"), &ballot, None, 0);
         assert!(node.ballot.is_none());
         let again = node.tick(Millis(3_020 + PAUSE), 0);
-        assert!(matches!(again.get(1), Some(Action::Ask { epoch, .. }) if epoch.number == 8));
+        assert!(matches!(again.first(), Some(Action::Ask { epoch, .. }) if epoch.number == 8));
     }
 
     #[test]
@@ -658,22 +687,25 @@ mod tests {
         let ours = Rank { epoch: 1, operations: 10 };
         let mut voter = follower("c", "1@a", &[]);
         let now = Millis(10_000);
-        assert_eq!(voter.asked(now, &epoch("2@b"), Rank { operations: 9, ..ours }, ours), Err(Denied::CandidateBehind));
-        voter.asked(now, &epoch("2@b"), ours, ours).unwrap();
-        voter.asked(now, &epoch("2@b"), ours, ours).unwrap();
-        assert!(matches!(voter.asked(now, &epoch("2@d"), ours, ours), Err(Denied::OldEpoch { .. })));
-        voter.asked(now, &epoch("3@d"), Rank { epoch: 2, operations: 1 }, ours).unwrap();
+        assert_eq!(
+            voter.asked(now, &epoch("2@b"), (Rank { operations: 9, ..ours }, ours), false),
+            Err(Denied::CandidateBehind)
+        );
+        voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
+        voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
+        assert!(matches!(voter.asked(now, &epoch("2@d"), (ours, ours), false), Err(Denied::OldEpoch { .. })));
+        voter.asked(now, &epoch("3@d"), (Rank { epoch: 2, operations: 1 }, ours), false).unwrap();
     }
 
     #[test]
     fn nobody_votes_against_a_leader_that_it_hears() {
         let mut voter = follower("c", "1@a", &[]);
         voter.hear(Millis(9_500), &epoch("1@a")).unwrap();
-        let asked = voter.asked(Millis(10_000), &epoch("2@b"), Rank::default(), Rank::default());
+        let asked = voter.asked(Millis(10_000), &epoch("2@b"), (Rank::default(), Rank::default()), false);
         assert_eq!(asked, Err(Denied::LeaderIsThere(500)));
         let mut leader = node("a");
         leader.lead(Millis(0)).unwrap();
-        let asked = leader.asked(Millis(10_000), &epoch("2@b"), Rank::default(), Rank::default());
+        let asked = leader.asked(Millis(10_000), &epoch("2@b"), (Rank::default(), Rank::default()), false);
         assert_eq!(asked, Err(Denied::IsLeader));
     }
 

@@ -123,14 +123,15 @@ impl ReplicaGroup {
     /// What another node says about who leads.
     pub async fn control(self: &Arc<Self>, control: Control, from: IpAddr) -> ControlAnswer {
         let done = match control {
-            Control::Vote { epoch, rank } => self.vote(&epoch, rank),
+            Control::Vote { epoch, rank, is_trial } => self.vote(&epoch, rank, is_trial),
             Control::TakeOver { epoch, operations } => self.take_over(&epoch, operations).await,
             Control::Follow { epoch, leader, http } => self.follow_another(&epoch, &leader, http, from),
         };
         let known = {
             let decided = self.decided();
             let kept = decided.replica.kept();
-            kept.epoch.clone().max(kept.promised.clone()).as_ref().map(Epoch::to_string)
+            let promised = kept.promised.clone().filter(|_| kept.role != Role::Leader);
+            kept.epoch.clone().max(promised).as_ref().map(Epoch::to_string)
         };
         let leader = self.listening_port().filter(|_| self.is_leader()).map(|port| format!(":{port}"));
         match done {
@@ -139,14 +140,16 @@ impl ReplicaGroup {
         }
     }
 
-    fn vote(self: &Arc<Self>, epoch: &str, rank: Rank) -> Result<(), String> {
+    fn vote(self: &Arc<Self>, epoch: &str, rank: Rank, is_trial: bool) -> Result<(), String> {
         let epoch = Epoch::parse(epoch).map_err(|refusal| refusal.to_string())?;
         let ours = self.rank();
-        let actions =
-            self.decide(|replica, now| replica.asked(now, &epoch, rank, ours)).map_err(|denied| denied.to_string())?;
+        let asked = self.decide(|replica, now| replica.asked(now, &epoch, (rank, ours), is_trial));
+        let actions = asked.map_err(|denied| denied.to_string())?;
         // On disk before it is said.
         self.enact(actions).map_err(|error| error.to_string())?;
-        tracing::warn!(%epoch, "voted");
+        if !is_trial {
+            tracing::warn!(%epoch, "voted");
+        }
         Ok(())
     }
 

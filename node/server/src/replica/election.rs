@@ -25,13 +25,15 @@ const TOLD_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 impl ReplicaGroup {
     /// Asks the voters, all at once; what they answer counts while the ballot lasts.
-    pub(super) fn ask_for_votes(self: &Arc<Self>, epoch: Epoch, voters: BTreeSet<NodeName>) {
+    pub(super) fn ask_for_votes(self: &Arc<Self>, epoch: Epoch, voters: BTreeSet<NodeName>, is_trial: bool) {
         let rank = self.rank();
-        tracing::warn!(%epoch, operations = rank.operations, "asking for votes");
+        if !is_trial {
+            tracing::warn!(%epoch, operations = rank.operations, "asking for votes");
+        }
         for (node, endpoint) in self.endpoints_of(&voters) {
             let (group, epoch) = (Arc::clone(self), epoch.clone());
             self.spawn(async move {
-                let control = Control::Vote { epoch: epoch.to_string(), rank };
+                let control = Control::Vote { epoch: epoch.to_string(), rank, is_trial };
                 let within = Duration::from_millis(BALLOT_WITHIN.0);
                 let Ok(Ok((answerer, answer))) = timeout(within, say(&group, &endpoint, &control)).await else {
                     return;
@@ -43,11 +45,16 @@ impl ReplicaGroup {
                 if !answer.is_granted {
                     tracing::info!(voter = %node, reason = answer.reason, "a vote was not given");
                     let known = answer.epoch.as_deref().and_then(|known| Epoch::parse(known).ok());
+                    if let (Some(known), Some(leader)) = (&known, answer.leader) {
+                        // It leads: there is nothing to vote about, but to follow it.
+                        let host = endpoint.rsplit_once(':').map_or("", |(host, _)| host);
+                        group.see_epoch(known, Some((format!("{host}{leader}"), None)));
+                    }
                     let random = entropy::random_u64();
                     group.decide(|replica, now| replica.refused(now, &node, &epoch, known.as_ref(), random));
                     return;
                 }
-                let actions = group.decide(|replica, now| replica.voted(now, &node, &epoch));
+                let actions = group.decide(|replica, now| replica.voted(now, &node, &epoch, is_trial));
                 if let Err(error) = group.enact(actions) {
                     tracing::error!(%error, "this node was elected, and cannot lead");
                 }

@@ -98,8 +98,12 @@ pub async fn follow(group: Arc<ReplicaGroup>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause / 2 + Duration::from_millis(jitter / 2)) => {}
-            // Somebody has said where the leader is.
-            () = group.leader_is_named() => {}
+            // Somebody has said where the leader is: there at once, and nowhere else first.
+            () = group.leader_is_named() => {
+                others.clear();
+                pause = PAUSE_MIN;
+                continue;
+            }
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }

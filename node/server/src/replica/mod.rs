@@ -411,7 +411,7 @@ impl ReplicaGroup {
                     self.disconnect_followers();
                     self.begin_following()?;
                 }
-                Action::Ask { epoch, voters } => self.ask_for_votes(epoch, voters),
+                Action::Ask { epoch, voters, is_trial } => self.ask_for_votes(epoch, voters, is_trial),
                 Action::WarnOfSplit { voters } => tracing::warn!(
                     voters,
                     "the leader is silent, and there are too few voters for a majority: this node takes over, and cannot \

@@ -249,6 +249,32 @@ impl ReplicaGroup {
         }
     }
 
+    /// Operations before one that came are missing.
+    pub fn note_gap(&self) {
+        self.counts.gaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The leader has this database. One that was dropped there since this node was last told is dropped here first: what
+    /// it held must not come back under the name.
+    pub async fn make_as_leader(
+        &self,
+        leader: &NodeName,
+        database: &DatabaseName,
+        lives: u64,
+    ) -> Result<(), SessionError> {
+        let directory = self.databases.directory();
+        let ours = directory.lives(database)?;
+        if self.databases.exists(database) && lives > ours {
+            tracing::warn!(%database, %leader, "dropped, and made anew, as at the leader");
+            self.databases.drop_database(database, Asker::Node).await?;
+        }
+        if lives > ours {
+            directory.set_lives(database, lives)?;
+        }
+        self.databases.create(database, Asker::Node).await?;
+        Ok(())
+    }
+
     /// The leader has dropped a database. This node drops it too, if it had it from there.
     pub async fn drop_as_leader(&self, leader: &NodeName, database: &DatabaseName) -> Result<(), SessionError> {
         let Ok(open) = self.databases.get(database) else { return Ok(()) };

@@ -313,7 +313,7 @@ impl Session {
             if self.lanes.get(&name).is_some_and(|lane| lane.log_id == one.log_id) {
                 continue;
             }
-            self.group.databases().create(&name, Asker::Node).await?;
+            self.group.make_as_leader(&self.other, &name, one.lives).await?;
             self.lanes.entry(name.clone()).or_default().log_id.clone_from(&one.log_id);
             self.tell_position(&name).await?;
         }
@@ -545,6 +545,9 @@ impl Session {
 
     async fn misfit(&mut self, name: DatabaseName, dot: String, unfit: Unfit) -> Result<(), SessionError> {
         tracing::warn!(node = %self.other, database = %name, operation = dot, ?unfit, "an operation does not fit what is here");
+        if unfit == Unfit::Gap {
+            self.group.note_gap();
+        }
         match (unfit, self.direction) {
             (Unfit::Overfull, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
             (Unfit::Gap, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
@@ -582,7 +585,12 @@ fn announced(databases: &Arc<Served>) -> Databases {
         // One that is being opened again is told of when it is.
         let Ok(log_id) = open.log_id() else { continue };
         let newest = open.newest().borrow().0;
-        all.databases.push(DatabaseAt { name: listing.name.to_string(), log_id: format!("{log_id:016x}"), newest });
+        let lives = databases.directory().lives(&listing.name).unwrap_or_else(|error| {
+            tracing::warn!(database = %listing.name, %error, "how often it was dropped cannot be told");
+            0
+        });
+        let (name, log_id) = (listing.name.to_string(), format!("{log_id:016x}"));
+        all.databases.push(DatabaseAt { name, log_id, newest, lives });
     }
     all
 }

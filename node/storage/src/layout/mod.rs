@@ -45,6 +45,7 @@ const DATA_SUFFIX: &str = ".db";
 const CREATING_SUFFIX: &str = ".db.metadata.creating";
 const DROPPED_LOG_SUFFIX: &str = ".db.metadata.dropped";
 const DROPPED_SUFFIX: &str = ".dropped";
+const LIVES_SUFFIX: &str = ".lives";
 const VERIFYING_SUFFIX: &str = ".verifying";
 
 /// This node's name and incarnation.
@@ -206,6 +207,7 @@ impl DataDirectory {
     /// Removes a closed database for good and leaves a note that sync does not bring it back.
     pub fn drop_database(&self, name: &DatabaseName) -> Result<(), StorageError> {
         self.life.forget(name);
+        self.set_lives(name, self.lives(name)?.saturating_add(1))?;
         self.write_file(&format!("{name}{DROPPED_SUFFIX}"), b"{\"Format\":1}\n")?;
         let (log, dropped) = (self.log_path(name), self.path.join(format!("{name}{DROPPED_LOG_SUFFIX}")));
         fs::rename(&log, &dropped).map_err(|source| file_error("could not rename", &log, source))?;
@@ -218,6 +220,29 @@ impl DataDirectory {
     /// Whether a database of this name was dropped here and not created again since.
     pub fn was_dropped(&self, name: &DatabaseName) -> bool {
         self.path.join(format!("{name}{DROPPED_SUFFIX}")).exists()
+    }
+
+    /// How often a database of this name has been dropped: which of those that had the name one after the other it is.
+    pub fn lives(&self, name: &DatabaseName) -> Result<u64, StorageError> {
+        let path = self.path.join(format!("{name}{LIVES_SUFFIX}"));
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Ok(text) => text.trim().parse().map_err(|_| {
+                StorageError::damaged(
+                    format!("{}", path.display()),
+                    "it holds no number; write how often the database was dropped",
+                )
+            }),
+            Err(source) => Err(file_error("could not read", &path, source)),
+        }
+    }
+
+    /// Says which of those that had the name it is: for a node that makes its databases another's.
+    pub fn set_lives(&self, name: &DatabaseName, lives: u64) -> Result<(), StorageError> {
+        if self.lives(name)? == lives {
+            return Ok(());
+        }
+        self.write_file(&format!("{name}{LIVES_SUFFIX}"), format!("{lives}\n").as_bytes())
     }
 
     /// The databases that were dropped here and not created again since.
