@@ -286,6 +286,24 @@ async fn leading_among(nodes: &[&Node]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_comes_back_and_lacks_nothing_counts_at_once() {
+    let leading = run(leader("office"));
+    let follower_home = follower("replica", &leading).await;
+    let following = follower_home.start();
+    put(&leading.client("shop"), "o-1", 1).await;
+    wait_until_equal(&[&leading, &following], "shop").await;
+    following.kill();
+    let following = follower_home.start();
+    // Nothing is written meanwhile that it could confirm.
+    until("it is known to have everything", &leading, |status| {
+        let follower = &status["leader"]["followers"][0];
+        follower["state"] == "streaming" && follower["lagOps"] == 0 && follower["ackedSeq"] == 1
+    })
+    .await;
+    ask(&leading, "handover", json!({"to": following.name()})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_one_operation_for_a_follower() {
     let leading = run(leader("office"));
     let following = run(follower("replica", &leading).await);

@@ -65,7 +65,6 @@ async fn an_operator_starts_a_group_hands_the_lead_over_and_is_refused_with_reas
         "holdfast_replica_sync_timeouts_total 0",
         "holdfast_replica_failovers_total 0",
     ];
-    office.client("shop").put("/api/documents/orders/o-1", r#"{"n": 2}"#).await.expect(200);
     // What a follower has is known when it has said so.
     wait_for("metrics tell it", SOON, async || {
         let metrics = office.client("shop").get("/metrics").await.text;

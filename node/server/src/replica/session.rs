@@ -394,6 +394,8 @@ impl Session {
         let newest = state.position;
         let after = Some(Position(at.after)).filter(|after| is_same_log && *after <= newest).unwrap_or_default();
         let until = (self.direction == Direction::Up).then_some(newest);
+        // It may lack nothing, and then nothing is sent that it could confirm.
+        self.group.note_receipt(self.direction, &self.other, &name, after, theirs.clone());
         let (confirmed, confirmations) = watch::channel(Position::START);
         let (cache_confirmed, cache_confirmations) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -411,6 +413,9 @@ impl Session {
             }
         });
         let cache_vector = parse_vector(&at.cache_vector)?;
+        let is_same_cache = parse_hex(&at.cache_log_id)? == open.log_id()?;
+        let cache_after = Some(Position(at.cache_after)).filter(|_| is_same_cache).unwrap_or_default();
+        self.group.note_cache_receipt(self.direction, &self.other, &name, cache_after, cache_vector.clone());
         let start = CacheAt { log_id: at.cache_log_id.clone(), after: Position(at.cache_after), vector: cache_vector };
         let (out, skew_max) = (self.out.clone(), self.group.skew_max());
         self.tasks.spawn(async move {
