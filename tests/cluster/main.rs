@@ -29,6 +29,7 @@ mod passive;
 mod poison;
 mod queries;
 mod replicas;
+mod replicas_abroad;
 mod replicas_cli;
 mod returns;
 mod selection;

@@ -13,14 +13,21 @@ use serde_json::{Value, json};
 const SECRET: &str = "Sk-81b3-replicas-of-the-tests";
 
 /// A port that nobody uses at the moment.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A node that runs in a home of its own to the end of the test.
-struct Running {
+pub(crate) struct Running {
     node: Node,
-    _home: Home,
+    home: Home,
+}
+
+impl Running {
+    /// Where it lives.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
 }
 
 impl Deref for Running {
@@ -31,11 +38,11 @@ impl Deref for Running {
     }
 }
 
-fn run(home: Home) -> Running {
-    Running { node: home.start(), _home: home }
+pub(crate) fn run(home: Home) -> Running {
+    Running { node: home.start(), home }
 }
 
-fn leader(name: &str) -> Home {
+pub(crate) fn leader(name: &str) -> Home {
     let port = free_port().to_string();
     Home::new(name)
         .with("Replication:Role", "Leader")
@@ -49,7 +56,7 @@ async fn port_of(node: &Node) -> String {
     status["replicationPort"].as_u64().unwrap_or_else(|| panic!("nobody can follow: {status}")).to_string()
 }
 
-async fn follower(name: &str, of: &Node) -> Home {
+pub(crate) async fn follower(name: &str, of: &Node) -> Home {
     let port = free_port().to_string();
     Home::new(name)
         .with("Replication:Role", "Follower")
@@ -61,17 +68,21 @@ async fn follower(name: &str, of: &Node) -> Home {
 }
 
 /// How a node sees its group.
-async fn group(node: &Node) -> Value {
+pub(crate) async fn group(node: &Node) -> Value {
     node.client("none").get("/replication/status").await.expect(200)
 }
 
-async fn ask(node: &Node, verb: &str, body: Value) -> Value {
+pub(crate) async fn ask(node: &Node, verb: &str, body: Value) -> Value {
     node.client("none").post(&format!("/replication/{verb}"), &body.to_string()).await.expect(200)
 }
 
 /// Waits until a node sees its group so.
 #[track_caller]
-fn until<'a>(what: &'a str, node: &'a Node, is: impl Fn(&Value) -> bool + 'a) -> impl Future<Output = Value> + 'a {
+pub(crate) fn until<'a>(
+    what: &'a str,
+    node: &'a Node,
+    is: impl Fn(&Value) -> bool + 'a,
+) -> impl Future<Output = Value> + 'a {
     wait_for(what, SOON, async move || {
         let answer = node.client("none").try_ask("GET", "/replication/status", None).await?;
         let status: Value = serde_json::from_str(&answer.text).map_err(|error| error.to_string())?;
@@ -79,11 +90,11 @@ fn until<'a>(what: &'a str, node: &'a Node, is: impl Fn(&Value) -> bool + 'a) ->
     })
 }
 
-async fn until_following(node: &Node) {
+pub(crate) async fn until_following(node: &Node) {
     until("it follows", node, |status| status["follower"]["state"] == "streaming").await;
 }
 
-async fn put(client: &Client, id: &str, n: u64) {
+pub(crate) async fn put(client: &Client, id: &str, n: u64) {
     client.put(&format!("/api/documents/orders/{id}"), &json!({"n": n}).to_string()).await.expect(200);
 }
 

@@ -44,7 +44,7 @@ pub enum TlsError {
     },
     /// Certificate and key do not serve together.
     #[error(
-        "Tls:CertificateFile and Tls:PrivateKeyFile cannot be used together: {0}; give the key that the certificate was made for"
+        "a certificate and a key that the settings name cannot be used together: {0}; give the key that the certificate was made for"
     )]
     Unusable(rustls::Error),
 }
@@ -65,7 +65,8 @@ pub fn load(settings: &TlsSettings) -> Result<Option<TlsAcceptor>, TlsError> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a PEM file that a setting names.
+pub(crate) fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(key, path)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().unwrap_or_default();
     if chain.is_empty() {
@@ -75,7 +76,8 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     Ok(chain)
 }
 
-fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+/// The private key of one.
+pub(crate) fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     // The parser's own words may repeat what it read, so they stay unsaid.
     PrivateKeyDer::from_pem_slice(&read(key, path)?).map_err(|_| TlsError::Empty {
         key,

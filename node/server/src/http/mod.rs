@@ -57,6 +57,7 @@ pub mod verify;
 pub mod hints;
 pub mod replica;
 pub mod replicated;
+pub mod forwarding;
 pub mod openapi;
 pub mod studio;
 
@@ -69,6 +70,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::app::App;
 use crate::http::edge::EdgeLayer;
+use crate::http::forwarding::ForwardingLayer;
 use crate::http::replicated::ReplicatedLayer;
 use crate::http::request_id::RequestIdLayer;
 
@@ -100,6 +102,11 @@ pub fn routes(app: App) -> Router {
         &app.settings.studio.cors_origins,
         Duration::from_secs(app.settings.limits.body_read_timeout_seconds),
     );
+    let forwarding = ForwardingLayer::new(
+        app.settings.replication.forward_writes,
+        &app.settings.node.node_id,
+        app.settings.limits.request_bytes_max,
+    );
     router
         .merge(cluster::routes())
         .merge(replication::routes())
@@ -114,6 +121,6 @@ pub fn routes(app: App) -> Router {
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::unknown_method)
         .layer(DefaultBodyLimit::max(app.settings.limits.request_bytes_max))
-        .layer((RequestIdLayer, edge, ReplicatedLayer::new(Arc::clone(&app.group))))
+        .layer((RequestIdLayer, edge, forwarding, ReplicatedLayer::new(Arc::clone(&app.group))))
         .with_state(app)
 }

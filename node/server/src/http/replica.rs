@@ -358,6 +358,6 @@ fn refused(error: GroupError) -> ApiError {
             "handover-failed",
             format!("{detail} This node leads on."),
         ),
-        GroupError::Unknown(_) => ApiError::conflict("not-possible", detail),
+        GroupError::Unknown(_) | GroupError::Tls(_) => ApiError::conflict("not-possible", detail),
     }
 }

@@ -118,7 +118,7 @@ impl ReplicaGroup {
     pub(super) async fn ask_who_leads(self: &Arc<Self>) -> Option<Epoch> {
         let asking = self.voter_endpoints().into_iter().map(async |endpoint| {
             let ask = async {
-                let (mut reader, mut writer) = connect(&endpoint).await.ok()?;
+                let (mut reader, mut writer) = connect(self, &endpoint).await.ok()?;
                 let me = self.introduction();
                 greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, self.secret()).await.ok()
             };

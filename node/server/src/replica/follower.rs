@@ -47,14 +47,14 @@ pub enum FollowError {
 }
 
 /// Makes a connection.
-pub async fn connect(endpoint: &str) -> Result<(BoxedReader, BoxedWriter), FollowError> {
+pub async fn connect(group: &ReplicaGroup, endpoint: &str) -> Result<(BoxedReader, BoxedWriter), FollowError> {
     let failed = |reason: String| FollowError::Unreachable(endpoint.to_owned(), reason);
     let made = timeout(CONNECT_WITHIN, TcpStream::connect(endpoint)).await;
     let stream = made.map_err(|_| failed("no answer".to_owned()))?.map_err(|error| failed(error.to_string()))?;
     // Small frames are waited for by whoever has written.
     stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-    let (reader, writer) = stream.into_split();
-    Ok((Box::new(reader), Box::new(writer)))
+    let secured = timeout(CONNECT_WITHIN, group.encryption().connect(endpoint, stream)).await;
+    secured.map_err(|_| failed("no answer".to_owned()))?.map_err(|error| failed(error.to_string()))
 }
 
 /// Follows until it is told to stop.
@@ -122,7 +122,7 @@ fn hint(ended: &FollowError) -> Option<String> {
 
 async fn attempt(group: &Arc<ReplicaGroup>, target: &str, is_named: bool, stop: &CancellationToken) -> FollowError {
     group.note_dialling(target);
-    let (mut reader, mut writer) = match connect(target).await {
+    let (mut reader, mut writer) = match connect(group, target).await {
         Ok(ends) => ends,
         Err(error) => return error,
     };

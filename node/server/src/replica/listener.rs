@@ -20,7 +20,7 @@ use crate::replica::ReplicaGroup;
 use crate::replica::follower::{FollowError, connect};
 use crate::replica::greeting::{self, GreetError};
 use crate::replica::session::{Direction, Session, SessionError};
-use crate::replica::wire::{BoxedReader, BoxedWriter, Outgoing, WireError, read_frame, write_frame};
+use crate::replica::wire::{Outgoing, WireError, read_frame, write_frame};
 
 /// A task.
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -74,8 +74,9 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), GreetError> {
     stream.set_nodelay(true).map_err(WireError::from)?;
-    let (reader, writer) = stream.into_split();
-    let (mut reader, mut writer): (BoxedReader, BoxedWriter) = (Box::new(reader), Box::new(writer));
+    let secured = tokio::time::timeout(CONTROL_WITHIN, group.encryption().accept(stream)).await;
+    let (mut reader, mut writer) =
+        secured.map_err(|_| WireError::Silent("TLS was not agreed on in time"))?.map_err(WireError::from)?;
     let me = group.introduction();
     let guest = greeting::hear((&mut reader, &mut writer), &me, group.secret()).await?;
     drop(place);
@@ -133,7 +134,7 @@ pub(super) async fn say(
     control: &Control,
 ) -> Result<(NodeName, ControlAnswer), FollowError> {
     let greet = |error| FollowError::Greeting(endpoint.to_owned(), error);
-    let (mut reader, mut writer) = connect(endpoint).await?;
+    let (mut reader, mut writer) = connect(group, endpoint).await?;
     let me = group.introduction();
     let dialled = greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, group.secret()).await;
     let host = dialled.map_err(greet)?;

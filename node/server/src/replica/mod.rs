@@ -19,6 +19,7 @@
 
 mod control;
 mod election;
+pub mod encryption;
 pub mod feed;
 pub mod follower;
 pub mod greeting;
@@ -34,6 +35,7 @@ pub mod session;
 pub mod status;
 mod waiting;
 mod watching;
+mod webhook;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -55,11 +57,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::databases::{Closed, ClosedReason, Databases, Gate};
+use crate::replica::encryption::Encryption;
 use crate::replica::greeting::{Introduction, Leads};
 use crate::replica::kept::{KeptError, KeptFile, Remembered};
 use crate::replica::options::GroupOptions;
 use crate::settings::secret::Secret;
 use crate::sync::Sync;
+use crate::tls::TlsError;
 
 /// Why something was not done.
 #[derive(Debug, Error)]
@@ -81,6 +85,9 @@ pub enum GroupError {
     /// A handover came to nothing.
     #[error("{0}")]
     Handover(String),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// It is not there.
     #[error("{0}")]
     Unknown(String),
@@ -187,6 +194,7 @@ pub struct GroupCounts {
 #[derive(Debug)]
 pub struct ReplicaGroup {
     options: GroupOptions,
+    encryption: Encryption,
     databases: Arc<Databases>,
     sync: Arc<Sync>,
     decided: Mutex<Decided>,
@@ -216,6 +224,7 @@ impl ReplicaGroup {
         sync: Arc<Sync>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, GroupError> {
+        let encryption = Encryption::load(&options.tls)?;
         let file = KeptFile::of(databases.directory());
         let nothing = Kept { role: Role::Alone, epoch: None, promised: None };
         let (kept, mut remembered) = file.read()?.unwrap_or((nothing, Remembered::default()));
@@ -242,6 +251,7 @@ impl ReplicaGroup {
         let group = Arc::new(Self {
             lead_port,
             options,
+            encryption,
             databases,
             sync,
             decided: Mutex::new(Decided { replica, remembered, file }),
@@ -315,6 +325,11 @@ impl ReplicaGroup {
     /// What both sides must know.
     pub fn secret(&self) -> &Secret {
         &self.options.secret
+    }
+
+    /// How connections are encrypted.
+    pub fn encryption(&self) -> &Encryption {
+        &self.encryption
     }
 
     /// Numbers since the start.
@@ -408,6 +423,7 @@ impl ReplicaGroup {
                 Action::Lead(epoch) => self.begin_leading(&epoch),
                 Action::StepDown(epoch) => {
                     tracing::warn!(%epoch, "another node leads: this one takes no writes any more");
+                    self.tell_webhook("follower", &epoch, false);
                     self.disconnect_followers();
                     self.begin_following()?;
                 }
@@ -459,6 +475,7 @@ impl ReplicaGroup {
         } else {
             tracing::info!(%epoch, "this node leads");
         }
+        self.tell_webhook("leader", epoch, was_elected);
         self.listen_as_follower();
         self.tell_the_others(epoch, old_leader);
     }

@@ -7,7 +7,7 @@ use holdfast_core::time::Millis;
 
 use crate::settings::Settings;
 use crate::settings::secret::Secret;
-use crate::settings::sections::ReplicationRole;
+use crate::settings::sections::{ReplicationRole, ReplicationTlsSettings};
 
 /// How a node takes part in its group.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ pub struct GroupOptions {
     pub sync_timeout: Duration,
     /// Where this node's HTTP API is reached.
     pub http_endpoint: Option<String>,
+    /// Who is told of a change of leader; it may carry a key.
+    pub webhook: Option<Secret>,
+    /// Whether connections are encrypted, and by which files.
+    pub tls: ReplicationTlsSettings,
     /// Clocks further off than this are suspect.
     pub skew_max: Millis,
 }
@@ -62,6 +66,8 @@ impl GroupOptions {
             min_sync_replicas: replication.min_sync_replicas as u64,
             sync_timeout: Duration::from_secs(replication.sync_timeout_seconds),
             http_endpoint: if public.is_empty() { http_endpoint } else { Some(public.to_owned()) },
+            webhook: Some(Secret::new(replication.webhook.trim())).filter(|webhook| !webhook.is_blank()),
+            tls: replication.tls.clone(),
             skew_max: Millis(settings.node.max_clock_skew_seconds.saturating_mul(1_000)),
         }
     }
