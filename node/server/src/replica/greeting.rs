@@ -21,10 +21,9 @@ use crate::settings::secret::Secret;
 
 /// How long each step of a greeting may take.
 const STEP_WITHIN: Duration = Duration::from_secs(5);
-/// What somebody who speaks HTTP to this port is answered.
-const HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\
-Content-Length: 155\r\n\r\n{\"status\":400,\"code\":\"replication-port\",\"detail\":\"This is Holdfast's replication port; \
-followers connect to it. The HTTP API listens on another port (Urls).\"}";
+/// What somebody who speaks HTTP to this port is told.
+const HTTP_PROBLEM: &str = "{\"status\":400,\"code\":\"replication-port\",\"detail\":\"This is Holdfast's replication port; \
+     followers connect to it. The HTTP API listens on another port (Urls).\"}";
 
 /// Why a greeting came to nothing.
 #[derive(Debug, Error)]
@@ -151,7 +150,12 @@ pub async fn hear(
         Ok(_) => {}
         Err(GreetError::Wire(WireError::Foreign(NoFrame::Http))) => {
             // Whoever it is should see it in their own tool.
-            drop(writer.write_all(HTTP_ANSWER).await);
+            let length = HTTP_PROBLEM.len();
+            let answer = format!(
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\
+                 Content-Length: {length}\r\n\r\n{HTTP_PROBLEM}"
+            );
+            drop(writer.write_all(answer.as_bytes()).await);
             drop(writer.shutdown().await);
         }
         Err(error) => {
