@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use holdfast_tests::cluster::{Client, Home, Node, SOON, times, wait_for, wait_until_equal};
 use serde_json::{Value, json};
@@ -94,6 +93,16 @@ pub(crate) async fn until_following(node: &Node) {
     until("it follows", node, |status| status["follower"]["state"] == "streaming").await;
 }
 
+/// Waits until a follower has taken in so many operations more.
+async fn until_taken(node: &Node, more: u64) {
+    let before = group(node).await["follower"]["lastAppliedSeq"].as_u64().unwrap();
+    until("more is written", node, |status| {
+        status["follower"]["lastAppliedSeq"].as_u64().is_some_and(|now| now >= before + more)
+    })
+    .await;
+}
+
+/// Stores a document with a number.
 pub(crate) async fn put(client: &Client, id: &str, n: u64) {
     client.put(&format!("/api/documents/orders/{id}"), &json!({"n": n}).to_string()).await.expect(200);
 }
@@ -262,8 +271,8 @@ async fn leaders_are_killed_again_and_again_and_nothing_that_was_answered_is_los
             }
             taken
         });
-        // The others are past their grace by then.
-        tokio::time::sleep(Duration::from_millis(3_200 + 100 * round % 700)).await;
+        let other = nodes.iter().enumerate().find(|(of, _)| *of != at).and_then(|(_, node)| node.as_ref()).unwrap();
+        until_taken(other, 20 + 7 * round).await;
         nodes[at].take().unwrap().kill();
         stop.store(true, Ordering::Relaxed);
         acknowledged.extend(writing.await.unwrap());
@@ -427,7 +436,7 @@ async fn the_lead_is_handed_over_under_load_and_back_and_nothing_is_lost() {
     let stop = Arc::new(AtomicBool::new(false));
     let writing = writer(&[&leading, &following, &third], &stop);
     for (from, to) in [(&leading, &following), (&following, &leading)] {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_taken(&third, 20).await;
         let handed = ask(from, "handover", json!({"to": to.name(), "timeoutSeconds": 40})).await;
         assert_eq!(handed["newLeader"], to.name(), "{handed}");
         until("the new one leads", to, |status| status["role"] == "leader").await;
@@ -480,7 +489,7 @@ async fn when_the_leader_is_killed_a_majority_elects_another_and_the_old_one_ret
         .await;
     let stop = Arc::new(AtomicBool::new(false));
     let writing = writer(&[&first, &second, &third], &stop);
-    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    until_taken(&third, 50).await;
     first.kill();
     let leads = wait_for("another leads", SOON, async || {
         let (second, third) = (group(&second).await, group(&third).await);
@@ -494,7 +503,7 @@ async fn when_the_leader_is_killed_a_majority_elects_another_and_the_old_one_ret
     let (leading, other) = if leads == "two" { (&second, &third) } else { (&third, &second) };
     until("the other one follows it", other, |status| status["follower"]["leader"]["node"] == leads).await;
     assert_eq!(group(leading).await["follower"]["autoFailoverPromoted"], true);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until_taken(other, 20).await;
     let first = homes_leader.start();
     until("the old leader follows", &first, |status| {
         status["role"] == "follower" && status["follower"]["leader"]["node"] == leads

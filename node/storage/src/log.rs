@@ -1,13 +1,14 @@
 //! Reading the log: by position, by what a peer lacks, by document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use holdfast_core::chain::Chain;
 use holdfast_core::sync::branches::Told;
 use holdfast_core::sync::forwarding::{Filter, Verdict};
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Sequence, Vector};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
@@ -163,6 +164,24 @@ impl LogView {
             Ok(())
         })?;
         Ok(told)
+    }
+
+    /// Of these operations, those that the log holds, with the chain before each.
+    pub fn chains_before(&self, wanted: &BTreeSet<Dot>) -> Result<BTreeMap<Dot, Chain>, StorageError> {
+        let mut chains = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(chains);
+        }
+        self.scan(Position::START, |entry| {
+            if let Entry::Operation(logged) = entry
+                && let Some(chain) = logged.operation.chain
+                && wanted.contains(&logged.operation.dot)
+            {
+                chains.insert(logged.operation.dot, chain);
+            }
+            Ok(())
+        })?;
+        Ok(chains)
     }
 
     /// Entries after a position, notes included, and whether the log goes on.

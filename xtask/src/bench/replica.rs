@@ -17,7 +17,7 @@ use super::http;
 use super::load::{Amount, Numbers, Plan, per_second};
 use super::process::free_address;
 use super::servers::Node;
-use super::sync::{at, quantiles, steadily, wait_until_equal, write_and_see};
+use super::sync::{at, quantiles, rate_row, steadily, wait_until_equal, write_and_see};
 use super::table::{Row, Unit, Wanted};
 use serde_json::Value;
 use std::path::Path;
@@ -160,17 +160,8 @@ fn sustained(bench: &Bench, binary: &Path, directory: &Path, count: usize, wante
         let _ = std::fs::remove_dir_all(&directory);
     }
     let rate = median(&mut rates);
-    Ok(vec![Row {
-        name: format!("sustained to {count} follower(s), bulk load of {SUSTAINED_OPERATIONS}"),
-        target: format!(">= {}", Unit::PerSecond.show(wanted)),
-        measured: Some(rate),
-        reference: Some(wanted),
-        ratio: Some(rate / wanted),
-        unit: Unit::PerSecond,
-        wanted: Wanted::AtLeast(1.0),
-        note: notes.join(", "),
-        failed: false,
-    }])
+    let name = format!("sustained to {count} follower(s), bulk load of {SUSTAINED_OPERATIONS}");
+    Ok(vec![rate_row(name, rate, wanted, notes.join(", "))])
 }
 
 /// When writes are visible at the follower.

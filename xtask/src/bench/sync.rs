@@ -114,17 +114,22 @@ fn fill_a_peer(bench: &Bench, binary: &Path, directory: &Path, line: (&str, &[(&
         let _ = std::fs::remove_dir_all(&directory);
     }
     let rate = median(&mut rates);
-    Ok(vec![Row {
-        name: format!("{name} ({OPERATIONS})"),
+    Ok(vec![rate_row(format!("{name} ({OPERATIONS})"), rate, wanted, notes.join("\n"))])
+}
+
+/// A rate that must reach another.
+pub(super) fn rate_row(name: String, rate: f64, wanted: f64, note: String) -> Row {
+    Row {
+        name,
         target: format!(">= {}", Unit::PerSecond.show(wanted)),
         measured: Some(rate),
         reference: Some(wanted),
         ratio: Some(rate / wanted),
         unit: Unit::PerSecond,
         wanted: Wanted::AtLeast(1.0),
-        note: notes.join("\n"),
+        note,
         failed: false,
-    }])
+    }
 }
 
 /// What documents that were deleted long ago cost a new peer.

@@ -106,9 +106,6 @@ pub struct Receipt {
     pub through: u64,
     /// What the receiver knows now.
     pub vector: BTreeMap<String, u64>,
-    /// Why it could not take all of it, if it could not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
 }
 
 /// A database, by its name alone.

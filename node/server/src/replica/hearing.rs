@@ -182,6 +182,12 @@ impl ReplicaGroup {
     pub fn farewell(&self, ended: &SessionError) -> Option<Refused> {
         match ended {
             SessionError::Denied(denied) => Some(self.refusal(denied)),
+            SessionError::OldEpoch(_) => Some(Refused {
+                code: "old-epoch".to_owned(),
+                reason: ended.to_string(),
+                epoch: self.epoch().as_ref().map(Epoch::to_string),
+                leader: self.leader_endpoint(),
+            }),
             SessionError::Ended if self.role() == Role::Follower => Some(Refused {
                 code: "moved".to_owned(),
                 reason: "this node leads no more".to_owned(),

@@ -104,7 +104,7 @@ pub async fn take_log(
             debug_assert!(receipt.through >= through || receipt.processed == 0, "all of it is here");
             let vector = vector_record(&database.view()?.state()?.vector);
             let name = database.name().to_string();
-            let receipt = Receipt { database: name, log_id, through: receipt.through.0, vector, problem: None };
+            let receipt = Receipt { database: name, log_id, through: receipt.through.0, vector };
             let frame = Outgoing { kind: Kind::Receipt, payload: message::write(&receipt) };
             out.send(frame).await.map_err(|_| IntakeError::Over)?;
         }
@@ -145,7 +145,7 @@ pub async fn take_cache(
         let taken = cache::take(&database, Asker::Node, message).await?;
         let (through, vector): (Position, _) = (taken.reach.all, vector_record(&taken.vector));
         let name = database.name().to_string();
-        let receipt = Receipt { database: name, log_id, through: through.0, vector, problem: None };
+        let receipt = Receipt { database: name, log_id, through: through.0, vector };
         let frame = Outgoing { kind: Kind::CacheReceipt, payload: message::write(&receipt) };
         out.send(frame).await.map_err(|_| IntakeError::Over)?;
     }

@@ -108,6 +108,20 @@ pub struct Reached {
     pub is_taking_states: bool,
 }
 
+impl Reached {
+    /// It has the log up to here on disk, and knows this.
+    pub fn has(&mut self, through: Position, vector: &Vector) {
+        self.through = self.through.max(through);
+        self.vector.merge(vector);
+    }
+
+    /// It has the cache up to here, and knows this of it.
+    pub fn has_of_cache(&mut self, through: Position, vector: &Vector) {
+        self.cache_through = self.cache_through.max(through);
+        self.cache_vector.merge(vector);
+    }
+}
+
 /// A follower, there or not.
 #[derive(Debug, Clone, Default)]
 pub struct FollowerAt {
@@ -123,8 +137,6 @@ pub struct FollowerAt {
     pub connected: Option<Millis>,
     /// When it last said anything.
     pub heard: Option<Instant>,
-    /// How far it was when it came.
-    pub handshake_operations: u64,
     /// How far it is.
     pub reached: BTreeMap<DatabaseName, Reached>,
     /// Bytes sent to it since this node started.

@@ -11,15 +11,14 @@ use holdfast_core::replica::handshake::Refused;
 use holdfast_core::replica::message::Voter;
 use holdfast_core::replica::role::Role;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::databases::{Asker, Unavailable};
-use crate::replica::ReplicaGroup;
 use crate::replica::follower::FollowError;
 use crate::replica::greeting::{GreetError, Guest, Host};
 use crate::replica::session::{Direction, SessionError};
+use crate::replica::{Reached, ReplicaGroup};
 
 impl ReplicaGroup {
     /// Whether a guest may follow this node.
@@ -137,42 +136,19 @@ impl ReplicaGroup {
         }
     }
 
-    /// A follower has a stretch on its disk.
-    pub fn note_receipt(
+    /// A follower has said what it has of a database; nobody counts what is said upwards.
+    pub fn note_reached(
         &self,
         direction: Direction,
         node: &NodeName,
         database: &DatabaseName,
-        through: Position,
-        vector: Vector,
+        learn: impl FnOnce(&mut Reached),
     ) {
         if direction == Direction::Up {
             return;
         }
         if let Some(follower) = self.followers().get_mut(node) {
-            let reached = follower.reached.entry(database.clone()).or_default();
-            reached.through = reached.through.max(through);
-            reached.vector.merge(&vector);
-        }
-        self.learned.send_modify(|count| *count += 1);
-    }
-
-    /// A follower has changes of the cache.
-    pub fn note_cache_receipt(
-        &self,
-        direction: Direction,
-        node: &NodeName,
-        database: &DatabaseName,
-        through: Position,
-        vector: Vector,
-    ) {
-        if direction == Direction::Up {
-            return;
-        }
-        if let Some(follower) = self.followers().get_mut(node) {
-            let reached = follower.reached.entry(database.clone()).or_default();
-            reached.cache_through = reached.cache_through.max(through);
-            reached.cache_vector.merge(&vector);
+            learn(follower.reached.entry(database.clone()).or_default());
         }
         self.learned.send_modify(|count| *count += 1);
     }

@@ -97,6 +97,9 @@ pub enum SessionError {
     /// The leader's epoch is over.
     #[error("{0}")]
     Denied(#[from] holdfast_core::replica::role::Denied),
+    /// The same, told by a frame.
+    #[error("it speaks in epoch {0}, and a later one is known here")]
+    OldEpoch(u64),
     /// This node follows or leads otherwise now, or stops.
     #[error("this node has ended it")]
     Ended,
@@ -250,7 +253,11 @@ impl Session {
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), SessionError> {
-        let Frame { kind, payload, .. } = frame;
+        let Frame { kind, payload, epoch } = frame;
+        // What a leader of an earlier epoch still sends is not taken in, from its first frame on.
+        if self.direction == Direction::Up && epoch < self.group.epoch_number() && kind != Kind::Refused {
+            return Err(SessionError::OldEpoch(epoch));
+        }
         match (kind, self.direction) {
             (Kind::Heartbeat, _) => {
                 let beat: Heartbeat = message::read(&payload)?;
@@ -387,6 +394,7 @@ impl Session {
             self.ask_for_rest(&name, &state.vector, &theirs).await?;
         }
         if !theirs.covers_all(&open.log()?.floor()?) {
+            self.group.note_reached(self.direction, &self.other, &name, |reached| reached.is_taking_states = true);
             let of = OfDatabase { database: name.to_string(), is_forgotten: false };
             return self.send(Kind::StatesNeeded, message::write(&of)).await;
         }
@@ -395,7 +403,10 @@ impl Session {
         let after = Some(Position(at.after)).filter(|after| is_same_log && *after <= newest).unwrap_or_default();
         let until = (self.direction == Direction::Up).then_some(newest);
         // It may lack nothing, and then nothing is sent that it could confirm.
-        self.group.note_receipt(self.direction, &self.other, &name, after, theirs.clone());
+        self.group.note_reached(self.direction, &self.other, &name, |reached| {
+            reached.is_taking_states = false;
+            reached.has(after, &theirs);
+        });
         let (confirmed, confirmations) = watch::channel(Position::START);
         let (cache_confirmed, cache_confirmations) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -415,7 +426,9 @@ impl Session {
         let cache_vector = parse_vector(&at.cache_vector)?;
         let is_same_cache = parse_hex(&at.cache_log_id)? == open.log_id()?;
         let cache_after = Some(Position(at.cache_after)).filter(|_| is_same_cache).unwrap_or_default();
-        self.group.note_cache_receipt(self.direction, &self.other, &name, cache_after, cache_vector.clone());
+        self.group.note_reached(self.direction, &self.other, &name, |reached| {
+            reached.has_of_cache(cache_after, &cache_vector);
+        });
         let start = CacheAt { log_id: at.cache_log_id.clone(), after: Position(at.cache_after), vector: cache_vector };
         let (out, skew_max) = (self.out.clone(), self.group.skew_max());
         self.tasks.spawn(async move {
@@ -454,7 +467,9 @@ impl Session {
                 let at = CacheAt { log_id: receipt.log_id.clone(), after: through, vector: vector.clone() };
                 confirmed.send_replace(Some(at));
             }
-            self.group.note_cache_receipt(self.direction, &self.other, &name, through, vector);
+            self.group.note_reached(self.direction, &self.other, &name, |reached| {
+                reached.has_of_cache(through, &vector);
+            });
             return Ok(());
         }
         if let Some(confirmed) = &lane.confirmed {
@@ -464,7 +479,7 @@ impl Session {
                 is_further
             });
         }
-        self.group.note_receipt(self.direction, &self.other, &name, through, vector);
+        self.group.note_reached(self.direction, &self.other, &name, |reached| reached.has(through, &vector));
         Ok(())
     }
 

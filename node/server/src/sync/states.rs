@@ -266,18 +266,7 @@ fn searches(
     let ours = Known { vector: &state.vector, chains: &state.chains };
     let theirs = Known { vector: theirs.0, chains: theirs.1 };
     let wanted = branches::proofs(ours, theirs);
-    let mut proofs = BTreeMap::new();
-    if !wanted.is_empty() {
-        log.scan(Position::START, |entry| {
-            if let Entry::Operation(logged) = entry
-                && let Some(chain) = logged.operation.chain
-                && wanted.contains(&logged.operation.dot)
-            {
-                proofs.insert(logged.operation.dot, chain);
-            }
-            Ok(())
-        })?;
-    }
+    let proofs = log.chains_before(&wanted)?;
     let mut suspects = branches::suspects(database.origin(), ours, theirs, &proofs);
     branches::believe(&mut suspects, (ours.vector, theirs.vector), evidence);
     let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();

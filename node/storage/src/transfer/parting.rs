@@ -6,14 +6,11 @@
 //!
 //! Must stay true: no operation of the old log is taken for known because of a number that the peer knows for another.
 
-use std::collections::BTreeMap;
-
 use holdfast_core::sync::branches::{self, Known};
-use holdfast_core::vector::{Dot, Origin, Position};
+use holdfast_core::vector::{Dot, Origin};
 
 use crate::error::StorageError;
 use crate::record::note::Adoption;
-use crate::record::operation::Entry;
 use crate::transfer::Before;
 
 /// An origin whose branches must be looked at again before the states take the place of what is here. `me` has written
@@ -27,17 +24,6 @@ pub(super) fn overlooked(
     let ours = Known { vector: &before.state.vector, chains: &before.state.chains };
     let theirs = Known { vector: &adoption.vector, chains: &adoption.chains };
     let wanted = branches::proofs(ours, theirs);
-    let mut proofs = BTreeMap::new();
-    if !wanted.is_empty() {
-        before.log.scan(Position::START, |entry| {
-            if let Entry::Operation(logged) = entry
-                && let Some(chain) = logged.operation.chain
-                && wanted.contains(&logged.operation.dot)
-            {
-                proofs.insert(logged.operation.dot, chain);
-            }
-            Ok(())
-        })?;
-    }
+    let proofs = before.log.chains_before(&wanted)?;
     Ok(branches::overlooked(me, ours, theirs, &proofs, forks))
 }
