@@ -370,6 +370,15 @@ impl Node {
         true
     }
 
+    /// The disk has failed under it. What a writer that stopped still remembers may be in no file: nothing goes on from that,
+    /// and the database is opened again before anybody is told anything.
+    pub fn fail_with_its_disk(&mut self) {
+        if self.is_up() {
+            self.is_torn_next = true;
+            self.crash(true);
+        }
+    }
+
     /// Sets how far its clock is ahead of the world's, in milliseconds.
     pub fn set_clock(&mut self, skew: i64) {
         self.skew = skew;

@@ -465,7 +465,7 @@ impl World {
         }
         if outbox.has_failed {
             if let Some(node) = self.nodes.get_mut(index) {
-                node.crash(true);
+                node.fail_with_its_disk();
             }
             self.at(self.now + Millis(500), Occurrence::Starts { node: index });
         }
