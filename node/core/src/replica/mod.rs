@@ -20,6 +20,9 @@ pub mod frame;
 pub mod handshake;
 pub mod message;
 pub mod role;
+pub mod seeking;
+pub mod feed;
+pub mod lane;
 
 #[cfg(test)]
 mod model;

@@ -4,16 +4,15 @@
 //!   commit ─► newest ─► read a stretch, without what the other side knows ─► frame ─► receipt ─► the next
 //! ```
 //!
-//! Nothing is queued here: what is not sent yet is in the log, however long the other side takes. A few stretches are under
-//! way at once, so that the wire, the other side's disk and ours work together; where writes come faster than that, they
-//! gather in the log and go as larger stretches.
+//! When what is read is decided by [`holdfast_core::replica::feed`]: a few stretches are under way at once, and where writes
+//! come faster than that, they gather in the log and go as larger stretches.
 //!
 //! Must stay true: a commit never waits for a feed.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use holdfast_core::limits::EXCHANGE_COMPACT_OPERATIONS;
+use holdfast_core::replica::feed::{LogFeed, Start, Step};
 use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::message::about;
 use holdfast_core::sync::forwarding::Filter;
@@ -30,9 +29,6 @@ use crate::sync::cache::{AnswerError, CachePull};
 use crate::sync::exchange::{self, work_on_stretch};
 use crate::sync::{cache, envelope};
 
-/// Stretches of one database that are under way at once.
-pub const STRETCHES_MAX: usize = 3;
-
 /// Why a feed ends.
 #[derive(Debug, Error)]
 pub enum FeedError {
@@ -47,17 +43,6 @@ pub enum FeedError {
     Over,
 }
 
-/// Where a feed begins.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// After this position of our log.
-    pub after: Position,
-    /// What the other side knows, and is not sent.
-    pub known: Vector,
-    /// Up to this position; for ever when absent.
-    pub until: Option<Position>,
-}
-
 /// Sends a log until it is told to stop, or has come to its end.
 pub async fn feed_log(
     database: Arc<OpenDatabase>,
@@ -65,44 +50,35 @@ pub async fn feed_log(
     out: mpsc::Sender<Outgoing>,
     mut confirmed: watch::Receiver<Position>,
 ) -> Result<(), FeedError> {
+    let mut feed = LogFeed::new(&start);
     let filter = Filter::of(start.known);
     let mut newest = database.newest();
-    let mut sent = start.after;
-    let mut under_way: VecDeque<Position> = VecDeque::new();
     loop {
-        let here = *newest.borrow_and_update();
-        let goal = start.until.map_or(here, |until| until.min(here));
-        let through = *confirmed.borrow_and_update();
-        while under_way.front().is_some_and(|oldest| *oldest <= through) {
-            under_way.pop_front();
-        }
-        let is_done = sent >= goal;
-        if is_done && start.until.is_some() && under_way.is_empty() {
-            return Ok(());
-        }
-        if is_done || under_way.len() >= STRETCHES_MAX {
-            tokio::select! {
-                changed = newest.changed(), if under_way.len() < STRETCHES_MAX => changed.map_err(|_| FeedError::Over)?,
-                changed = confirmed.changed() => changed.map_err(|_| FeedError::Over)?,
+        let (here, through) = (*newest.borrow_and_update(), *confirmed.borrow_and_update());
+        let (after, goal) = match feed.next(here, through) {
+            Step::Done => return Ok(()),
+            Step::Read { after, goal } => (after, goal),
+            Step::Rest { has_room } => {
+                tokio::select! {
+                    changed = newest.changed(), if has_room => changed.map_err(|_| FeedError::Over)?,
+                    changed = confirmed.changed() => changed.map_err(|_| FeedError::Over)?,
+                }
+                continue;
             }
-            continue;
-        }
-        let stretched = work_on_stretch(sent, goal, || -> Result<_, StorageError> {
+        };
+        let stretched = work_on_stretch(after, goal, || -> Result<_, StorageError> {
             let standing = exchange::standing(&database)?;
-            let stretch = exchange::read(&database, sent, &filter, EXCHANGE_COMPACT_OPERATIONS)?;
-            let message = exchange::compact(&exchange::push_head(&stretch, sent, &standing), &stretch);
+            let stretch = exchange::read(&database, after, &filter, EXCHANGE_COMPACT_OPERATIONS)?;
+            let message = exchange::compact(&exchange::push_head(&stretch, after, &standing), &stretch);
             Ok((stretch.through, message))
         });
         let (through, message) = stretched?;
-        if through <= sent {
-            // Announced, and not to be read yet; the next commit wakes this.
+        if !feed.read(through) {
             newest.changed().await.map_err(|_| FeedError::Over)?;
             continue;
         }
         let frame = Outgoing { kind: Kind::Stretch, payload: about(database.name(), &message) };
         out.send(frame).await.map_err(|_| FeedError::Over)?;
-        sent = through;
-        under_way.push_back(through);
     }
 }
 

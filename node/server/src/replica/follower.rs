@@ -7,11 +7,13 @@
 //!         or another address: where it was said to be, then each voter's
 //! ```
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::replica::handshake::Purpose;
+use holdfast_core::replica::lane::Direction;
+use holdfast_core::replica::seeking::{PAUSE_MAX, Seeking, Target};
+use holdfast_core::time::Millis;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,15 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::entropy;
 use crate::replica::ReplicaGroup;
 use crate::replica::greeting::{self, GreetError};
-use crate::replica::session::{Direction, Session, SessionError};
+use crate::replica::session::{Session, SessionError};
 use crate::replica::wire::{BoxedReader, BoxedWriter};
 
 /// How long a connection may take to be made.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// The first and the longest pause after a connection has ended.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-
 /// Why an attempt to follow ended.
 #[derive(Debug, Error)]
 pub enum FollowError {
@@ -59,68 +57,49 @@ pub async fn connect(group: &ReplicaGroup, endpoint: &str) -> Result<(BoxedReade
 
 /// Follows until it is told to stop.
 pub async fn follow(group: Arc<ReplicaGroup>, stop: CancellationToken) {
-    let mut pause = PAUSE_MIN;
-    let mut others: VecDeque<String> = VecDeque::new();
+    let mut seeking = Seeking::default();
     loop {
-        let leader = group.leader_endpoint();
-        if leader.is_none() && others.is_empty() {
-            others.extend(group.voter_endpoints());
-        }
-        let target = others.pop_front().or_else(|| leader.clone());
-        let Some(target) = target else {
+        let Some(target) = seeking.next(group.leader_endpoint().as_deref(), group.voter_endpoints()) else {
             // Nobody has said yet whom to follow.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PAUSE_MAX) => continue,
+                () = tokio::time::sleep(Duration::from_millis(PAUSE_MAX.0)) => continue,
                 () = group.leader_is_named() => continue,
             }
         };
-        let is_named = leader.as_ref() == Some(&target);
         let begun = crate::clock::monotonic();
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = attempt(&group, &target, is_named, &stop) => ended,
+            ended = attempt(&group, &target, &stop) => ended,
         };
         if stop.is_cancelled() {
             return;
         }
-        group.note_unfollowed(&target, &ended);
-        if begun.elapsed() > PAUSE_MAX {
-            pause = PAUSE_MIN;
-        }
-        if let Some(hint) = hint(&ended) {
-            others.retain(|other| *other != hint);
-            others.push_front(hint);
-        } else if others.is_empty() && is_named {
-            others.extend(group.voter_endpoints().into_iter().filter(|endpoint| *endpoint != target));
-        }
-        let jitter = entropy::random_u64() % u64::try_from(pause.as_millis()).unwrap_or(1).max(1);
+        group.note_unfollowed(&target.endpoint, &ended);
+        seeking.ended(&target, hint(&ended), group.voter_endpoints());
+        let lasted = Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let pause = seeking.pause(lasted, entropy::random_u64());
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause / 2 + Duration::from_millis(jitter / 2)) => {}
-            // Somebody has said where the leader is: there at once, and nowhere else first.
-            () = group.leader_is_named() => {
-                others.clear();
-                pause = PAUSE_MIN;
-                continue;
-            }
+            () = tokio::time::sleep(Duration::from_millis(pause.0)) => {}
+            () = group.leader_is_named() => seeking.named(),
         }
-        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
 /// Where the other side says that the leader is.
-fn hint(ended: &FollowError) -> Option<String> {
+fn hint(ended: &FollowError) -> Option<&str> {
     let leader = match ended {
         FollowError::Greeting(_, GreetError::Refused(refused)) => &refused.leader,
         FollowError::Session(SessionError::Refused(refused)) => &refused.leader,
         FollowError::NoLeader(_, leader) => leader,
         _ => return None,
     };
-    leader.clone().filter(|leader| leader.split_once(':').is_some_and(|(host, _)| !host.is_empty()))
+    leader.as_deref()
 }
 
-async fn attempt(group: &Arc<ReplicaGroup>, target: &str, is_named: bool, stop: &CancellationToken) -> FollowError {
+async fn attempt(group: &Arc<ReplicaGroup>, to: &Target, stop: &CancellationToken) -> FollowError {
+    let target = to.endpoint.as_str();
     group.note_dialling(target);
     let (mut reader, mut writer) = match connect(group, target).await {
         Ok(ends) => ends,
@@ -132,7 +111,7 @@ async fn attempt(group: &Arc<ReplicaGroup>, target: &str, is_named: bool, stop: 
         Ok(host) => host,
         Err(error) => return FollowError::Greeting(target.to_owned(), error),
     };
-    if !host.is_leader && !is_named {
+    if !host.is_leader && !to.is_named {
         return FollowError::NoLeader(target.to_owned(), host.leader);
     }
     if let Some(epoch) = &host.epoch

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use holdfast_core::id::NodeName;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::lane::Direction;
 use holdfast_core::replica::message::{Heartbeat, Voter};
 use holdfast_core::replica::role::{Denied, Role};
 
 use crate::clock;
 use crate::replica::ReplicaGroup;
-use crate::replica::session::{Direction, SessionError};
+use crate::replica::session::SessionError;
 
 impl ReplicaGroup {
     /// What a heartbeat says.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use holdfast_core::error::Refusal;
 use holdfast_core::replica::frame::Kind;
+use holdfast_core::replica::lane::Unfit;
 use holdfast_core::replica::message::{self, Receipt};
 use holdfast_core::sync::message::{PushRequest, vector_record};
 use holdfast_core::vector::Position;
@@ -44,20 +45,6 @@ pub enum IntakeError {
     /// The connection has ended.
     #[error("the connection has ended")]
     Over,
-}
-
-/// What is done about operations that do not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
-    /// Earlier ones are missing: they are asked for again, from the beginning.
-    Gap,
-    /// One of the two takes the other's states.
-    States {
-        /// Because what an operation stands beside was forgotten here.
-        is_forgotten: bool,
-    },
-    /// Too many are parked: an operator must look.
-    Overfull,
 }
 
 /// What was taken in, told to whoever counts.
@@ -115,7 +102,8 @@ pub async fn take_log(
     written
 }
 
-fn unfit(receipt: &holdfast_storage::request::Receipt) -> Option<(String, Unfit)> {
+/// What of a stretch did not fit, and how, if anything.
+pub fn unfit(receipt: &holdfast_storage::request::Receipt) -> Option<(String, Unfit)> {
     if let Some(stranger) = &receipt.stranger {
         let is_forgotten = stranger.misfit == Misfit::Writer;
         return Some((stranger.dot.to_string(), Unfit::States { is_forgotten }));

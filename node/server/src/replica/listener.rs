@@ -11,6 +11,7 @@ use holdfast_core::id::NodeName;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::handshake::Purpose;
+use holdfast_core::replica::lane::Direction;
 use holdfast_core::replica::message::{self, Control, ControlAnswer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::replica::ReplicaGroup;
 use crate::replica::follower::{FollowError, connect};
 use crate::replica::greeting::{self, GreetError};
-use crate::replica::session::{Direction, Session, SessionError};
+use crate::replica::session::{Session, SessionError};
 use crate::replica::wire::{Outgoing, WireError, read_frame, write_frame};
 
 /// A task.

@@ -8,8 +8,9 @@ use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::REPLICA_VOTERS_MAX;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::lane::Direction;
 use holdfast_core::replica::message::Voter;
-use holdfast_core::replica::role::Role;
+use holdfast_core::replica::seeking;
 use holdfast_core::time::Millis;
 use tokio_util::sync::CancellationToken;
 
@@ -17,32 +18,19 @@ use crate::clock;
 use crate::databases::{Asker, Unavailable};
 use crate::replica::follower::FollowError;
 use crate::replica::greeting::{GreetError, Guest, Host};
-use crate::replica::session::{Direction, SessionError};
+use crate::replica::session::SessionError;
 use crate::replica::{Reached, ReplicaGroup};
 
 impl ReplicaGroup {
     /// Whether a guest may follow this node.
     pub fn may_be_followed(&self, guest: &Guest) -> Result<(), Refused> {
-        let refuse = |code: &str, reason: String| Refused {
-            code: code.to_owned(),
-            reason,
+        let followed = self.upstream().connected.as_ref().map(|(leader, _)| leader.clone());
+        seeking::may_be_followed(self.role(), followed.as_ref(), &guest.node).map_err(|why| Refused {
+            code: why.code().to_owned(),
+            reason: why.to_string(),
             epoch: self.epoch().as_ref().map(Epoch::to_string),
             leader: self.leader_endpoint(),
-        };
-        match self.role() {
-            Role::Alone => Err(refuse("not-the-leader", "this node neither leads nor follows".to_owned())),
-            Role::Leader => Ok(()),
-            Role::Follower if self.upstream().connected.is_none() => {
-                Err(refuse("not-the-leader", "this node follows, and has lost its leader".to_owned()))
-            }
-            Role::Follower => {
-                let is_own_leader = self.upstream().connected.as_ref().is_some_and(|(leader, _)| *leader == guest.node);
-                if is_own_leader {
-                    return Err(refuse("circle", "this node follows the one that would follow it".to_owned()));
-                }
-                Ok(())
-            }
-        }
+        })
     }
 
     /// A follower has come.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::lane::{self, Direction, Ours, Remedy, Theirs, Unfit, opening};
 use holdfast_core::replica::message::{
     self, Asked, DatabaseAt, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
 };
@@ -36,8 +37,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::databases::{Asker, Databases as Served, OpenDatabase, Standing, Unavailable};
 use crate::replica::ReplicaGroup;
-use crate::replica::feed::{CacheAt, FeedError, Start, feed_cache, feed_log};
-use crate::replica::intake::{IntakeError, Taken, Unfit, WAITING_MAX, take_cache, take_log};
+use crate::replica::feed::{CacheAt, FeedError, feed_cache, feed_log};
+use crate::replica::intake::{IntakeError, Taken, WAITING_MAX, take_cache, take_log};
 use crate::replica::wire::{
     BoxedReader, BoxedWriter, Frame, Outgoing, SILENT_WITHIN, WireError, read_frame, write_all,
 };
@@ -54,15 +55,6 @@ const OUT_MAX: usize = 32;
 const IN_MAX: usize = 8;
 /// How often one database may look at the other side's states on one connection.
 const LOOKS_MAX: u32 = 4;
-
-/// Which way a connection goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To whom this node follows.
-    Up,
-    /// To a follower.
-    Down,
-}
 
 /// Why a connection ended.
 #[derive(Debug, Error)]
@@ -390,22 +382,22 @@ impl Session {
         };
         let theirs = parse_vector(&at.vector)?;
         let state = open.view()?.state()?;
-        if self.direction == Direction::Down && !state.vector.covers_all(&theirs) {
+        let floor = open.log()?.floor()?;
+        let ours = Ours { log_id: open.log_id()?, newest: state.position, vector: &state.vector, floor: &floor };
+        let said = Theirs { log_id: parse_hex(&at.log_id)?, after: Position(at.after), vector: &theirs };
+        let opening = opening(self.direction, ours, said);
+        if opening.has_more {
             self.ask_for_rest(&name, &state.vector, &theirs).await?;
         }
-        if !theirs.covers_all(&open.log()?.floor()?) {
+        let Some(start) = opening.start else {
             self.group.note_reached(self.direction, &self.other, &name, |reached| reached.is_taking_states = true);
             let of = OfDatabase { database: name.to_string(), is_forgotten: false };
             return self.send(Kind::StatesNeeded, message::write(&of)).await;
-        }
-        let is_same_log = parse_hex(&at.log_id)? == open.log_id()?;
-        let newest = state.position;
-        let after = Some(Position(at.after)).filter(|after| is_same_log && *after <= newest).unwrap_or_default();
-        let until = (self.direction == Direction::Up).then_some(newest);
+        };
         // It may lack nothing, and then nothing is sent that it could confirm.
         self.group.note_reached(self.direction, &self.other, &name, |reached| {
             reached.is_taking_states = false;
-            reached.has(after, &theirs);
+            reached.has(start.after, &theirs);
         });
         let (confirmed, confirmations) = watch::channel(Position::START);
         let (cache_confirmed, cache_confirmations) = watch::channel(None);
@@ -416,7 +408,6 @@ impl Session {
         // Ends the one before.
         lane.feeding = Some(stop.clone().drop_guard());
         let (database, out, of, stopped) = (Arc::clone(&open), self.out.clone(), name.clone(), stop.clone());
-        let start = Start { after, known: theirs, until };
         self.tasks.spawn(async move {
             tokio::select! {
                 fed = feed_log(database, start, out, confirmations) => Ended::Feed(of, fed),
@@ -568,14 +559,10 @@ impl Session {
         if unfit == Unfit::Gap {
             self.group.note_gap();
         }
-        match (unfit, self.direction) {
-            (Unfit::Overfull, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
-            (Unfit::Gap, _) => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
-            (Unfit::States { is_forgotten }, Direction::Up) => {
-                self.look(&name, if is_forgotten { Cause::Forgotten } else { Cause::Asked })
-            }
-            // A leader's states stand: the follower takes them, and what it holds beyond them comes again.
-            (Unfit::States { is_forgotten }, Direction::Down) => {
+        match lane::remedy(unfit, self.direction) {
+            Remedy::Anew => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
+            Remedy::Take(cause) => self.look(&name, cause),
+            Remedy::Give { is_forgotten } => {
                 if let Some(lane) = self.lanes.get_mut(&name) {
                     lane.is_asked_for_rest = false;
                 }

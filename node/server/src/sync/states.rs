@@ -20,11 +20,12 @@ use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::log::ReadLimit;
+use holdfast_storage::log::{LogView, ReadLimit};
 use holdfast_storage::record::note::Adoption;
 use holdfast_storage::record::operation::Entry;
 use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page, letters_of};
 use holdfast_storage::transfer::{Carried, Ending, Source, adoption_of};
+use holdfast_storage::view::ReadView;
 
 use crate::databases::{Asker, OpenDatabase};
 use crate::sync::Sync;
@@ -60,14 +61,23 @@ pub enum Outcome {
 
 /// A page of our states with its head, as it is sent.
 pub fn page_for_peer(database: &OpenDatabase, standing: Standing, after: Position) -> Result<Vec<u8>, StorageError> {
-    let view = database.view()?;
-    let floor = database.log()?.floor()?;
     let limit = ReadLimit { operations: EXCHANGE_OPERATIONS_MAX, bytes: EXCHANGE_BYTES_TARGET };
+    page_of((&*database.view()?, &database.log()?), standing, after, limit)
+}
+
+/// The same, of a look at a database.
+pub fn page_of(
+    (view, log): (&ReadView, &LogView),
+    standing: Standing,
+    after: Position,
+    limit: ReadLimit,
+) -> Result<Vec<u8>, StorageError> {
+    let floor = log.floor()?;
     let mut page = view.states_after(after, limit)?;
     if !page.has_more {
-        page.letters = letters_of(&view, &database.log()?)?;
+        page.letters = letters_of(view, log)?;
     }
-    let Adoption { vector, chains, members, graves, collections } = adoption_of(&view)?;
+    let Adoption { vector, chains, members, graves, collections } = adoption_of(view)?;
     // Of the same moment as the page: that is what whoever has read to its end knows.
     let standing = Standing { vector, newest: view.state()?.position, ..standing };
     let head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
