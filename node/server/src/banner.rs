@@ -153,6 +153,11 @@ impl Banner<'_> {
         let is_root_default = self.settings.auth.root_api_key.expose() == DEFAULT_ROOT_API_KEY;
         let key = if is_root_default { DEFAULT_ROOT_API_KEY } else { "<your key>" };
         let mut out = String::new();
+        if self.group.role == ReplicationRole::Follower {
+            // Writes are the leader's.
+            let _ = write!(out, "curl {address}/replication/status -H \"ApiKey: {key}\"");
+            return out;
+        }
         let _ = write!(
             out,
             "curl -X PUT {address}/api/documents/products/p-1 -H \"Database: shop\" -H \"ApiKey: {key}\" \

@@ -387,6 +387,12 @@ impl KeyState {
         self.dots().all(|dot| vector.covers(dot)) && !self.holds_more_than_its_parts()
     }
 
+    /// When it was last written to or added to.
+    pub fn changed(&self) -> Option<Millis> {
+        let stamps = self.writes.iter().map(|write| write.stamp).chain(self.counts.iter().map(|count| count.stamp));
+        stamps.max().map(Stamp::millis)
+    }
+
     /// The writes, additions and touches that are in it.
     pub fn dots(&self) -> impl Iterator<Item = &Dot> {
         let of_writes = self.writes.iter().map(|write| &write.dot).chain(self.resets.iter().map(|reset| &reset.dot));

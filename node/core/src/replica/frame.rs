@@ -60,10 +60,14 @@ pub enum Kind {
     Control = 16,
     /// What came of it.
     ControlAnswer = 17,
+    /// What a node that comes from outside the group holds.
+    Holdings = 19,
+    /// That it is one of the group now.
+    Joined = 20,
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,
@@ -81,6 +85,8 @@ impl Kind {
         Self::StatesNeeded,
         Self::Control,
         Self::ControlAnswer,
+        Self::Holdings,
+        Self::Joined,
     ];
 
     fn of(byte: u8) -> Option<Self> {
@@ -132,13 +138,16 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether somebody unknown begins as a frame does: their first bytes tell what they speak, however little they say.
+    pub fn begins(first: [u8; 4]) -> Result<(), NoFrame> {
+        if first == MAGIC { Ok(()) } else { Err(foreign(first)) }
+    }
+
     /// Reads a header. Before both sides know each other, only greetings are read.
     pub fn read(bytes: &[u8; HEADER_BYTES], is_known: bool) -> Result<Self, NoFrame> {
         let (head, checksum) = bytes.split_first_chunk::<24>().ok_or(NoFrame::Damaged)?;
         let [magic @ .., kind, z0, z1, z2, l0, l1, l2, l3, z4, z5, z6, z7, e0, e1, e2, e3, e4, e5, e6, e7] = *head;
-        if magic != MAGIC {
-            return Err(foreign(magic));
-        }
+        Self::begins(magic)?;
         if [z0, z1, z2, z4, z5, z6, z7] != [0; 7] {
             return Err(NoFrame::Foreign("its header has bits that this version does not know"));
         }
@@ -200,6 +209,10 @@ fn foreign(magic: [u8; 4]) -> NoFrame {
     const METHODS: [&[u8; 4]; 8] = [b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"PATC", b"OPTI", b"CONN"];
     if METHODS.contains(&&magic) {
         NoFrame::Http
+    } else if magic == *b"HTTP" {
+        NoFrame::Foreign(
+            "it is a node's HTTP port; give the port for followers, Replication:Port there (5500 if unchanged)",
+        )
     } else if magic.starts_with(&[0x16, 0x03]) {
         NoFrame::Foreign("TLS was spoken to a port without it; set Replication:Tls on both sides or on neither")
     } else if magic.starts_with(b"HFL") {

@@ -53,6 +53,15 @@ pub struct Hello {
     pub replication_endpoint: Option<String>,
     /// Whether it takes part in elections.
     pub is_voter: bool,
+    /// `host:port` where the leader is followed, as far as it knows; the host is empty where that is the dialler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// The group that it belongs to; absent before it has joined one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether it comes from outside with documents of its own that are to be merged, because an operator said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merges: bool,
 }
 
 /// What the listener answers.
@@ -87,6 +96,9 @@ pub struct Welcome {
     pub epoch: Option<String>,
     /// Where its HTTP API is reached.
     pub http_endpoint: Option<String>,
+    /// The group that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Whether it leads; else it passes on what it gets from the leader.
     pub is_leader: bool,
     /// Where the leader is followed, when it does not lead and knows.
@@ -126,6 +138,12 @@ pub enum Unwelcome {
     /// Another node has this name.
     #[error("another node goes by the same name '{0}'; give each its own Node:NodeId")]
     Namesake(String),
+    /// It belongs to another group.
+    #[error(
+        "the two nodes belong to different groups of leader and followers; if that is no mistake, POST \
+         /replication/start-follower with force has the one that follows leave its group and merges what it holds"
+    )]
+    Group,
     /// What it says cannot be read.
     #[error("its greeting cannot be read: {0}")]
     Nonsense(String),
@@ -139,6 +157,7 @@ impl Unwelcome {
             Self::Protocol { .. } => "unknown-protocol",
             Self::Self_ => "follower-of-itself",
             Self::Namesake(_) => "node-name-taken",
+            Self::Group => "other-group",
             Self::Nonsense(_) => "malformed-greeting",
         }
     }
@@ -221,6 +240,13 @@ pub fn other(node: &str, incarnation: &str, me: (&NodeName, u64)) -> Result<Node
     Err(if life == me.1 { Unwelcome::Self_ } else { Unwelcome::Namesake(node.to_owned()) })
 }
 
+/// Whether a dialler may be talked to by a node of this group. It comes to join, or it belongs there already.
+pub fn of_one_group(ours: Option<&str>, hello: &Hello) -> Result<(), Unwelcome> {
+    let is_joining = hello.purpose == Purpose::Follow && (hello.group.is_none() || hello.merges);
+    let is_member = ours.is_some() && hello.group.as_deref() == ours;
+    if is_member || is_joining { Ok(()) } else { Err(Unwelcome::Group) }
+}
+
 /// An epoch as it was sent, if any was.
 pub fn epoch(sent: Option<&str>) -> Result<Option<Epoch>, Unwelcome> {
     let parsed = sent.map(Epoch::parse).transpose();
@@ -248,6 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_another_group_is_let_in_only_where_an_operator_says_so() {
+        let from = |group: Option<&str>, purpose, merges| {
+            let text = r#"{"protocol":1,"protocolOldest":1,"node":"b","incarnation":"01","purpose":"follow","nonce":"",
+                "epoch":null,"httpEndpoint":null,"replicationEndpoint":null,"isVoter":false}"#;
+            let hello: Hello = serde_json::from_str(text).unwrap();
+            Hello { group: group.map(str::to_owned), purpose, merges, ..hello }
+        };
+        let is_let_in = |ours, hello: &Hello| of_one_group(ours, hello).is_ok();
+        for purpose in [Purpose::Follow, Purpose::Control] {
+            assert!(is_let_in(Some("g"), &from(Some("g"), purpose, false)));
+            assert!(!is_let_in(Some("g"), &from(Some("h"), purpose, false)));
+            assert!(!is_let_in(None, &from(Some("h"), purpose, false)));
+            let is_follow = purpose == Purpose::Follow;
+            assert_eq!(is_let_in(Some("g"), &from(None, purpose, false)), is_follow, "to join");
+            assert_eq!(is_let_in(Some("g"), &from(Some("h"), purpose, true)), is_follow, "by force");
+        }
+    }
+
+    #[test]
     fn the_newest_protocol_of_both_is_spoken() {
         let hello = |protocol, protocol_oldest| Hello {
             protocol,
@@ -260,6 +305,9 @@ mod tests {
             http_endpoint: None,
             replication_endpoint: None,
             is_voter: false,
+            leader: None,
+            group: None,
+            merges: false,
         };
         assert_eq!(agree(&hello(9, 1)), Ok(PROTOCOL));
         assert_eq!(agree(&hello(0, 0)), Err(Unwelcome::Protocol { theirs: 0 }));

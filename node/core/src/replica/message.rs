@@ -94,6 +94,32 @@ pub struct PositionAt {
     pub cache_vector: BTreeMap<String, u64>,
 }
 
+/// What a node that comes from outside the group holds: nothing of it may be news to the group, unless that is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holdings {
+    /// Each database, and what is known of it.
+    pub databases: BTreeMap<String, HeldDatabase>,
+}
+
+/// What a node knows of one database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldDatabase {
+    /// Of its documents.
+    pub vector: BTreeMap<String, u64>,
+    /// Of its cache.
+    pub cache_vector: BTreeMap<String, u64>,
+}
+
+/// That a node is one of the group now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Joined {
+    /// The group, 32 hexadecimal digits.
+    pub group: String,
+}
+
 /// How far a stretch, or changes of a cache, were taken in. They are on disk then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -307,6 +307,17 @@ impl Replica {
         }
     }
 
+    /// Joins a group: what it knew and promised of another's epochs says nothing there.
+    pub fn join(&mut self) -> Vec<Action> {
+        self.kept.epoch = None;
+        self.kept.promised = None;
+        self.voters.clear();
+        self.ballot = None;
+        self.heard = None;
+        self.outdone = 0;
+        vec![Action::Keep]
+    }
+
     /// Follows from now on.
     pub fn follow(&mut self, now: Millis) -> Vec<Action> {
         self.settle_as(Role::Follower, now);
@@ -754,6 +765,15 @@ mod tests {
         assert_eq!(fresh.promote(Millis(9_000), 0, false), Err(Denied::NeverFollowed));
         fresh.watch(Some(Millis(1_000)), Millis(0));
         assert_eq!(fresh.tick(Millis(60_000), 0), [], "an empty node takes over from nobody");
+    }
+
+    #[test]
+    fn who_joins_another_group_hears_its_leader_whatever_epochs_there_were_before() {
+        let mut node = follower("b", "7@x", &["b", "x", "y"]);
+        assert!(matches!(node.hear(Millis(1), &epoch("1@a")), Err(Denied::OldEpoch { .. })));
+        assert_eq!(node.join(), [Action::Keep]);
+        node.hear(Millis(1), &epoch("1@a")).unwrap();
+        assert_eq!((node.epoch(), node.voters().len()), (Some(&epoch("1@a")), 0));
     }
 
     #[test]

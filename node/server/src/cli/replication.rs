@@ -54,6 +54,9 @@ enum Action {
         /// Where the leader awaits followers, such as office:5500 [default port: 5500]
         #[arg(value_name = "HOST:PORT", value_parser = parse_leader)]
         leader: Leader,
+        /// Leave the group that the node belongs to, and merge what it holds into the one that it joins
+        #[arg(long)]
+        force: bool,
     },
     /// Neither lead nor follow; what is on the node stays, and it takes writes
     Stop,
@@ -141,7 +144,9 @@ async fn act(client: &NodeClient, arguments: &ReplicationArguments) -> Result<St
 fn order(action: &Action) -> (&'static str, Value) {
     match action {
         Action::StartLeader { port } => ("start-leader", json!({"port": port})),
-        Action::StartFollower { leader } => ("start-follower", json!({"host": leader.host, "port": leader.port})),
+        Action::StartFollower { leader, force } => {
+            ("start-follower", json!({"host": leader.host, "port": leader.port, "force": force}))
+        }
         Action::Stop => ("stop", json!({})),
         Action::ReadOnly => ("read-only", json!({})),
         Action::ReadWrite => ("read-write", json!({})),
@@ -264,10 +269,11 @@ fn following(status: &Value, line: &mut impl FnMut(&str, &str)) {
     let node = at.pointer("/leader/node").and_then(Value::as_str);
     line("follows", &node.map_or(endpoint.clone(), |node| format!("{} at {endpoint}", printable(node))));
     let silent = text_of(at, "silentMs");
-    line(
-        "state",
-        &format!("{}, {} operations behind, leader heard {silent} ms ago", text_of(at, "state"), text_of(at, "lagOps")),
-    );
+    let behind = match at.get("lagOps").and_then(Value::as_u64) {
+        Some(operations) => format!("{operations} operations behind"),
+        None => "how far behind is not known".to_owned(),
+    };
+    line("state", &format!("{}, {behind}, leader heard {silent} ms ago", text_of(at, "state")));
     let failover = match at.get("autoFailoverSeconds") {
         None | Some(Value::Null) => "off".to_owned(),
         Some(seconds) => format!("after {} s of silence", plain(seconds)),

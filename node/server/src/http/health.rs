@@ -53,7 +53,8 @@ pub async fn alive() -> Response {
     wire::json(&Health { status: "ok" })
 }
 
-/// Tells whether the node can be used: 503 while it is being stopped or a database is being opened again.
+/// Tells whether the node can be used: 503 while it is being stopped, while a database is being opened again, and on a
+/// follower that has never had all that its leader has.
 ///
 /// A quarantined database does not count, because the others are served. While the disk is full the answer is 200 with
 /// `read-only`, because reads are served.
@@ -67,6 +68,11 @@ pub async fn ready(State(app): State<App>) -> Response {
         |listing: &crate::databases::DatabaseListing| matches!(listing.standing, Standing::Reopening { .. });
     if app.databases.list().iter().any(is_reopening) {
         return ApiError::unavailable("database-reopening", 1, "A database is being opened again.").into_response();
+    }
+    if !app.group.is_whole() {
+        let detail = "This node follows a leader and does not have everything from there yet; GET /replication/status tells \
+                      how far it is.";
+        return ApiError::unavailable("catching-up", 1, detail).into_response();
     }
     let is_full = |listing: &crate::databases::DatabaseListing| {
         let open = app.databases.get(&listing.name);

@@ -115,7 +115,7 @@ fn reopening() -> ApiError {
     ApiError::unavailable(
         "database-reopening",
         REOPENING_SECONDS,
-        "The database is being opened again after a failure of the disk. Nothing was changed; try again in a moment.",
+        "The database is being opened again, or closed. Nothing was changed; try again in a moment.",
     )
 }
 

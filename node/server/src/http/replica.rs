@@ -71,6 +71,9 @@ pub struct FollowRequest {
     host: String,
     /// The leader's replication port.
     port: u16,
+    /// Whether this node leaves the group that it belongs to, and what it holds is merged into the one that it joins.
+    #[serde(default)]
+    force: bool,
 }
 
 /// To whom the lead goes.
@@ -188,7 +191,7 @@ pub(crate) async fn start_follower(
             "Name the leader's host, without http://, and its replication port.",
         ));
     }
-    group.start_follower(host, request.port).map_err(refused)?;
+    group.start_follower(host, request.port, request.force).map_err(refused)?;
     let leader = Some(format!("{host}:{}", request.port));
     Ok(Json(Done { leader, ..done(&group) }))
 }

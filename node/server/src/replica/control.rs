@@ -9,6 +9,7 @@ use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::message::{Control, ControlAnswer};
 use holdfast_core::replica::role::{Denied, Rank, Replica, Role};
 
+use crate::replica::listener::at_host;
 use crate::replica::{GroupError, ReplicaGroup, UpstreamAt};
 
 impl ReplicaGroup {
@@ -30,16 +31,19 @@ impl ReplicaGroup {
     }
 
     /// Follows from now on, as an operator asks. The connection is made in the background, and status tells how it goes.
-    pub fn start_follower(self: &Arc<Self>, host: &str, port: u16) -> Result<(), GroupError> {
+    ///
+    /// A node that follows already follows the named leader from now on. By force it leaves the group that it belongs to,
+    /// and what it holds is merged into the one that it joins.
+    pub fn start_follower(self: &Arc<Self>, host: &str, port: u16, is_forced: bool) -> Result<(), GroupError> {
         match self.role() {
-            Role::Follower => return Err(GroupError::Unknown("this node follows already; stop that first".to_owned())),
             Role::Leader => {
                 return Err(GroupError::Unknown(
                     "this node leads: hand over ('/replication/handover'), or stop that first".to_owned(),
                 ));
             }
-            Role::Alone => {}
+            Role::Alone | Role::Follower => {}
         }
+        self.joins_by_force.store(is_forced, Ordering::Relaxed);
         let endpoint = format!("{host}:{port}");
         *self.upstream() = UpstreamAt { endpoint: Some(endpoint.clone()), ..UpstreamAt::default() };
         self.decided().remembered.leader = Some(endpoint);
@@ -178,11 +182,7 @@ impl ReplicaGroup {
         if let Some(known) = self.epoch().filter(|known| *known > epoch) {
             return Err(Denied::OldEpoch { known, given: epoch }.to_string());
         }
-        let host = match from {
-            IpAddr::V4(from) => from.to_string(),
-            IpAddr::V6(from) => format!("[{from}]"),
-        };
-        let endpoint = if leader.starts_with(':') { format!("{host}{leader}") } else { leader.to_owned() };
+        let endpoint = at_host(leader, from);
         if self.role() == Role::Alone {
             return Err("this node takes no part in a group".to_owned());
         }

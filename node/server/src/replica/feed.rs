@@ -93,10 +93,10 @@ pub struct CacheAt {
     pub vector: Vector,
 }
 
-/// Sends the changes of a cache, one message after the other.
+/// Sends the changes of a cache, one message after the other, until it is told to stop or has come to a position of ours.
 pub async fn feed_cache(
     database: Arc<OpenDatabase>,
-    start: CacheAt,
+    (start, until): (CacheAt, Option<Position>),
     skew_max: Millis,
     out: mpsc::Sender<Outgoing>,
     mut confirmed: watch::Receiver<Option<CacheAt>>,
@@ -106,6 +106,9 @@ pub async fn feed_cache(
     let mut is_first = true;
     loop {
         let here = *newest.borrow_and_update();
+        if !is_first && until.is_some_and(|until| at.after >= until) {
+            return Ok(());
+        }
         if at.after >= here && !is_first {
             newest.changed().await.map_err(|_| FeedError::Over)?;
             continue;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::entropy;
 use crate::replica::ReplicaGroup;
 use crate::replica::greeting::{self, GreetError};
+use crate::replica::joining::JoinError;
 use crate::replica::session::{Session, SessionError};
 use crate::replica::wire::{BoxedReader, BoxedWriter};
 
@@ -36,6 +37,9 @@ pub enum FollowError {
     /// It was not greeted.
     #[error("{0}: {1}")]
     Greeting(String, GreetError),
+    /// It was greeted, and not let into the group.
+    #[error("{0}: {1}")]
+    Joining(String, JoinError),
     /// The connection ended.
     #[error("{0}")]
     Session(SessionError),
@@ -59,8 +63,9 @@ pub async fn connect(group: &ReplicaGroup, endpoint: &str) -> Result<(BoxedReade
 pub async fn follow(group: Arc<ReplicaGroup>, stop: CancellationToken) {
     let mut seeking = Seeking::default();
     loop {
-        let Some(target) = seeking.next(group.leader_endpoint().as_deref(), group.voter_endpoints()) else {
+        let Some(target) = seeking.next(group.leader_endpoint().as_deref(), group.endpoints_to_ask()) else {
             // Nobody has said yet whom to follow.
+            group.note_lost();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_millis(PAUSE_MAX.0)) => continue,
@@ -76,7 +81,7 @@ pub async fn follow(group: Arc<ReplicaGroup>, stop: CancellationToken) {
             return;
         }
         group.note_unfollowed(&target.endpoint, &ended);
-        seeking.ended(&target, hint(&ended), group.voter_endpoints());
+        seeking.ended(&target, hint(&ended), group.endpoints_to_ask());
         let lasted = Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         let pause = seeking.pause(lasted, entropy::random_u64());
         tokio::select! {
@@ -113,6 +118,9 @@ async fn attempt(group: &Arc<ReplicaGroup>, to: &Target, stop: &CancellationToke
     };
     if !host.is_leader && !to.is_named {
         return FollowError::NoLeader(target.to_owned(), host.leader);
+    }
+    if let Err(error) = group.join((&mut reader, &mut writer), &host).await {
+        return FollowError::Joining(target.to_owned(), error);
     }
     if let Some(epoch) = &host.epoch
         && let Err(denied) = group.hear_epoch(epoch)

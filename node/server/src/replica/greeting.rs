@@ -7,7 +7,7 @@ use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::frame::{Kind, NoFrame};
 use holdfast_core::replica::handshake::{
     Challenge, Hello, PROTOCOL, PROTOCOL_OLDEST, Proof, Purpose, Refused, Side, Transcript, Unwelcome, Welcome, agree,
-    epoch, other,
+    epoch, of_one_group, other,
 };
 use holdfast_core::replica::message;
 use holdfast_core::vector::Origin;
@@ -20,7 +20,7 @@ use crate::replica::wire::{BoxedReader, BoxedWriter, Frame, Outgoing, WireError,
 use crate::settings::secret::Secret;
 
 /// How long each step of a greeting may take.
-const STEP_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const STEP_WITHIN: Duration = Duration::from_secs(5);
 /// What somebody who speaks HTTP to this port is told.
 const HTTP_PROBLEM: &str = "{\"status\":400,\"code\":\"replication-port\",\"detail\":\"This is Holdfast's replication port; \
      followers connect to it. The HTTP API listens on another port (Urls).\"}";
@@ -53,8 +53,14 @@ pub struct Introduction {
     pub http_endpoint: Option<String>,
     /// Where it listens for followers.
     pub replication_endpoint: Option<String>,
+    /// Where the leader is followed, as far as it knows; `:port` where that is this node.
+    pub leader: Option<String>,
     /// Whether it votes.
     pub is_voter: bool,
+    /// The group that it belongs to.
+    pub group: Option<String>,
+    /// Whether it joins another with what it holds.
+    pub merges: bool,
 }
 
 /// A dialler that was greeted.
@@ -72,8 +78,14 @@ pub struct Guest {
     pub http_endpoint: Option<String>,
     /// Where it listens, as it says.
     pub replication_endpoint: Option<String>,
+    /// Where the leader is followed, as far as it knows.
+    pub leader: Option<String>,
     /// Whether it votes.
     pub is_voter: bool,
+    /// Whether it does not belong to our group yet.
+    pub is_joining: bool,
+    /// Whether what it holds then is to be merged.
+    pub merges: bool,
     transcript: Transcript,
 }
 
@@ -86,6 +98,8 @@ pub struct Host {
     pub epoch: Option<Epoch>,
     /// Where its HTTP API is reached.
     pub http_endpoint: Option<String>,
+    /// The group that it belongs to.
+    pub group: Option<String>,
     /// Whether it leads itself.
     pub is_leader: bool,
     /// Where the leader is followed, when it does not.
@@ -113,7 +127,10 @@ pub async fn dial(
         epoch: me.epoch.as_ref().map(Epoch::to_string),
         http_endpoint: me.http_endpoint.clone(),
         replication_endpoint: me.replication_endpoint.clone(),
+        leader: me.leader.clone(),
         is_voter: me.is_voter,
+        group: me.group.clone(),
+        merges: me.merges,
     };
     let hello = Outgoing { kind: Kind::Hello, payload: message::write(&hello) };
     write_frame(writer, number, &hello).await?;
@@ -134,18 +151,20 @@ pub async fn dial(
         node,
         epoch: epoch(welcome.epoch.as_deref())?,
         http_endpoint: short(welcome.http_endpoint)?,
+        group: short(welcome.group)?,
         is_leader: welcome.is_leader,
         leader: short(welcome.leader)?,
     })
 }
 
-/// Hears a dialler out, up to the point where it has proved itself. Who is refused is told why.
+/// Hears a dialler out, up to the point where it has proved itself; each step may take `within`. Who is refused is told why.
 pub async fn hear(
     (reader, writer): (&mut BoxedReader, &mut BoxedWriter),
     me: &Introduction,
     secret: &Secret,
+    within: Duration,
 ) -> Result<Guest, GreetError> {
-    let heard = hear_out((reader, writer), me, secret).await;
+    let heard = hear_out((reader, writer), me, secret, within).await;
     match &heard {
         Ok(_) => {}
         Err(GreetError::Wire(WireError::Foreign(NoFrame::Http))) => {
@@ -173,9 +192,10 @@ async fn hear_out(
     (reader, writer): (&mut BoxedReader, &mut BoxedWriter),
     me: &Introduction,
     secret: &Secret,
+    within: Duration,
 ) -> Result<Guest, GreetError> {
     let number = me.epoch.as_ref().map_or(0, |epoch| epoch.number);
-    let first = read_frame(reader, false, STEP_WITHIN).await?;
+    let first = read_frame(reader, false, within).await?;
     let hello: Hello = expected(&first, Kind::Hello)?;
     let protocol = agree(&hello)?;
     let node = other(&hello.node, &hello.incarnation, (&me.origin.node, me.origin.incarnation))?;
@@ -189,9 +209,11 @@ async fn hear_out(
     let challenge = Outgoing { kind: Kind::Challenge, payload: message::write(&challenge) };
     write_frame(writer, number, &challenge).await?;
     let transcript = Transcript::new(&first.payload, &challenge.payload);
-    let answer = read_frame(reader, false, STEP_WITHIN).await?;
+    let answer = read_frame(reader, false, within).await?;
     let proof: Proof = expected(&answer, Kind::Proof)?;
     transcript.check(secret.expose().as_bytes(), Side::Dialler, &proof.proof)?;
+    of_one_group(me.group.as_deref(), &hello)?;
+    let is_joining = hello.group.is_none() || hello.group != me.group;
     Ok(Guest {
         node,
         incarnation,
@@ -199,7 +221,10 @@ async fn hear_out(
         epoch: epoch(hello.epoch.as_deref())?,
         http_endpoint: short(hello.http_endpoint)?,
         replication_endpoint: short(hello.replication_endpoint)?,
+        leader: short(hello.leader)?,
         is_voter: hello.is_voter,
+        is_joining,
+        merges: hello.merges,
         transcript,
     })
 }
@@ -229,6 +254,7 @@ pub async fn welcome(
         proof: guest.transcript.proof(secret.expose().as_bytes(), Side::Listener),
         epoch: me.epoch.as_ref().map(Epoch::to_string),
         http_endpoint: me.http_endpoint.clone(),
+        group: me.group.clone(),
         is_leader,
         leader,
     };
@@ -246,7 +272,8 @@ pub async fn refuse(writer: &mut BoxedWriter, me: &Introduction, code: &str, rea
     drop(writer.shutdown().await);
 }
 
-fn expected<T: DeserializeOwned>(frame: &Frame, kind: Kind) -> Result<T, GreetError> {
+/// The content of a frame that must be of this kind.
+pub fn expected<T: DeserializeOwned>(frame: &Frame, kind: Kind) -> Result<T, GreetError> {
     if frame.kind == Kind::Refused {
         return Err(GreetError::Refused(Box::new(parsed(frame)?)));
     }
@@ -279,7 +306,10 @@ mod tests {
             epoch: Some(Epoch::parse("3@a").unwrap()),
             http_endpoint: None,
             replication_endpoint: None,
+            leader: None,
             is_voter: false,
+            group: Some("g".to_owned()),
+            merges: false,
         }
     }
 
@@ -297,7 +327,7 @@ mod tests {
         let (d, l) = (node(dialler.0), node(listener.0));
         let (ds, ls) = (Secret::new(dialler.1.to_owned()), Secret::new(listener.1.to_owned()));
         let listening = async {
-            let guest = hear((&mut r2, &mut w2), &l, &ls).await;
+            let guest = hear((&mut r2, &mut w2), &l, &ls, STEP_WITHIN).await;
             if let Ok(guest) = &guest {
                 welcome(&mut w2, &l, guest, Leads::Here, &ls).await.unwrap();
             }
@@ -332,7 +362,7 @@ mod tests {
         let (mut browser, other) = tokio::io::duplex(1 << 16);
         let (mut reader, mut writer) = ends(other);
         browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost:5500\r\n\r\n").await.unwrap();
-        let heard = hear((&mut reader, &mut writer), &node("a"), &Secret::new(String::new())).await;
+        let heard = hear((&mut reader, &mut writer), &node("a"), &Secret::new(String::new()), STEP_WITHIN).await;
         assert!(matches!(heard, Err(GreetError::Wire(WireError::Foreign(NoFrame::Http)))));
         drop((reader, writer));
         let mut answer = String::new();

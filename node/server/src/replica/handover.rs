@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast_core::id::{DatabaseName, NodeName};
-use holdfast_core::replica::message::Control;
+use holdfast_core::replica::message::{Control, operations_of};
 use holdfast_core::replica::role::{Denied, Replica};
 use holdfast_core::vector::Position;
 use tokio::time::timeout;
@@ -24,6 +24,10 @@ use crate::replica::{GroupError, ReplicaGroup};
 
 /// Operations that a follower may still lack when writes are stopped for it.
 const NEARLY_THERE: u64 = 2_000;
+/// Writes are not stopped for a follower that was silent for longer.
+const HEARD_WITHIN: Duration = Duration::from_millis(2_500);
+/// Longest time for which writes are stopped before this node leads on.
+const STOPPED_FOR: Duration = Duration::from_secs(5);
 
 /// What a handover came to.
 #[derive(Debug, Clone)]
@@ -49,6 +53,7 @@ impl ReplicaGroup {
         self.until_reached(&to, deadline, |missing| missing <= NEARLY_THERE).await?;
         let (epoch, actions) = self.decide(|replica, _| replica.offer(&to))?;
         let begun = clock::monotonic();
+        let deadline = deadline.min(begun + STOPPED_FOR);
         // From here every way out opens the gate again, here or there.
         let offered = match self.enact(actions) {
             Ok(()) => self.offer(&to, &endpoint, &epoch.to_string(), deadline).await,
@@ -86,13 +91,16 @@ impl ReplicaGroup {
         let left = deadline.saturating_duration_since(clock::monotonic());
         let said = timeout(left, say(self, endpoint, &control)).await;
         let (node, answer) = said
-            .map_err(|_| failed(format!("{to} did not say in time whether it leads")))?
-            .map_err(|error| failed(format!("{to} could not be asked to take over: {error}")))?;
+            .map_err(|_| failed(format!("the follower '{to}' did not say in time whether it leads")))?
+            .map_err(|error| failed(format!("the follower '{to}' could not be asked to take over: {error}")))?;
         if node != *to {
-            return Err(failed(format!("{node} listens at {endpoint}, and not {to}")));
+            return Err(failed(format!("the node '{node}' listens at {endpoint}, and not '{to}'")));
         }
         if !answer.is_granted {
-            return Err(failed(format!("{to} does not take over: {}", answer.reason.unwrap_or_default())));
+            return Err(failed(format!(
+                "the follower '{to}' does not take over: {}",
+                answer.reason.unwrap_or_default()
+            )));
         }
         let http = self.followers().get(to).and_then(|follower| follower.http_endpoint.clone());
         let leader = match answer.leader {
@@ -160,14 +168,14 @@ impl ReplicaGroup {
                 })
                 .collect();
             let missing = self.missing(node, &ends)?;
-            if is_enough(missing) {
+            if is_enough(missing) && self.is_heard(node) {
                 return Ok(());
             }
             self.wait(&mut learned, deadline, node, missing).await?;
         }
     }
 
-    /// Waits until a follower has everything up to these positions.
+    /// Waits until a follower has everything up to these positions, and of the caches.
     async fn until_all_reached(
         &self,
         node: &NodeName,
@@ -192,20 +200,36 @@ impl ReplicaGroup {
         node: &NodeName,
         missing: u64,
     ) -> Result<(), GroupError> {
-        let late = || GroupError::Handover(format!("{node} did not catch up in time: it lacks {missing} log entries"));
+        let late = || {
+            GroupError::Handover(format!(
+                "the follower '{node}' did not catch up in time: it lacks {missing} operations"
+            ))
+        };
         let left = deadline.saturating_duration_since(clock::monotonic());
         let changed = timeout(left, learned.changed()).await.map_err(|_| late())?;
         changed.map_err(|_| late())
     }
 
-    /// How many log entries a follower lacks; an error when it is gone.
+    fn is_heard(&self, node: &NodeName) -> bool {
+        let heard = self.followers().get(node).and_then(|follower| follower.heard);
+        heard.is_some_and(|heard| heard.elapsed() < HEARD_WITHIN)
+    }
+
+    /// How many log entries up to these positions a follower lacks, and changes of the caches; an error when it is gone.
     fn missing(&self, node: &NodeName, ends: &BTreeMap<DatabaseName, Position>) -> Result<u64, GroupError> {
         let followers = self.followers();
         let follower = followers.get(node).filter(|follower| follower.connected.is_some());
-        let follower = follower.ok_or_else(|| GroupError::Handover(format!("{node} has gone")))?;
+        let follower = follower.ok_or_else(|| GroupError::Handover(format!("the follower '{node}' has gone")))?;
         let of = |(name, end): (&DatabaseName, &Position)| {
             let through = follower.reached.get(name).map_or(Position::START, |reached| reached.through);
-            end.0.saturating_sub(through.0)
+            let of_cache = self.databases.get(name).ok().map_or(0, |open| {
+                let ours = open.synced_view().and_then(|view| view.cache_state()).unwrap_or_default().vector;
+                follower
+                    .reached
+                    .get(name)
+                    .map_or_else(|| operations_of(&ours), |at| at.cache_vector.missing_from(&ours))
+            });
+            end.0.saturating_sub(through.0).saturating_add(of_cache)
         };
         Ok(ends.iter().map(of).fold(0, u64::saturating_add))
     }

@@ -52,6 +52,7 @@ impl ReplicaGroup {
             if let Some(follower) = self.followers().get_mut(node) {
                 follower.heard = Some(clock::monotonic());
             }
+            self.learned.send_modify(|count| *count += 1);
             if let Some(epoch) = epoch {
                 self.see_epoch(&epoch, None);
             }
@@ -65,9 +66,29 @@ impl ReplicaGroup {
             let mut upstream = self.upstream();
             upstream.heard = Some(clock::monotonic());
             upstream.leader_operations = beat.operations;
+            upstream.is_measured = true;
+            drop(upstream);
+            self.note_whole();
         }
         self.learn_of_group(beat);
         Ok(())
+    }
+
+    /// Whether this node has what its group has, or had it once: what is read here may be old, and is not half of it.
+    pub fn is_whole(&self) -> bool {
+        self.role() != Role::Follower || self.decided().remembered.is_whole
+    }
+
+    /// Looks whether a follower that was never level with its leader is so now.
+    fn note_whole(&self) {
+        if self.is_whole() || self.behind() > 0 || !self.upstream().taking_states.is_empty() {
+            return;
+        }
+        self.decided().remembered.is_whole = true;
+        tracing::info!("this follower has everything that its leader has");
+        if let Err(error) = self.keep() {
+            tracing::warn!(%error, "that this follower has everything could not be written down");
+        }
     }
 
     /// Whether followers are served: by the leader, and by a follower that others follow.
@@ -87,7 +108,9 @@ impl ReplicaGroup {
             .iter()
             .map(|voter| Voter { node: voter.node.clone(), endpoint: whole(&voter.endpoint) })
             .collect();
-        let leader = beat.leader.as_deref().map(whole);
+        // Where it was dialled it is reached, and not always at the port that it knows: there may be a tunnel between.
+        let at_dialled = |leader: &str| if leader.starts_with(':') { dialled.clone() } else { leader.to_owned() };
+        let leader = beat.leader.as_deref().map(at_dialled);
         let is_news = {
             let mut decided = self.decided();
             let remembered = &mut decided.remembered;
@@ -179,6 +202,20 @@ impl ReplicaGroup {
         others.map(|voter| voter.endpoint.clone()).collect()
     }
 
+    /// Where the leader is asked for when it is not where it was: the voters, who follow this node or did, and where the
+    /// settings say.
+    pub fn endpoints_to_ask(&self) -> Vec<String> {
+        let mut endpoints = self.voter_endpoints();
+        let following = self.followers();
+        let following = following.values().filter_map(|follower| follower.replication_endpoint.as_ref());
+        for endpoint in following.chain(&self.options.leader) {
+            if !endpoints.contains(endpoint) {
+                endpoints.push(endpoint.clone());
+            }
+        }
+        endpoints
+    }
+
     /// Why a connection is ended, where the other side should know.
     pub fn farewell(&self, ended: &SessionError) -> Option<Refused> {
         match ended {
@@ -188,6 +225,12 @@ impl ReplicaGroup {
                 reason: ended.to_string(),
                 epoch: self.epoch().as_ref().map(Epoch::to_string),
                 leader: self.leader_endpoint(),
+            }),
+            SessionError::Displaced => Some(Refused {
+                code: "displaced".to_owned(),
+                reason: ended.to_string(),
+                epoch: self.epoch().as_ref().map(Epoch::to_string),
+                leader: None,
             }),
             SessionError::Ended if self.role() == Role::Follower => Some(Refused {
                 code: "moved".to_owned(),

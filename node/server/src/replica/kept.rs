@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What is remembered beyond what the decisions rest on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remembered {
+    /// The group that this node belongs to, 32 hexadecimal digits; `None` before it has led or joined one.
+    pub group: Option<String>,
     /// The role that the settings named when this was written.
     pub configured: String,
     /// Where the leader is followed, `host:port`.
@@ -32,6 +34,8 @@ pub struct Remembered {
     pub last_epoch: u64,
     /// Whether an operator has stopped writes.
     pub is_read_only: bool,
+    /// Whether this node has once had everything that its group has: since then it may be behind, but it is not half empty.
+    pub is_whole: bool,
 }
 
 /// The file cannot be used.
@@ -71,6 +75,8 @@ pub struct KeptFile {
 struct Stored {
     format: u32,
     origin: String,
+    #[serde(default)]
+    group: Option<String>,
     configured: String,
     role: Role,
     epoch: Option<String>,
@@ -80,6 +86,8 @@ struct Stored {
     voters: Vec<Voter>,
     last_epoch: u64,
     is_read_only: bool,
+    #[serde(default)]
+    is_whole: bool,
 }
 
 impl KeptFile {
@@ -113,22 +121,26 @@ impl KeptFile {
         let role = if is_another_life { Role::Alone } else { stored.role };
         let kept = Kept { role, epoch: epoch(stored.epoch)?, promised: epoch(stored.promised)? };
         let remembered = Remembered {
+            group: stored.group,
             configured: if is_another_life { String::new() } else { stored.configured },
             leader: stored.leader,
             leader_http: stored.leader_http,
             voters: stored.voters,
             last_epoch: stored.last_epoch,
             is_read_only: stored.is_read_only,
+            is_whole: stored.is_whole,
         };
         Ok(Some((kept, remembered)))
     }
 
     /// Writes it, durably.
     pub fn write(&self, kept: &Kept, remembered: &Remembered) -> Result<(), KeptError> {
-        let Remembered { configured, leader, leader_http, voters, last_epoch, is_read_only } = remembered.clone();
+        let Remembered { group, configured, leader, leader_http, voters, last_epoch, is_read_only, is_whole } =
+            remembered.clone();
         let stored = Stored {
             format: FORMAT,
             origin: self.origin.clone(),
+            group,
             configured,
             role: kept.role,
             epoch: kept.epoch.as_ref().map(Epoch::to_string),
@@ -138,6 +150,7 @@ impl KeptFile {
             voters,
             last_epoch,
             is_read_only,
+            is_whole,
         };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| self.content(error.to_string()))?;
         write_atomically(&self.path, &bytes).map_err(KeptError::Write)

@@ -1,7 +1,7 @@
 //! The replication port: who dials is greeted, and then follows, asks, or goes.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::replica::ReplicaGroup;
 use crate::replica::follower::{FollowError, connect};
-use crate::replica::greeting::{self, GreetError};
+use crate::replica::greeting::{self, GreetError, STEP_WITHIN};
+use crate::replica::joining::JoinError;
 use crate::replica::session::{Session, SessionError};
 use crate::replica::wire::{Outgoing, WireError, read_frame, write_frame};
 
@@ -27,7 +28,11 @@ use crate::replica::wire::{Outgoing, WireError, read_frame, write_frame};
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Connections that are greeted at once.
-const GREETED_AT_ONCE: usize = 64;
+const GREETED_AT_ONCE: usize = 256;
+/// When fewer places than this are left, whoever is slow to greet loses theirs soon.
+const CROWDED_BELOW: usize = GREETED_AT_ONCE / 2;
+/// How soon.
+const CROWDED_WITHIN: Duration = Duration::from_secs(1);
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a control message may take, end to end.
@@ -54,14 +59,14 @@ async fn accept(group: Arc<ReplicaGroup>, listener: TcpListener, stop: Cancellat
             }
         };
         let Ok(place) = Arc::clone(&greeted).try_acquire_owned() else {
-            tracing::warn!(%address, "too many dial the replication port at once");
+            group.note_crowd(address);
             continue;
         };
+        let within = if greeted.available_permits() < CROWDED_BELOW { CROWDED_WITHIN } else { STEP_WITHIN };
         let (group, stop) = (Arc::clone(&group), stop.clone());
         group.clone().spawn(async move {
-            if let Err(error) = serve(&group, stream, address, place, stop).await {
-                tracing::warn!(from = %address, %error, "a connection to the replication port was refused");
-                group.note_refused(&error);
+            if let Err(error) = serve(&group, stream, (address, within), place, stop).await {
+                group.note_refused(address, &error);
             }
         });
     }
@@ -70,23 +75,27 @@ async fn accept(group: Arc<ReplicaGroup>, listener: TcpListener, stop: Cancellat
 async fn serve(
     group: &Arc<ReplicaGroup>,
     stream: TcpStream,
-    address: SocketAddr,
+    (address, within): (SocketAddr, Duration),
     place: tokio::sync::OwnedSemaphorePermit,
     stop: CancellationToken,
-) -> Result<(), GreetError> {
+) -> Result<(), JoinError> {
     stream.set_nodelay(true).map_err(WireError::from)?;
     let secured = tokio::time::timeout(CONTROL_WITHIN, group.encryption().accept(stream)).await;
     let (mut reader, mut writer) =
         secured.map_err(|_| WireError::Silent("TLS was not agreed on in time"))?.map_err(WireError::from)?;
     let me = group.introduction();
-    let guest = greeting::hear((&mut reader, &mut writer), &me, group.secret()).await?;
+    let guest = greeting::hear((&mut reader, &mut writer), &me, group.secret(), within).await?;
     drop(place);
     match guest.purpose {
         Purpose::Control => {
             greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
-            let frame = read_frame(&mut reader, true, CONTROL_WITHIN).await?;
+            let frame = match read_frame(&mut reader, true, CONTROL_WITHIN).await {
+                // It wanted to know who leads, and was told.
+                Err(error) if error.is_hung_up() => return Ok(()),
+                frame => frame?,
+            };
             if frame.kind != Kind::Control {
-                return Err(GreetError::OutOfTurn);
+                return Err(GreetError::OutOfTurn.into());
             }
             let control: Result<Control, Refusal> = message::read(&frame.payload);
             let answer = match control {
@@ -103,9 +112,10 @@ async fn serve(
             Ok(())
         }
         Purpose::Follow => {
-            if let Some(epoch) = &guest.epoch {
+            if let Some(epoch) = guest.epoch.as_ref().filter(|_| !guest.is_joining) {
                 // Whoever comes with a greater epoch tells an old leader that it is one.
-                group.see_epoch(epoch, None);
+                let leader = guest.leader.as_ref().map(|leader| (at_host(leader, address.ip()), None));
+                group.see_epoch(epoch, leader);
             }
             if let Err(refusal) = group.may_be_followed(&guest) {
                 let me = group.introduction();
@@ -115,6 +125,13 @@ async fn serve(
             }
             let me = group.introduction();
             greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
+            if guest.is_joining
+                && let Err(refusal) = group.let_join((&mut reader, &mut writer), &guest).await?
+            {
+                greeting::refuse(&mut writer, &me, &refusal.code, &refusal.reason, refusal.leader).await;
+                tracing::warn!(from = %guest.node, %address, reason = refusal.reason, "a node was not let into this group");
+                return Ok(());
+            }
             let stop = group.note_follower(&guest, address, &stop);
             let node = guest.node;
             let ended =
@@ -148,4 +165,13 @@ pub(super) async fn say(
     }
     let answer = message::read(&answer.payload);
     answer.map(|answer| (host.node, answer)).map_err(|refusal| FollowError::Session(SessionError::Nonsense(refusal)))
+}
+
+/// An endpoint as somebody at this address has told it: without a host it is theirs.
+pub(super) fn at_host(endpoint: &str, from: IpAddr) -> String {
+    match (endpoint.starts_with(':'), from) {
+        (false, _) => endpoint.to_owned(),
+        (true, IpAddr::V4(from)) => format!("{from}{endpoint}"),
+        (true, IpAddr::V6(from)) => format!("[{from}]{endpoint}"),
+    }
 }

@@ -26,6 +26,7 @@ pub mod greeting;
 mod handover;
 mod hearing;
 pub mod intake;
+pub mod joining;
 pub mod kept;
 mod listener;
 mod listening;
@@ -40,7 +41,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,11 @@ use crate::replica::kept::{KeptError, KeptFile, Remembered};
 use crate::replica::options::GroupOptions;
 use crate::settings::secret::Secret;
 use crate::sync::Sync;
+use crate::telemetry::seldom::Seldom;
 use crate::tls::TlsError;
+
+/// How often something that may happen with every write or connection is logged.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 /// Why something was not done.
 #[derive(Debug, Error)]
@@ -125,6 +130,8 @@ impl Reached {
 /// A follower, there or not.
 #[derive(Debug, Clone, Default)]
 pub struct FollowerAt {
+    /// Its life.
+    pub incarnation: u64,
     /// Where it dials from.
     pub endpoint: String,
     /// Its HTTP address.
@@ -170,6 +177,8 @@ pub struct UpstreamAt {
     pub kept_aside: Vec<DatabaseName>,
     /// Operations that the leader has said that it knows.
     pub leader_operations: u64,
+    /// Whether that was said on the connection that stands.
+    pub is_measured: bool,
 }
 
 /// What is decided and what is remembered, always changed together.
@@ -222,6 +231,10 @@ pub struct ReplicaGroup {
     sync_replicas: Mutex<(u64, Duration)>,
     /// The port on which this node would lead.
     lead_port: AtomicU16,
+    /// Whether what this node holds is to be merged into the group that it joins.
+    joins_by_force: AtomicBool,
+    late_writes: Seldom,
+    strangers: Seldom,
     counts: GroupCounts,
     started: Instant,
     stop: CancellationToken,
@@ -275,6 +288,9 @@ impl ReplicaGroup {
             learned: watch::Sender::default(),
             leader_named: Notify::new(),
             sync_replicas,
+            joins_by_force: AtomicBool::new(false),
+            late_writes: Seldom::every(LOGGED_EVERY),
+            strangers: Seldom::every(LOGGED_EVERY),
             counts: GroupCounts::default(),
             started,
             stop,
@@ -475,6 +491,9 @@ impl ReplicaGroup {
             decided.remembered.leader = None;
             decided.remembered.leader_http = None;
             decided.remembered.last_epoch = epoch.number;
+            // Who leads without having followed begins a group.
+            decided.remembered.group.get_or_insert_with(joining::new_group);
+            decided.remembered.is_whole = true;
         }
         if let Err(error) = self.keep() {
             tracing::warn!(%error, "the end of following could not be written down");
@@ -530,7 +549,10 @@ impl ReplicaGroup {
             epoch: self.epoch(),
             http_endpoint: self.options.http_endpoint.clone(),
             replication_endpoint: port.map(|port| format!(":{port}")),
+            leader: if self.is_leader() { port.map(|port| format!(":{port}")) } else { self.leader_endpoint() },
             is_voter: port.is_some() && self.decided().replica.watched().is_some(),
+            group: self.group(),
+            merges: self.joins_by_force.load(Ordering::Relaxed),
         }
     }
 
@@ -546,11 +568,13 @@ impl ReplicaGroup {
         Rank { epoch, operations: self.operations() }
     }
 
-    /// How many operations it knows, of all databases.
+    /// How many operations it knows, of all databases, those of their caches included.
     pub fn operations(&self) -> u64 {
         let known = |listing: crate::databases::DatabaseListing| {
-            let state = self.databases.get(&listing.name).ok()?.view().ok()?.state().ok()?;
-            Some(operations_of(&state.vector))
+            let open = self.databases.get(&listing.name).ok()?;
+            let documents = open.view().ok()?.state().ok()?.vector;
+            let cache = open.synced_view().ok()?.cache_state().ok()?.vector;
+            Some(operations_of(&documents).saturating_add(operations_of(&cache)))
         };
         self.databases.list().into_iter().filter_map(known).fold(0, u64::saturating_add)
     }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::REPLICA_VOTERS_MAX;
 use holdfast_core::replica::epoch::Epoch;
-use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::handshake::{Refused, Unwelcome};
 use holdfast_core::replica::lane::Direction;
 use holdfast_core::replica::message::Voter;
 use holdfast_core::replica::seeking;
@@ -18,19 +19,44 @@ use crate::clock;
 use crate::databases::{Asker, Unavailable};
 use crate::replica::follower::FollowError;
 use crate::replica::greeting::{GreetError, Guest, Host};
+use crate::replica::joining::JoinError;
+use crate::replica::listener::at_host;
 use crate::replica::session::SessionError;
 use crate::replica::{Reached, ReplicaGroup};
+
+/// A follower that was heard within this is there: its heartbeats come every second.
+const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
 impl ReplicaGroup {
     /// Whether a guest may follow this node.
     pub fn may_be_followed(&self, guest: &Guest) -> Result<(), Refused> {
-        let followed = self.upstream().connected.as_ref().map(|(leader, _)| leader.clone());
-        seeking::may_be_followed(self.role(), followed.as_ref(), &guest.node).map_err(|why| Refused {
-            code: why.code().to_owned(),
-            reason: why.to_string(),
+        let refuse = |code: &str, reason: String| Refused {
+            code: code.to_owned(),
+            reason,
             epoch: self.epoch().as_ref().map(Epoch::to_string),
             leader: self.leader_endpoint(),
-        })
+        };
+        if let Some(namesake) = self.namesake_of(guest) {
+            let why = Unwelcome::Namesake(namesake);
+            return Err(refuse(why.code(), why.to_string()));
+        }
+        let followed = self.upstream().connected.as_ref().map(|(leader, _)| leader.clone());
+        let judged = seeking::may_be_followed(self.role(), followed.as_ref(), &guest.node);
+        judged.map_err(|why| refuse(why.code(), why.to_string()))
+    }
+
+    /// Whether another life under the guest's name is connected, and was heard a moment ago.
+    fn namesake_of(&self, guest: &Guest) -> Option<String> {
+        let followers = self.followers();
+        let at = followers.get(&guest.node)?;
+        let is_there = at.connected.is_some() && at.heard.is_some_and(|heard| heard.elapsed() < ALIVE_WITHIN);
+        (is_there && at.incarnation != guest.incarnation).then(|| guest.node.to_string())
+    }
+
+    /// Whether a follower whose connection was ended has another by now.
+    pub fn is_displaced(&self, node: &NodeName, stop: &CancellationToken) -> bool {
+        let newer = self.followers().get(node).and_then(|follower| follower.stop.clone());
+        stop.is_cancelled() && newer.is_some_and(|newer| !newer.is_cancelled())
     }
 
     /// A follower has come.
@@ -41,16 +67,22 @@ impl ReplicaGroup {
         stop: &CancellationToken,
     ) -> CancellationToken {
         let stop = stop.child_token();
-        let endpoint = guest.replication_endpoint.as_ref().map(|endpoint| {
-            if endpoint.starts_with(':') { format!("{}{endpoint}", bracketed(address)) } else { endpoint.clone() }
-        });
+        let endpoint = guest.replication_endpoint.as_ref().map(|endpoint| at_host(endpoint, address.ip()));
         {
             let mut followers = self.followers();
             let follower = followers.entry(guest.node.clone()).or_default();
             if let Some(before) = follower.stop.replace(stop.clone()) {
                 // It has lost the connection that it had before we noticed.
                 before.cancel();
+                if follower.heard.is_some_and(|heard| heard.elapsed() < ALIVE_WITHIN) {
+                    tracing::warn!(
+                        follower = %guest.node, was = follower.endpoint, %address,
+                        "a follower of this name was connected, and has come again: if that goes on, two nodes have one \
+                         name (a copied data directory?); give each its own Node:NodeId"
+                    );
+                }
             }
+            follower.incarnation = guest.incarnation;
             follower.endpoint = address.to_string();
             follower.http_endpoint.clone_from(&guest.http_endpoint);
             follower.replication_endpoint.clone_from(&endpoint);
@@ -112,9 +144,24 @@ impl ReplicaGroup {
         self.learned.send_modify(|count| *count += 1);
     }
 
-    /// A connection to the port was refused.
-    pub fn note_refused(&self, _error: &GreetError) {
+    /// A connection to the port was refused, or hung up before it had said anything.
+    pub fn note_refused(&self, from: SocketAddr, error: &JoinError) {
+        if matches!(error, JoinError::Greeting(GreetError::Wire(error)) if error.is_hung_up()) {
+            tracing::debug!(%from, %error, "somebody dialled the replication port and hung up");
+            return;
+        }
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(left_out) = self.strangers.is_due(clock::monotonic()) {
+            tracing::warn!(%from, %error, left_out, "a connection to the replication port was refused");
+        }
+    }
+
+    /// A connection to the port found no place.
+    pub fn note_crowd(&self, from: SocketAddr) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(left_out) = self.strangers.is_due(clock::monotonic()) {
+            tracing::warn!(%from, left_out, "too many dial the replication port at once");
+        }
     }
 
     /// Bytes went out to another node.
@@ -190,8 +237,24 @@ impl ReplicaGroup {
             upstream.connected = Some((host.node.clone(), Millis(clock::now_millis())));
             upstream.attempts = 0;
             upstream.last_error = None;
+            upstream.is_measured = false;
         }
         self.name_leader(target.to_owned(), host.http_endpoint.clone());
+    }
+
+    /// Nobody has said where the leader is.
+    pub fn note_lost(&self) {
+        let whom = self.epoch().map_or_else(|| "a leader".to_owned(), |epoch| format!("'{}'", epoch.leader));
+        let reason = format!("nobody has said where {whom} is; POST /replication/start-follower says it");
+        let is_news = {
+            let mut upstream = self.upstream();
+            let is_news = upstream.last_error.as_ref() != Some(&reason);
+            upstream.last_error = Some(reason.clone());
+            is_news
+        };
+        if is_news {
+            tracing::warn!(reason, "this node follows, and does not know whom to dial");
+        }
     }
 
     /// Following has ended, or came to nothing.
@@ -256,12 +319,5 @@ impl ReplicaGroup {
             Ok(()) | Err(Unavailable::NotFound(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-fn bracketed(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
     }
 }

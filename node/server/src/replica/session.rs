@@ -29,7 +29,7 @@ use holdfast_core::replica::message::{
 };
 use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::Position;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -92,6 +92,12 @@ pub enum SessionError {
     /// The same, told by a frame.
     #[error("it speaks in epoch {0}, and a later one is known here")]
     OldEpoch(u64),
+    /// It has come again.
+    #[error(
+        "another connection has come under its name; if that is another node (a copied data directory?), give each its own \
+         Node:NodeId"
+    )]
+    Displaced,
     /// This node follows or leads otherwise now, or stops.
     #[error("this node has ended it")]
     Ended,
@@ -163,6 +169,12 @@ impl Session {
         let ended = tokio::select! {
             ended = session.talk(&mut frames) => ended,
             () = stop.cancelled() => SessionError::Ended,
+        };
+        let ended = match ended {
+            SessionError::Ended if direction == Direction::Down && group.is_displaced(&session.other, &stop) => {
+                SessionError::Displaced
+            }
+            ended => ended,
         };
         reading.abort();
         if let Some(refusal) = group.farewell(&ended) {
@@ -382,12 +394,17 @@ impl Session {
         };
         let theirs = parse_vector(&at.vector)?;
         let state = open.view()?.state()?;
+        let cache_vector = parse_vector(&at.cache_vector)?;
         let floor = open.log()?.floor()?;
         let ours = Ours { log_id: open.log_id()?, newest: state.position, vector: &state.vector, floor: &floor };
         let said = Theirs { log_id: parse_hex(&at.log_id)?, after: Position(at.after), vector: &theirs };
         let opening = opening(self.direction, ours, said);
-        if opening.has_more {
-            self.ask_for_rest(&name, &state.vector, &theirs).await?;
+        if self.direction == Direction::Down {
+            let of_cache = open.view()?.cache_state()?.vector.missing_from(&cache_vector);
+            let unseen = state.vector.missing_from(&theirs).saturating_add(of_cache);
+            if opening.has_more || unseen > 0 {
+                self.ask_for_rest(&name, unseen).await?;
+            }
         }
         let Some(start) = opening.start else {
             self.group.note_reached(self.direction, &self.other, &name, |reached| reached.is_taking_states = true);
@@ -414,17 +431,17 @@ impl Session {
                 () = stopped.cancelled() => Ended::Feed(of, Ok(())),
             }
         });
-        let cache_vector = parse_vector(&at.cache_vector)?;
         let is_same_cache = parse_hex(&at.cache_log_id)? == open.log_id()?;
         let cache_after = Some(Position(at.cache_after)).filter(|_| is_same_cache).unwrap_or_default();
         self.group.note_reached(self.direction, &self.other, &name, |reached| {
             reached.has_of_cache(cache_after, &cache_vector);
         });
         let start = CacheAt { log_id: at.cache_log_id.clone(), after: Position(at.cache_after), vector: cache_vector };
+        let until = (self.direction == Direction::Up).then(|| *open.newest_in_cache().borrow());
         let (out, skew_max) = (self.out.clone(), self.group.skew_max());
         self.tasks.spawn(async move {
             tokio::select! {
-                fed = feed_cache(open, start, skew_max, out, cache_confirmations) => Ended::Feed(name, fed),
+                fed = feed_cache(open, (start, until), skew_max, out, cache_confirmations) => Ended::Feed(name, fed),
                 () = stop.cancelled() => Ended::Feed(name, Ok(())),
             }
         });
@@ -432,12 +449,11 @@ impl Session {
     }
 
     /// The follower holds what was never seen here: it gives that first, and it is merged as a peer's would be.
-    async fn ask_for_rest(&mut self, name: &DatabaseName, ours: &Vector, theirs: &Vector) -> Result<(), SessionError> {
+    async fn ask_for_rest(&mut self, name: &DatabaseName, unseen: u64) -> Result<(), SessionError> {
         let lane = self.lanes.entry(name.clone()).or_default();
         if std::mem::replace(&mut lane.is_asked_for_rest, true) {
             return Ok(());
         }
-        let unseen = ours.missing_from(theirs);
         tracing::warn!(follower = %self.other, database = %name, unseen, "the follower holds operations that were never seen here: they are merged");
         self.group.note_merging(&self.other, name, unseen);
         self.tell_position(name).await

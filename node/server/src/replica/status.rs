@@ -7,7 +7,7 @@ use holdfast_core::id::DatabaseName;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::role::Role;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Vector;
+use holdfast_storage::log::Backlog;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,6 +29,8 @@ pub struct GroupStatus {
     pub read_only_reason: Option<&'static str>,
     /// Where this node's HTTP API is reached.
     pub http_endpoint: Option<String>,
+    /// The group that it belongs to; null before it has led or joined one.
+    pub group: Option<String>,
     /// The newest epoch that it knows: its number ...
     pub epoch: u64,
     /// ... and who leads in it.
@@ -147,8 +149,8 @@ pub struct FollowingStatus {
     pub auto_failover_promoted: bool,
     /// `streaming`, `catching-up`, `taking-states`, `disconnected` or `none`.
     pub state: &'static str,
-    /// Operations that the leader was last heard to have and that are not here.
-    pub lag_ops: u64,
+    /// Operations that the leader has and that are not here; null while nobody knows, for the leader is not heard.
+    pub lag_ops: Option<u64>,
     /// Milliseconds since the leader was heard; null before it ever was.
     pub silent_ms: Option<u64>,
     /// After how many seconds of silence this node takes over; null when it does not.
@@ -215,6 +217,7 @@ impl ReplicaGroup {
             read_only: gate != Gate::Open,
             read_only_reason,
             http_endpoint: self.options.http_endpoint.clone(),
+            group: self.group(),
             epoch: epoch.as_ref().map_or(0, |epoch| epoch.number),
             epoch_leader: epoch.map(|epoch| epoch.leader.to_string()),
             promised,
@@ -229,8 +232,10 @@ impl ReplicaGroup {
     }
 
     fn leader_status(&self, role: Role) -> LeaderStatus {
-        let followers: Vec<FollowerStatus> =
-            self.followers().clone().iter().map(|(node, at)| self.follower_status(node.as_str(), at)).collect();
+        let followers = self.followers().clone();
+        // Those of a former leader are another's now, and what they lack is not known here any more.
+        let shown = followers.iter().filter(|(_, at)| role == Role::Leader || at.connected.is_some());
+        let followers: Vec<FollowerStatus> = shown.map(|(node, at)| self.follower_status(node.as_str(), at)).collect();
         let follower_count = followers.iter().filter(|follower| follower.connected_at.is_some()).count();
         let current_seq = if role == Role::Leader { self.operations() } else { 0 };
         LeaderStatus { current_seq, follower_count, followers }
@@ -295,11 +300,15 @@ impl ReplicaGroup {
             (decided.replica.was_elected(), decided.replica.watched())
         };
         let at = self.upstream().clone();
-        let lag_ops = if role == Role::Follower { self.behind() } else { 0 };
+        let is_measured = at.connected.is_some() && at.is_measured;
+        let lag_ops = match role {
+            Role::Follower => is_measured.then(|| self.behind()),
+            Role::Alone | Role::Leader => Some(0),
+        };
         let state = match (role, &at.connected) {
             (Role::Follower, None) => "disconnected",
             (Role::Follower, Some(_)) if !at.taking_states.is_empty() => "taking-states",
-            (Role::Follower, Some(_)) if lag_ops > STREAMING_OPERATIONS => "catching-up",
+            (Role::Follower, Some(_)) if lag_ops.is_none_or(|lag| lag > STREAMING_OPERATIONS) => "catching-up",
             (Role::Follower, Some(_)) => "streaming",
             _ => "none",
         };
@@ -331,19 +340,19 @@ const STREAMING_WITHIN: u64 = 1_000;
 /// So few operations are on their way: the leader's number is some milliseconds old when it comes.
 const STREAMING_OPERATIONS: u64 = 10_000;
 
-/// What a follower lacks of a database.
-pub fn lag_of(open: &OpenDatabase, at: &FollowerAt, name: &DatabaseName) -> Lag {
-    let nothing = Vector::new();
+/// What a follower lacks of a database, its cache included.
+fn lag_of(open: &OpenDatabase, at: &FollowerAt, name: &DatabaseName) -> Lag {
     let reached = at.reached.get(name).cloned().unwrap_or_default();
-    let known = if at.reached.contains_key(name) { &reached.vector } else { &nothing };
-    let measured = || {
-        let ours = open.view()?.state()?.vector;
-        open.log()?.backlog(reached.through, known, &ours)
-    };
-    let Ok(backlog) = measured() else { return Lag::default() };
+    let of_log = || open.log()?.backlog(reached.through, &reached.vector, &open.view()?.state()?.vector);
+    let of_cache = || open.synced_view()?.cache_backlog(reached.cache_through, &reached.cache_vector);
     let now = clock::now_millis();
-    let millis = backlog.oldest.map_or(0, |oldest| now.saturating_sub(oldest.0));
-    Lag { operations: backlog.operations, bytes: backlog.bytes, millis }
+    let (log, cache): (Backlog, Backlog) = (of_log().unwrap_or_default(), of_cache().unwrap_or_default());
+    let oldest = [log.oldest, cache.oldest].into_iter().flatten().min();
+    Lag {
+        operations: log.operations.saturating_add(cache.operations),
+        bytes: log.bytes.saturating_add(cache.bytes),
+        millis: oldest.map_or(0, |oldest| now.saturating_sub(oldest.0)),
+    }
 }
 
 fn millis_since(moment: Instant) -> u64 {

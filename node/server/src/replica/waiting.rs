@@ -41,6 +41,12 @@ impl ReplicaGroup {
                 let reached = ReplicasReached { achieved: self.count_with(database, token), required };
                 if reached.achieved < required {
                     self.counts.sync_timeouts.fetch_add(1, Ordering::Relaxed);
+                    if let Some(left_out) = self.late_writes.is_due(clock::monotonic()) {
+                        tracing::warn!(
+                            %database, required, achieved = reached.achieved, waited_ms = within.as_millis(), left_out,
+                            "a write was answered before enough followers had it; GET /replication/status tells which are behind"
+                        );
+                    }
                 }
                 return reached;
             }

@@ -40,6 +40,15 @@ pub enum WireError {
     Silent(&'static str),
 }
 
+impl WireError {
+    /// Whether the other side has just gone.
+    pub fn is_hung_up(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        matches!(self, Self::Broken(error) if gone.contains(&error.kind()))
+    }
+}
+
 /// A frame as it was read.
 #[derive(Debug)]
 pub struct Frame {
@@ -54,9 +63,18 @@ pub struct Frame {
 /// Reads one frame. Before both sides know each other, greetings alone.
 pub async fn read_frame(from: &mut BoxedReader, is_known: bool, within: Duration) -> Result<Frame, WireError> {
     let mut bytes = [0; HEADER_BYTES];
-    timeout(within, from.read_exact(&mut bytes))
-        .await
-        .map_err(|_| WireError::Silent("nothing was heard in time"))??;
+    let reading = async {
+        if is_known {
+            from.read_exact(&mut bytes).await?;
+        } else {
+            let (first, rest) = bytes.split_at_mut(4);
+            from.read_exact(first).await?;
+            Header::begins(first.try_into().unwrap_or_default())?;
+            from.read_exact(rest).await?;
+        }
+        Ok::<_, WireError>(())
+    };
+    timeout(within, reading).await.map_err(|_| WireError::Silent("nothing was heard in time"))??;
     let header = Header::read(&bytes, is_known)?;
     let mut payload = Vec::with_capacity(header.length.min(PAYLOAD_ROOM));
     let mut limited = from.take(header.length as u64);

@@ -4,4 +4,5 @@ pub mod logging;
 pub mod histogram;
 pub mod metrics;
 pub mod query_metrics;
+pub mod seldom;
 pub mod panics;

@@ -12,6 +12,7 @@ use super::record::{decode_cache_checkpoint, decode_cache_state, decode_record, 
 use super::write::BUCKET_MILLIS;
 use super::{CacheCheckpoint, CacheState};
 use crate::error::StorageError;
+use crate::log::Backlog;
 use crate::tables::{CACHE_CHANGES, CACHE_DIGESTS, CACHE_PEERS, CACHE_STATE_KEY, STATE};
 use crate::view::ReadView;
 
@@ -146,6 +147,20 @@ impl ReadView {
         changes.through = here.position.max(after);
         changes.vector = Some(here.vector);
         Ok(changes)
+    }
+
+    /// What somebody lacks who has all changes up to a position, and knows `known`. What was overwritten since counts too,
+    /// and is never sent.
+    pub fn cache_backlog(&self, confirmed: Position, known: &Vector) -> Result<Backlog, StorageError> {
+        let here = self.cache_state()?;
+        let operations = known.missing_from(&here.vector);
+        if operations == 0 {
+            return Ok(Backlog::default());
+        }
+        let first = self.cache_changes(confirmed, known, 1, 1)?;
+        let oldest = first.states.first().and_then(|(_, state)| state.changed());
+        let bytes = u128::from(here.bytes) * u128::from(operations.min(here.keys)) / u128::from(here.keys.max(1));
+        Ok(Backlog { operations, bytes: u64::try_from(bytes).unwrap_or(u64::MAX), oldest })
     }
 
     /// The digest of everything that ends in the minute of a moment or later.
