@@ -33,6 +33,7 @@ mod replicas_abroad;
 mod replicas_cache;
 mod replicas_cli;
 mod replicas_groups;
+mod replicas_voters;
 mod returns;
 mod selection;
 mod silence;

@@ -54,9 +54,9 @@ pub struct Voter {
 pub struct Databases {
     /// Those that it serves.
     pub databases: Vec<DatabaseAt>,
-    /// Those that it had, and that were dropped there.
+    /// How often databases were dropped, by their names. The greatest count that anybody knows holds.
     #[serde(default)]
-    pub dropped: Vec<String>,
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// A database, and how far it is.
@@ -118,6 +118,9 @@ pub struct HeldDatabase {
 pub struct Joined {
     /// The group, 32 hexadecimal digits.
     pub group: String,
+    /// How often databases were dropped in it, by their names.
+    #[serde(default)]
+    pub lives: BTreeMap<String, u64>,
 }
 
 /// How far a stretch, or changes of a cache, were taken in. They are on disk then.
@@ -175,7 +178,12 @@ pub enum Control {
         epoch: String,
         /// How far the leader was, of all databases together.
         operations: u64,
+        /// How many drops of databases it knew of.
+        #[serde(default)]
+        drops: u64,
     },
+    /// The sender takes no part in the group any more, and is not counted with.
+    Leave {},
     /// There is another leader.
     Follow {
         /// Its epoch.
@@ -237,6 +245,19 @@ pub fn parted(bytes: &[u8]) -> Result<(DatabaseName, &[u8]), Refusal> {
     Ok((parsed, content))
 }
 
+impl Joined {
+    /// Refuses more names than a node may remember.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.lives.len() > DATABASES_MAX * 10 {
+            return Err(Refusal::invalid(
+                "too-many-databases",
+                "The leader names more databases than a node remembers.",
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Databases {
     /// Refuses more than a node may have.
     pub fn check(&self) -> Result<(), Refusal> {
@@ -284,8 +305,8 @@ mod tests {
     fn controls_survive_the_way() {
         let (epoch, leader) = ("2@b".to_owned(), "b:5500".to_owned());
         for sent in [
-            Control::Vote { epoch: epoch.clone(), rank: Rank { epoch: 1, operations: 7 }, is_trial: true },
-            Control::TakeOver { epoch: epoch.clone(), operations: 9 },
+            Control::Vote { epoch: epoch.clone(), rank: Rank { epoch: 1, drops: 2, operations: 7 }, is_trial: true },
+            Control::TakeOver { epoch: epoch.clone(), operations: 9, drops: 1 },
             Control::Follow { epoch, leader, http: None },
         ] {
             assert_eq!(read::<Control>(&write(&sent)).unwrap(), sent);

@@ -37,7 +37,7 @@ const PAUSE: u64 = 150;
 /// A voter that has heard its leader within this does not vote against it, if it watches for nothing itself.
 const IN_TOUCH: Millis = Millis(1_000);
 /// Voters from which on a majority of them is asked for.
-const MAJORITY_FROM: usize = 3;
+pub const MAJORITY_FROM: usize = 3;
 
 /// What a node is in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ impl Role {
 pub struct Rank {
     /// Number of the epoch in which its last entry came.
     pub epoch: u64,
+    /// Drops of databases that it knows of: whoever knows of more is ahead, though it holds less for it.
+    #[serde(default)]
+    pub drops: u64,
     /// Operations that it knows, of all databases together.
     pub operations: u64,
 }
@@ -147,6 +150,25 @@ pub enum Denied {
     /// The candidate is behind.
     #[error("the candidate knows less than this node")]
     CandidateBehind,
+    /// Another node knows better.
+    #[error("'{node}' is against it: {reason}; force it if you know better")]
+    Opposed {
+        /// Who.
+        node: NodeName,
+        /// Why.
+        reason: String,
+    },
+    /// Too few of the voters were reached.
+    #[error(
+        "{reached} of {voters} voters were reached, and a majority of them might follow another by now: bring them back, have \
+         those that are gone for good forgotten where a leader is ('/replication/forget'), or force it"
+    )]
+    NoMajority {
+        /// How many, this node included.
+        reached: usize,
+        /// How many there are.
+        voters: usize,
+    },
     /// It was never in touch with a leader.
     #[error("this node has never followed anybody: it may be empty")]
     NeverFollowed,
@@ -167,6 +189,8 @@ impl Denied {
             Self::HandingOver => "handing-over",
             Self::CandidateBehind => "candidate-behind",
             Self::NeverFollowed => "never-followed",
+            Self::Opposed { .. } => "opposed",
+            Self::NoMajority { .. } => "no-majority",
         }
     }
 }
@@ -213,6 +237,24 @@ pub struct Replica {
     /// The greatest number that others are known to have promised.
     outdone: u64,
     was_elected: bool,
+    /// What came of the last ballot, where it was not won.
+    unelected: Option<Unelected>,
+}
+
+/// A ballot that was not won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unelected {
+    /// Votes for this node, its own included.
+    pub votes: usize,
+    /// Voters, this node included: more than half of them are needed.
+    pub voters: usize,
+}
+
+impl Unelected {
+    /// How many votes would have been enough.
+    pub fn needed(self) -> usize {
+        self.voters / 2 + 1
+    }
 }
 
 impl Replica {
@@ -231,6 +273,7 @@ impl Replica {
             offered: None,
             outdone: 0,
             was_elected: false,
+            unelected: None,
         }
     }
 
@@ -267,6 +310,11 @@ impl Replica {
     /// Whether it leads because an old leader fell silent.
     pub fn was_elected(&self) -> bool {
         self.was_elected
+    }
+
+    /// What came of the last ballot, while the leader is missed.
+    pub fn unelected(&self) -> Option<Unelected> {
+        self.unelected
     }
 
     /// Whether it may write: it leads, and has not offered that to another.
@@ -353,6 +401,7 @@ impl Replica {
         if self.kept.role == Role::Follower {
             self.heard = Some(now);
             self.ballot = None;
+            self.unelected = None;
         }
         Ok(actions)
     }
@@ -392,7 +441,7 @@ impl Replica {
     /// Time has passed. `random` spreads ballots.
     pub fn tick(&mut self, now: Millis, random: u64) -> Vec<Action> {
         if self.ballot.as_ref().is_some_and(|ballot| now >= ballot.ends) {
-            self.ballot = None;
+            self.lose();
             self.not_before = Millis(now.0 + PAUSE + random % PAUSE);
         }
         let is_silent = self.is_silent(now);
@@ -500,7 +549,7 @@ impl Replica {
         }
         ballot.refusals.insert(voter.clone());
         if ballot.is_lost() {
-            self.ballot = None;
+            self.lose();
             self.not_before = Millis(now.0 + PAUSE + random % PAUSE);
         }
     }
@@ -582,6 +631,13 @@ impl Replica {
         has_followed && now.0 >= self.since.0 + GRACE.0 && now.0.saturating_sub(last.0) >= silence.0
     }
 
+    /// The ballot was not won.
+    fn lose(&mut self) {
+        if let Some(ballot) = self.ballot.take() {
+            self.unelected = Some(Unelected { votes: ballot.votes.len(), voters: ballot.voters });
+        }
+    }
+
     fn elected(&mut self, now: Millis, epoch: Epoch) -> Vec<Action> {
         let was_elected = self.was_elected;
         let actions = self.become_leader(now, epoch);
@@ -602,6 +658,7 @@ impl Replica {
         self.ballot = None;
         self.offered = None;
         self.was_elected = false;
+        self.unelected = None;
         self.not_before = now;
         self.is_disquieted = false;
     }
@@ -689,23 +746,30 @@ mod tests {
         assert!(node.ballot.is_some(), "the other may still vote");
         node.refused(Millis(3_020), &name("a"), &ballot, None, 0);
         assert!(node.ballot.is_none());
+        let unelected = node.unelected().unwrap();
+        assert_eq!((unelected.votes, unelected.voters, unelected.needed()), (1, 3, 2));
         let again = node.tick(Millis(3_020 + PAUSE), 0);
         assert!(matches!(again.first(), Some(Action::Ask { epoch, .. }) if epoch.number == 8));
     }
 
     #[test]
     fn a_voter_votes_once_per_number_for_whoever_knows_as_much() {
-        let ours = Rank { epoch: 1, operations: 10 };
+        let ours = Rank { epoch: 1, drops: 1, operations: 10 };
         let mut voter = follower("c", "1@a", &[]);
         let now = Millis(10_000);
         assert_eq!(
             voter.asked(now, &epoch("2@b"), (Rank { operations: 9, ..ours }, ours), false),
             Err(Denied::CandidateBehind)
         );
+        assert_eq!(
+            voter.asked(now, &epoch("2@b"), (Rank { drops: 0, operations: 1_000, ..ours }, ours), false),
+            Err(Denied::CandidateBehind),
+            "it holds much that was dropped"
+        );
         voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
         voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
         assert!(matches!(voter.asked(now, &epoch("2@d"), (ours, ours), false), Err(Denied::OldEpoch { .. })));
-        voter.asked(now, &epoch("3@d"), (Rank { epoch: 2, operations: 1 }, ours), false).unwrap();
+        voter.asked(now, &epoch("3@d"), (Rank { epoch: 2, drops: 0, operations: 1 }, ours), false).unwrap();
     }
 
     #[test]

@@ -82,6 +82,12 @@ enum Action {
         #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
         timeout_seconds: f64,
     },
+    /// Count no more with a node that is gone for good: its vote is not waited for
+    Forget {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        node: String,
+    },
     /// Whether this follower stands for the leader's place when the leader is silent
     #[command(subcommand)]
     AutoFailover(AutoFailover),
@@ -154,6 +160,7 @@ fn order(action: &Action) -> (&'static str, Value) {
         Action::AutoFailover(AutoFailover::Enable { silence_seconds, new_leader_port }) => {
             ("auto-failover/enable", json!({"silenceSeconds": silence_seconds, "newLeaderPort": new_leader_port}))
         }
+        Action::Forget { node } => ("forget", json!({"node": node})),
         Action::AutoFailover(AutoFailover::Disable) => ("auto-failover/disable", json!({})),
         Action::SyncReplicas { count, timeout_seconds } => {
             ("sync-replicas", json!({"minSyncReplicas": count, "syncTimeoutSeconds": timeout_seconds}))
@@ -279,6 +286,10 @@ fn following(status: &Value, line: &mut impl FnMut(&str, &str)) {
         Some(seconds) => format!("after {} s of silence", plain(seconds)),
     };
     line("auto-failover", &failover);
+    if let Some(ballot) = at.get("unelected").filter(|ballot| !ballot.is_null()) {
+        let (votes, voters) = (text_of(ballot, "votes"), text_of(ballot, "voters"));
+        line("election", &format!("not won: {votes} of {voters} voters, {} are needed", text_of(ballot, "needed")));
+    }
     if let Some(Value::String(error)) = at.get("lastError") {
         line("last error", &printable(error));
     }

@@ -361,7 +361,12 @@ where
         } else if presented_key(&parts.headers)?.is_some() {
             IsRoot::from_request_parts(parts, state).await?;
         } else {
-            return Err(wrong_replication_key());
+            return Err(ApiError::unauthorized(
+                "wrong-replication-key",
+                "Send the root key in the ApiKey header, or the cluster's secret, Node:ReplicationApiKey, in the ReplicationApiKey \
+                 header.",
+            )
+            .with_error("ReplicationApiKey is invalid."));
         }
         Ok(MayOperate)
     }

@@ -114,8 +114,14 @@ impl ApiError {
     /// 421: this node follows another, which takes the writes.
     pub fn not_the_leader(leader_url: Option<&str>) -> ApiError {
         let detail = match leader_url {
-            Some(url) => format!("This node follows a leader and takes no writes. Send this to {url}."),
-            None => "This node follows a leader that it cannot reach, and takes no writes. Try again soon.".to_owned(),
+            Some(url) => format!(
+                "This node follows a leader and takes no writes. Send this to {url}, where the leader was last."
+            ),
+            None => {
+                "This node follows a leader and takes no writes, and nobody has said where the leader answers; GET \
+                     /replication/status tells what it knows."
+                    .to_owned()
+            }
         };
         let error = ApiError::new(StatusCode::MISDIRECTED_REQUEST, "not-the-leader", detail);
         match leader_url {

@@ -11,6 +11,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,12 +24,17 @@ use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::http::error::ApiError;
+use crate::replica::ReplicaGroup;
 
 /// Names the nodes that a request was passed on by; whoever finds it there answers by itself.
 const FORWARDED: HeaderName = HeaderName::from_static("holdfast-forwarded");
 /// How long a leader may take to be reached, and to answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A leader that was not heard for so long is not waited for: it is heard several times a second.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// How often that is looked at while an answer is waited for.
+const LOOKS_EVERY: Duration = Duration::from_millis(250);
 /// What is said to this node and no other.
 const OWN_PATHS: [&str; 3] = ["/replication/", "/api/replication/", "/api/cluster/"];
 
@@ -36,13 +42,14 @@ const OWN_PATHS: [&str; 3] = ["/replication/", "/api/replication/", "/api/cluste
 #[derive(Clone, Debug)]
 pub struct ForwardingLayer {
     client: Option<reqwest::Client>,
+    group: Arc<ReplicaGroup>,
     node: String,
     body_bytes_max: usize,
 }
 
 impl ForwardingLayer {
     /// With `is_wanted` false, nothing is passed on.
-    pub fn new(is_wanted: bool, node: &str, body_bytes_max: usize) -> Self {
+    pub fn new(is_wanted: bool, group: &Arc<ReplicaGroup>, node: &str, body_bytes_max: usize) -> Self {
         let client = || {
             let made = reqwest::Client::builder()
                 .connect_timeout(CONNECT_WITHIN)
@@ -52,7 +59,12 @@ impl ForwardingLayer {
             made.inspect_err(|error| tracing::error!(%error, "writes cannot be passed on: they are answered with 421"))
                 .ok()
         };
-        Self { client: if is_wanted { client() } else { None }, node: node.to_owned(), body_bytes_max }
+        Self {
+            client: if is_wanted { client() } else { None },
+            group: Arc::clone(group),
+            node: node.to_owned(),
+            body_bytes_max,
+        }
     }
 }
 
@@ -138,7 +150,13 @@ where
     let leader = answer.headers().get("leader").and_then(|leader| leader.to_str().ok()).map(str::to_owned);
     match leader {
         Some(leader) if answer.status() == StatusCode::MISDIRECTED_REQUEST => {
-            ask_leader(client, &leader, parts, body, &with.node).await
+            if !with.group.hears_leader(HEARD_WITHIN) {
+                return leader_not_reached();
+            }
+            tokio::select! {
+                answer = ask_leader(client, &leader, parts, body, &with.node) => answer,
+                () = until_lost(&with.group) => outcome_unknown("the leader fell silent"),
+            }
         }
         _ => answer,
     }
@@ -160,22 +178,35 @@ async fn ask_leader(client: &reqwest::Client, leader: &str, parts: Parts, body: 
             *response.body_mut() = Body::from_stream(answer.bytes_stream());
             response
         }
-        Err(error) if error.is_connect() => ApiError::unavailable(
-            "leader-not-reached",
-            1,
-            "This node follows, and its leader is not reached. Nothing was changed; try again in a moment.",
-        )
-        .into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "the leader's answer to a write that was passed on is lost");
-            ApiError::unavailable(
-                "outcome-unknown",
-                1,
-                "The leader's answer was lost on the way. Whether it is stored is unknown: read it before trying again.",
-            )
-            .into_response()
-        }
+        Err(error) if error.is_connect() => leader_not_reached(),
+        Err(error) => outcome_unknown(&error.to_string()),
     }
+}
+
+/// Waits until the leader is heard no more, or is this node.
+async fn until_lost(group: &ReplicaGroup) {
+    while group.hears_leader(HEARD_WITHIN) {
+        tokio::time::sleep(LOOKS_EVERY).await;
+    }
+}
+
+fn leader_not_reached() -> Response {
+    ApiError::unavailable(
+        "leader-not-reached",
+        1,
+        "This node follows, and its leader is not reached. Nothing was changed; try again in a moment.",
+    )
+    .into_response()
+}
+
+fn outcome_unknown(error: &str) -> Response {
+    tracing::warn!(error, "the leader's answer to a write that was passed on is lost");
+    ApiError::unavailable(
+        "outcome-unknown",
+        1,
+        "The leader's answer was lost on the way. Whether it is stored is unknown: read it before trying again.",
+    )
+    .into_response()
 }
 
 /// Without what concerns one connection alone.

@@ -104,6 +104,7 @@ pub fn routes(app: App) -> Router {
     );
     let forwarding = ForwardingLayer::new(
         app.settings.replication.forward_writes,
+        &app.group,
         &app.settings.node.node_id,
         app.settings.limits.request_bytes_max,
     );

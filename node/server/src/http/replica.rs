@@ -43,6 +43,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(enable_failover))
         .routes(routes!(disable_failover))
         .routes(routes!(set_sync_replicas))
+        .routes(routes!(forget))
 }
 
 impl FromRef<App> for Arc<ReplicaGroup> {
@@ -97,6 +98,14 @@ pub struct FailoverRequest {
     /// On this port; the one of the settings if absent.
     #[serde(default)]
     new_leader_port: Option<u16>,
+}
+
+/// A node that is gone for good.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// Its name.
+    node: String,
 }
 
 /// How many followers a write waits for.
@@ -200,7 +209,7 @@ pub(crate) async fn start_follower(
 #[utoipa::path(post, path = "/replication/stop", tag = "Leader and followers",
     responses((status = 200, body = Done), (status = 401)))]
 pub(crate) async fn stop(_may: MayOperate, State(group): State<Arc<ReplicaGroup>>) -> Result<Json<Done>, ApiError> {
-    group.stop_role().map_err(refused)?;
+    group.stop_role().await.map_err(refused)?;
     Ok(Json(done(&group)))
 }
 
@@ -235,8 +244,9 @@ pub(crate) async fn read_write(
 pub(crate) async fn promote(
     _may: MayOperate,
     State(group): State<Arc<ReplicaGroup>>,
-    JsonBody(request): JsonBody<PortRequest>,
+    request: Option<JsonBody<PortRequest>>,
 ) -> Result<Json<Done>, ApiError> {
+    let request = request.map(|JsonBody(request)| request).unwrap_or_default();
     let port = group.promote(request.port, request.force).await.map_err(refused)?;
     Ok(Json(Done { port: Some(port), new_role: Some("leader"), ..done(&group) }))
 }
@@ -248,8 +258,9 @@ pub(crate) async fn promote(
 pub(crate) async fn handover(
     _may: MayOperate,
     State(group): State<Arc<ReplicaGroup>>,
-    JsonBody(request): JsonBody<HandoverRequest>,
+    request: Option<JsonBody<HandoverRequest>>,
 ) -> Result<Json<HandoverResult>, ApiError> {
+    let request = request.map(|JsonBody(request)| request).unwrap_or_default();
     let to = request.to.as_deref().map(NodeName::parse).transpose()?;
     let within = seconds("timeoutSeconds", request.timeout_seconds.unwrap_or(HANDOVER_WITHIN_SECONDS), 0.1)?;
     // It goes on when the caller goes away: half of it must not stay.
@@ -277,6 +288,18 @@ pub(crate) async fn enable_failover(
     group.enable_failover(silence, request.new_leader_port).map_err(refused)?;
     let new_leader_port = Some(group.port_to_lead());
     Ok(Json(Done { silence_seconds: Some(request.silence_seconds), new_leader_port, ..done(&group) }))
+}
+
+/// Counts no more with a node that is gone for good: its vote is not waited for. The leader alone does that.
+#[utoipa::path(post, path = "/replication/forget", tag = "Leader and followers", request_body = ForgetRequest,
+    responses((status = 200, body = Done), (status = 400), (status = 401), (status = 409)))]
+pub(crate) async fn forget(
+    _may: MayOperate,
+    State(group): State<Arc<ReplicaGroup>>,
+    JsonBody(request): JsonBody<ForgetRequest>,
+) -> Result<Json<Done>, ApiError> {
+    group.forget(&NodeName::parse(&request.node)?).map_err(refused)?;
+    Ok(Json(done(&group)))
 }
 
 /// Leaves taking over to others.

@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use holdfast_core::id::NodeName;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::message::{Control, ControlAnswer};
-use holdfast_core::replica::role::{Denied, Rank, Replica, Role};
+use holdfast_core::replica::role::{Action, Denied, Rank, Replica, Role};
+use tokio::time::timeout;
 
-use crate::replica::listener::at_host;
+use crate::replica::listener::{at_host, say};
 use crate::replica::{GroupError, ReplicaGroup, UpstreamAt};
+
+/// How long a leader is waited for that is told goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// How long a database that was dropped at the leader may still be there when the lead is handed over.
+const DROPPED_WITHIN: Duration = Duration::from_secs(2);
 
 impl ReplicaGroup {
     /// Leads from now on, as an operator asks.
@@ -53,9 +60,49 @@ impl ReplicaGroup {
         self.begin_following()
     }
 
+    /// Counts no more with a node that is gone for good: it votes no more, and is no follower.
+    pub fn forget(&self, node: &NodeName) -> Result<(), GroupError> {
+        if !self.is_leader() {
+            return Err(Denied::IsNoLeader.into());
+        }
+        let known = {
+            let mut followers = self.followers();
+            let is_connected = followers.get(node).is_some_and(|follower| follower.connected.is_some());
+            if is_connected {
+                let stop = format!("'{node}' is connected: stop it there first ('/replication/stop')");
+                return Err(GroupError::Unknown(stop));
+            }
+            followers.remove(node).is_some()
+        };
+        let is_voter = self.decided().remembered.voters.iter().any(|voter| voter.node == node.as_str());
+        if !known && !is_voter {
+            return Err(GroupError::Unknown(format!("'{node}' is neither a voter nor a follower of this leader")));
+        }
+        if is_voter {
+            self.count_voter(node, None);
+        }
+        tracing::info!(%node, "not counted with any more");
+        Ok(())
+    }
+
+    /// Tells the leader that this node takes no part any more, so that nobody waits for its vote.
+    async fn say_goodbye(&self) {
+        let Some(leader) = self.leader_endpoint().filter(|_| self.role() == Role::Follower) else { return };
+        let said = timeout(GOODBYE_WITHIN, say(self, &leader, &Control::Leave {})).await;
+        let is_heard = matches!(said, Ok(Ok((_, ControlAnswer { is_granted: true, .. }))));
+        if !is_heard && self.introduction().is_voter {
+            tracing::warn!(
+                leader,
+                "the leader was not told that this node takes no part any more: have it forgotten there \
+                 ('/replication/forget'), or its vote is waited for"
+            );
+        }
+    }
+
     /// Neither leads nor follows any more.
-    pub fn stop_role(self: &Arc<Self>) -> Result<(), GroupError> {
+    pub async fn stop_role(self: &Arc<Self>) -> Result<(), GroupError> {
         self.end_following();
+        self.say_goodbye().await;
         self.disconnect_followers();
         self.stop_listening();
         self.followers().clear();
@@ -89,7 +136,11 @@ impl ReplicaGroup {
         let behind = self.behind();
         // Looked at first, so that a refusal changes nothing; the port next, so that a port in use does not either.
         let mut would = self.decided().replica.clone();
-        would.promote(self.now(), behind, is_forced)?;
+        let wanted = would.promote(self.now(), behind, is_forced)?;
+        let epoch = wanted.iter().find_map(|action| if let Action::Lead(epoch) = action { Some(epoch) } else { None });
+        if let Some(epoch) = epoch.filter(|_| !is_forced && self.role() == Role::Follower) {
+            self.ask_before_promotion(epoch).await?;
+        }
         self.listen(port.unwrap_or_else(|| self.port_to_lead())).await?;
         let actions = self.decide(|replica, now| replica.promote(now, behind, is_forced))?;
         self.enact(actions)?;
@@ -125,11 +176,12 @@ impl ReplicaGroup {
     }
 
     /// What another node says about who leads.
-    pub async fn control(self: &Arc<Self>, control: Control, from: IpAddr) -> ControlAnswer {
+    pub async fn control(self: &Arc<Self>, control: Control, from: (&NodeName, IpAddr)) -> ControlAnswer {
         let done = match control {
             Control::Vote { epoch, rank, is_trial } => self.vote(&epoch, rank, is_trial),
-            Control::TakeOver { epoch, operations } => self.take_over(&epoch, operations).await,
-            Control::Follow { epoch, leader, http } => self.follow_another(&epoch, &leader, http, from),
+            Control::TakeOver { epoch, operations, drops } => self.take_over(&epoch, operations, drops).await,
+            Control::Leave {} => self.forget(from.0).map_err(|error| error.to_string()),
+            Control::Follow { epoch, leader, http } => self.follow_another(&epoch, &leader, http, from.1),
         };
         let known = {
             let decided = self.decided();
@@ -157,11 +209,17 @@ impl ReplicaGroup {
         Ok(())
     }
 
-    async fn take_over(self: &Arc<Self>, epoch: &str, operations: u64) -> Result<(), String> {
+    async fn take_over(self: &Arc<Self>, epoch: &str, operations: u64, drops: u64) -> Result<(), String> {
         let epoch = Epoch::parse(epoch).map_err(|refusal| refusal.to_string())?;
         let ours = self.operations();
         if ours < operations {
             return Err(Denied::Behind(operations - ours).to_string());
+        }
+        // A drop is not confirmed as operations are: it is under way.
+        let mut changed = self.databases.changed();
+        let told = async { while self.drops() < drops && changed.changed().await.is_ok() {} };
+        if timeout(DROPPED_WITHIN, told).await.is_err() {
+            return Err("this node has not dropped yet what the leader has".to_owned());
         }
         if self.listening_port().is_none() {
             self.listen(self.port_to_lead()).await.map_err(|error| error.to_string())?;

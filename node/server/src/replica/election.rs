@@ -8,7 +8,7 @@ use holdfast_core::id::NodeName;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::handshake::Purpose;
 use holdfast_core::replica::message::Control;
-use holdfast_core::replica::role::BALLOT_WITHIN;
+use holdfast_core::replica::role::{BALLOT_WITHIN, Denied, MAJORITY_FROM};
 use tokio::time::timeout;
 
 use crate::entropy;
@@ -60,6 +60,33 @@ impl ReplicaGroup {
                 }
             });
         }
+    }
+
+    /// Asks the voters and the old leader whether anything is against this node's leading, before an operator has it do so
+    /// without force. Who is not reached is not waited for, but more than half of three or more voters must be.
+    pub(super) async fn ask_before_promotion(self: &Arc<Self>, epoch: &Epoch) -> Result<(), Denied> {
+        let me = &self.databases.origin().node;
+        let voters: BTreeSet<String> = self.voter_endpoints().into_iter().collect();
+        let mut asked = voters.clone();
+        asked.extend(self.leader_endpoint());
+        let control = Control::Vote { epoch: epoch.to_string(), rank: self.rank(), is_trial: true };
+        let asking = asked.into_iter().map(async |endpoint| {
+            let answered = timeout(ASKED_WITHIN, say(self, &endpoint, &control)).await.ok()?.ok()?;
+            Some((endpoint, answered))
+        });
+        let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        for (_, (node, answer)) in &answers {
+            if !answer.is_granted && node != me {
+                let reason = answer.reason.clone().unwrap_or_default();
+                return Err(Denied::Opposed { node: node.clone(), reason });
+            }
+        }
+        let reached = 1 + answers.iter().filter(|(endpoint, _)| voters.contains(endpoint)).count();
+        let counted = 1 + voters.len();
+        if counted >= MAJORITY_FROM && reached <= counted / 2 {
+            return Err(Denied::NoMajority { reached, voters: counted });
+        }
+        Ok(())
     }
 
     fn endpoints_of(&self, voters: &BTreeSet<NodeName>) -> Vec<(NodeName, String)> {

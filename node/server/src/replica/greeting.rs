@@ -28,6 +28,9 @@ const HTTP_PROBLEM: &str = "{\"status\":400,\"code\":\"replication-port\",\"deta
 /// Why a greeting came to nothing.
 #[derive(Debug, Error)]
 pub enum GreetError {
+    /// It hung up before it had said anything.
+    #[error("it hung up at once: its log says why; Replication:Tls must be set on both sides or on neither")]
+    HungUp,
     /// The connection failed.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -134,7 +137,10 @@ pub async fn dial(
     };
     let hello = Outgoing { kind: Kind::Hello, payload: message::write(&hello) };
     write_frame(writer, number, &hello).await?;
-    let answer = read_frame(reader, false, STEP_WITHIN).await?;
+    let answer = match read_frame(reader, false, STEP_WITHIN).await {
+        Err(error) if error.is_hung_up() => return Err(GreetError::HungUp),
+        answer => answer?,
+    };
     let challenge: Challenge = expected(&answer, Kind::Challenge)?;
     let node = other(&challenge.node, &challenge.incarnation, (&me.origin.node, me.origin.incarnation))?;
     if !(PROTOCOL_OLDEST..=PROTOCOL).contains(&challenge.protocol) {

@@ -87,7 +87,7 @@ impl ReplicaGroup {
         let ends = self.databases.barrier().await.map_err(|error| failed(error.to_string()))?;
         self.until_all_reached(to, &ends, deadline).await?;
         let operations = self.operations();
-        let control = Control::TakeOver { epoch: epoch.to_owned(), operations };
+        let control = Control::TakeOver { epoch: epoch.to_owned(), operations, drops: self.drops() };
         let left = deadline.saturating_duration_since(clock::monotonic());
         let said = timeout(left, say(self, endpoint, &control)).await;
         let (node, answer) = said

@@ -74,6 +74,11 @@ impl ReplicaGroup {
         Ok(())
     }
 
+    /// Whether this node follows, and has heard its leader within this.
+    pub fn hears_leader(&self, within: std::time::Duration) -> bool {
+        self.role() == Role::Follower && self.upstream().heard.is_some_and(|heard| heard.elapsed() < within)
+    }
+
     /// Whether this node has what its group has, or had it once: what is read here may be old, and is not half of it.
     pub fn is_whole(&self) -> bool {
         self.role() != Role::Follower || self.decided().remembered.is_whole

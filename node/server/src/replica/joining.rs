@@ -29,6 +29,7 @@ use thiserror::Error;
 use crate::entropy;
 use crate::replica::ReplicaGroup;
 use crate::replica::greeting::{GreetError, Guest, Host, STEP_WITHIN, expected};
+use crate::replica::lives::told_lives;
 use crate::replica::wire::{BoxedReader, BoxedWriter, Outgoing, WireError, read_frame, write_frame};
 
 /// Longest name of a group that is believed, in bytes.
@@ -86,6 +87,8 @@ impl ReplicaGroup {
         {
             return Err(Refusal::invalid("malformed-message", "A group has another name now.").into());
         }
+        joined.check()?;
+        self.take_lives(&joined.lives).map_err(|error| JoinError::Kept(error.to_string()))?;
         let before = self.group();
         let actions = self.decide(|replica, _| replica.join());
         {
@@ -122,7 +125,7 @@ impl ReplicaGroup {
                 leader: None,
             }));
         }
-        let joined = Joined { group: self.group().unwrap_or_default() };
+        let joined = Joined { group: self.group().unwrap_or_default(), lives: told_lives(self.databases())? };
         let frame = Outgoing { kind: Kind::Joined, payload: message::write(&joined) };
         write_frame(writer, self.epoch_number(), &frame).await?;
         tracing::info!(node = %guest.node, merges = guest.merges, "a node has joined this group");

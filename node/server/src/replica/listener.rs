@@ -99,7 +99,7 @@ async fn serve(
             }
             let control: Result<Control, Refusal> = message::read(&frame.payload);
             let answer = match control {
-                Ok(control) => group.control(control, address.ip()).await,
+                Ok(control) => group.control(control, (&guest.node, address.ip())).await,
                 Err(refusal) => ControlAnswer {
                     is_granted: false,
                     reason: Some(refusal.to_string()),

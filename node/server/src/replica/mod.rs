@@ -30,6 +30,7 @@ pub mod joining;
 pub mod kept;
 mod listener;
 mod listening;
+mod lives;
 mod notes;
 pub mod options;
 pub mod session;
@@ -173,8 +174,6 @@ pub struct UpstreamAt {
     pub attempts: u64,
     /// Databases whose states are being taken.
     pub taking_states: Vec<DatabaseName>,
-    /// Databases that the leader has dropped and that this node kept, having had them from elsewhere.
-    pub kept_aside: Vec<DatabaseName>,
     /// Operations that the leader has said that it knows.
     pub leader_operations: u64,
     /// Whether that was said on the connection that stands.
@@ -565,7 +564,7 @@ impl ReplicaGroup {
                 _ => decided.remembered.last_epoch,
             }
         };
-        Rank { epoch, operations: self.operations() }
+        Rank { epoch, drops: self.drops(), operations: self.operations() }
     }
 
     /// How many operations it knows, of all databases, those of their caches included.

@@ -16,7 +16,6 @@ use holdfast_core::time::Millis;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::databases::{Asker, Unavailable};
 use crate::replica::follower::FollowError;
 use crate::replica::greeting::{GreetError, Guest, Host};
 use crate::replica::joining::JoinError;
@@ -94,22 +93,22 @@ impl ReplicaGroup {
         }
         tracing::info!(follower = %guest.node, %address, "a follower has connected");
         if self.is_leader() {
-            self.count_voter(guest, endpoint);
+            self.count_voter(&guest.node, endpoint.filter(|_| guest.is_voter));
         }
         stop
     }
 
-    /// Whoever votes is remembered, whether it is there or not: a majority of all is what counts.
-    pub(super) fn count_voter(&self, guest: &Guest, endpoint: Option<String>) {
+    /// Whoever votes is remembered, whether it is there or not: a majority of all is what counts. Without an endpoint it
+    /// votes no more.
+    pub(super) fn count_voter(&self, node: &NodeName, endpoint: Option<String>) {
         let me = self.databases.origin().node.to_string();
         let own = self.listening_port().map(|port| Voter { node: me.clone(), endpoint: format!(":{port}") });
-        let theirs =
-            endpoint.filter(|_| guest.is_voter).map(|endpoint| Voter { node: guest.node.to_string(), endpoint });
+        let theirs = endpoint.map(|endpoint| Voter { node: node.to_string(), endpoint });
         let is_news = {
             let mut decided = self.decided();
             let before = decided.remembered.voters.clone();
             let voters = &mut decided.remembered.voters;
-            voters.retain(|voter| voter.node != me && voter.node != guest.node.as_str());
+            voters.retain(|voter| voter.node != me && voter.node != node.as_str());
             voters.extend(theirs);
             if !voters.is_empty() {
                 voters.extend(own);
@@ -279,45 +278,5 @@ impl ReplicaGroup {
     /// Operations before one that came are missing.
     pub fn note_gap(&self) {
         self.counts.gaps.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The leader has this database. One that was dropped there since this node was last told is dropped here first: what
-    /// it held must not come back under the name.
-    pub async fn make_as_leader(
-        &self,
-        leader: &NodeName,
-        database: &DatabaseName,
-        lives: u64,
-    ) -> Result<(), SessionError> {
-        let directory = self.databases.directory();
-        let ours = directory.lives(database)?;
-        if self.databases.exists(database) && lives > ours {
-            tracing::warn!(%database, %leader, "dropped, and made anew, as at the leader");
-            self.databases.drop_database(database, Asker::Node).await?;
-        }
-        if lives > ours {
-            directory.set_lives(database, lives)?;
-        }
-        self.databases.create(database, Asker::Node).await?;
-        Ok(())
-    }
-
-    /// The leader has dropped a database. This node drops it too, if it had it from there.
-    pub async fn drop_as_leader(&self, leader: &NodeName, database: &DatabaseName) -> Result<(), SessionError> {
-        let Ok(open) = self.databases.get(database) else { return Ok(()) };
-        if open.log()?.checkpoint(leader.as_str())?.is_none() {
-            let mut upstream = self.upstream();
-            if !upstream.kept_aside.contains(database) {
-                tracing::warn!(%database, %leader, "the leader has dropped this database, and this node did not have it from there: it stays, and is not sent");
-                upstream.kept_aside.push(database.clone());
-            }
-            return Ok(());
-        }
-        drop(open);
-        tracing::warn!(%database, %leader, "dropped, as at the leader");
-        match self.databases.drop_database(database, Asker::Node).await {
-            Ok(()) | Err(Unavailable::NotFound(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 }

@@ -25,7 +25,7 @@ use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::handshake::Refused;
 use holdfast_core::replica::lane::{self, Direction, Ours, Remedy, Theirs, Unfit, opening};
 use holdfast_core::replica::message::{
-    self, Asked, DatabaseAt, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
+    self, Asked, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
 };
 use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
@@ -35,10 +35,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::databases::{Asker, Databases as Served, OpenDatabase, Standing, Unavailable};
+use crate::databases::{Asker, OpenDatabase, Standing, Unavailable};
 use crate::replica::ReplicaGroup;
 use crate::replica::feed::{CacheAt, FeedError, feed_cache, feed_log};
 use crate::replica::intake::{IntakeError, Taken, WAITING_MAX, take_cache, take_log};
+use crate::replica::lives::{announced, told_lives};
 use crate::replica::wire::{
     BoxedReader, BoxedWriter, Frame, Outgoing, SILENT_WITHIN, WireError, read_frame, write_all,
 };
@@ -199,9 +200,11 @@ impl Session {
         let mut beat = tokio::time::interval(every);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut databases = self.group.databases().changed();
-        if self.direction == Direction::Down
-            && let Err(error) = self.announce().await
-        {
+        let first = match self.direction {
+            Direction::Down => self.announce().await,
+            Direction::Up => self.tell_drops().await,
+        };
+        if let Err(error) = first {
             return error;
         }
         loop {
@@ -243,9 +246,15 @@ impl Session {
         self.out.send(Outgoing { kind, payload }).await.map_err(|_| SessionError::Ended)
     }
 
+    /// Tells the leader what was dropped here: it may not know.
+    async fn tell_drops(&mut self) -> Result<(), SessionError> {
+        let all = Databases { databases: Vec::new(), dropped: told_lives(self.group.databases())? };
+        self.send(Kind::Databases, message::write(&all)).await
+    }
+
     /// Names the databases to a follower, when they are others than it was told.
     async fn announce(&mut self) -> Result<(), SessionError> {
-        let now = announced(self.group.databases());
+        let now = announced(self.group.databases())?;
         let shape = |all: &Databases| -> Vec<(String, String)> {
             all.databases.iter().map(|one| (one.name.clone(), one.log_id.clone())).collect()
         };
@@ -274,6 +283,11 @@ impl Session {
                 let all: Databases = message::read(&payload)?;
                 all.check()?;
                 self.take_databases(all).await
+            }
+            (Kind::Databases, Direction::Down) => {
+                let all: Databases = message::read(&payload)?;
+                all.check()?;
+                self.take_drops(&all).await
             }
             (Kind::Position, _) => {
                 let at: PositionAt = message::read(&payload)?;
@@ -312,19 +326,29 @@ impl Session {
         }
     }
 
+    /// What was dropped at the other side is dropped here.
+    async fn take_drops(&mut self, all: &Databases) -> Result<(), SessionError> {
+        for (name, lives) in &all.dropped {
+            let name = DatabaseName::parse(name)?;
+            if *lives > self.group.databases().directory().lives(&name)? {
+                self.lanes.remove(&name);
+            }
+            self.group.learn_lives(&self.other, &name, *lives).await?;
+        }
+        Ok(())
+    }
+
     /// A follower makes its databases those of the leader, and says how far it is with each.
     async fn take_databases(&mut self, all: Databases) -> Result<(), SessionError> {
-        for name in &all.dropped {
-            let name = DatabaseName::parse(name)?;
-            self.lanes.remove(&name);
-            self.group.drop_as_leader(&self.other, &name).await?;
-        }
+        self.take_drops(&all).await?;
         for one in &all.databases {
             let name = DatabaseName::parse(&one.name)?;
             if self.lanes.get(&name).is_some_and(|lane| lane.log_id == one.log_id) {
                 continue;
             }
-            self.group.make_as_leader(&self.other, &name, one.lives).await?;
+            if !self.group.make_as_leader(&self.other, one).await? {
+                continue;
+            }
             self.lanes.entry(name.clone()).or_default().log_id.clone_from(&one.log_id);
             self.tell_position(&name).await?;
         }
@@ -597,23 +621,4 @@ async fn read_all(mut reader: BoxedReader, arrived: mpsc::Sender<Result<Frame, W
             return;
         }
     }
-}
-
-/// The databases that a follower is told of.
-fn announced(databases: &Arc<Served>) -> Databases {
-    let mut all =
-        Databases { databases: Vec::new(), dropped: databases.dropped().iter().map(DatabaseName::to_string).collect() };
-    for listing in databases.list() {
-        let Ok(open) = databases.get(&listing.name) else { continue };
-        // One that is being opened again is told of when it is.
-        let Ok(log_id) = open.log_id() else { continue };
-        let newest = open.newest().borrow().0;
-        let lives = databases.directory().lives(&listing.name).unwrap_or_else(|error| {
-            tracing::warn!(database = %listing.name, %error, "how often it was dropped cannot be told");
-            0
-        });
-        let (name, log_id) = (listing.name.to_string(), format!("{log_id:016x}"));
-        all.databases.push(DatabaseAt { name, log_id, newest, lives });
-    }
-    all
 }

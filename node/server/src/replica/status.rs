@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use holdfast_core::id::DatabaseName;
 use holdfast_core::replica::epoch::Epoch;
-use holdfast_core::replica::role::Role;
+use holdfast_core::replica::role::{Role, Unelected};
 use holdfast_core::time::Millis;
 use holdfast_storage::log::Backlog;
 use serde::Serialize;
@@ -149,6 +149,8 @@ pub struct FollowingStatus {
     pub auto_failover_promoted: bool,
     /// `streaming`, `catching-up`, `taking-states`, `disconnected` or `none`.
     pub state: &'static str,
+    /// What came of the last ballot of this node, while the leader is missed and nobody was elected.
+    pub unelected: Option<UnelectedStatus>,
     /// Operations that the leader has and that are not here; null while nobody knows, for the leader is not heard.
     pub lag_ops: Option<u64>,
     /// Milliseconds since the leader was heard; null before it ever was.
@@ -161,8 +163,24 @@ pub struct FollowingStatus {
     pub last_error: Option<String>,
     /// Whom it follows.
     pub leader: Option<FollowedLeader>,
-    /// Databases that the leader has dropped and that stay here, because this node had them from elsewhere.
-    pub kept_aside: Vec<String>,
+}
+
+/// A ballot that was not won.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnelectedStatus {
+    /// Votes for this node, its own included.
+    pub votes: usize,
+    /// Voters that are counted, whether they are there or not.
+    pub voters: usize,
+    /// Votes that would have been enough.
+    pub needed: usize,
+}
+
+impl From<Unelected> for UnelectedStatus {
+    fn from(ballot: Unelected) -> Self {
+        Self { votes: ballot.votes, voters: ballot.voters, needed: ballot.needed() }
+    }
 }
 
 /// The leader as a follower knows it.
@@ -295,9 +313,9 @@ impl ReplicaGroup {
     }
 
     fn following_status(&self, role: Role) -> FollowingStatus {
-        let (was_elected, watched) = {
+        let (was_elected, watched, unelected) = {
             let decided = self.decided();
-            (decided.replica.was_elected(), decided.replica.watched())
+            (decided.replica.was_elected(), decided.replica.watched(), decided.replica.unelected())
         };
         let at = self.upstream().clone();
         let is_measured = at.connected.is_some() && at.is_measured;
@@ -317,6 +335,7 @@ impl ReplicaGroup {
             ops_applied: self.counts.applied.load(Ordering::Relaxed),
             gaps_detected: self.counts.gaps.load(Ordering::Relaxed),
             auto_failover_promoted: was_elected,
+            unelected: unelected.map(UnelectedStatus::from),
             state,
             lag_ops,
             silent_ms: at.heard.map(millis_since),
@@ -330,7 +349,6 @@ impl ReplicaGroup {
                 node: at.connected.as_ref().map(|(node, _)| node.to_string()),
                 connected_at: at.connected.as_ref().map(|(_, since)| since.to_utc_text()),
             }),
-            kept_aside: at.kept_aside.iter().map(DatabaseName::to_string).collect(),
         }
     }
 }

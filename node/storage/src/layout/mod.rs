@@ -23,6 +23,7 @@ mod platform;
 mod transfer;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -235,6 +236,13 @@ impl DataDirectory {
             }),
             Err(source) => Err(file_error("could not read", &path, source)),
         }
+    }
+
+    /// The same of every name of which a database was ever dropped here.
+    pub fn all_lives(&self) -> Result<BTreeMap<DatabaseName, u64>, StorageError> {
+        let files = self.file_names()?;
+        let names = files.iter().filter_map(|file| database_of(file, LIVES_SUFFIX));
+        names.map(|name| self.lives(&name).map(|lives| (name, lives))).collect()
     }
 
     /// Says which of those that had the name it is: for a node that makes its databases another's.
