@@ -324,3 +324,41 @@ async fn a_copy_under_the_same_name_is_refused_while_the_original_speaks_and_los
     wait_until_equal(&[&shop, &twin, &till], "db").await;
     assert_eq!(till.client("db").document("stock", "salt").await.unwrap()["n"], json!(4));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_has_said_of_branches_is_believed_after_the_power_was_cut() {
+    let small = |name| Home::forgetful(name).with("Node:OperationLogMaxMegabytes", "1");
+    let homes = ["shop", "till"].map(small);
+    let (shop, till) = (homes[0].start(), homes[1].start());
+    introduce_both(&shop, &till).await;
+    let written = till.client("db").put("/api/documents/stock/tea", r#"{"n":10}"#).await.expect(200);
+    let (origin, _) = written["Token"].as_str().unwrap().rsplit_once(':').unwrap();
+    wait_until_equal(&[&shop, &till], "db").await;
+    shop.stop();
+    // It says that the till is to give way, and is gone before the till has asked it anything.
+    let said = till.client("db").post(&format!("/api/replication/turned?node=shop&branch={origin}"), "").await;
+    assert!(said.is_success() || said.status == 409, "{}", said.text);
+    // Neither log tells any more whether there are two branches, nor does either reach back to what the other knows.
+    fill_and_prune(&till, "t").await;
+    till.kill();
+    let shop = homes[0].start();
+    fill_and_prune(&shop, "s").await;
+    let till = homes[1].start();
+    introduce_both(&shop, &till).await;
+    wait_until_equal(&[&shop, &till], "db").await;
+    let told = till.client("db").get("/api/replication/status").await.expect(200);
+    assert!(told["IdentityEvents"].to_string().contains("made anew from the states of a peer (Rebase)"), "{told}");
+    assert_eq!(shop.client("db").collection("orders").await.len(), 6_000);
+}
+
+/// More than a log may hold, that has room for a megabyte.
+async fn fill_and_prune(node: &Node, name: &str) {
+    let padding = "p".repeat(600);
+    for round in 0..3 {
+        let line = |id: u64| json!({"Id": format!("{name}-{round}-{id}"), "padding": padding}).to_string();
+        let lines: Vec<String> = (0..1_000).map(line).collect();
+        node.client("db").post("/api/documents/orders/bulk", &lines.join("\n")).await.expect(200);
+    }
+    let pruned = node.client("db").post("/api/replication/operation-log/prune", "").await.expect(200);
+    assert_eq!(pruned[0]["Status"], "Pruned", "{pruned}");
+}

@@ -35,7 +35,6 @@ use holdfast_core::digest::Digest;
 use holdfast_core::id::{DocumentId, NodeName};
 use holdfast_core::leases::Leases;
 use holdfast_core::operation::Operation;
-use holdfast_core::sync::branches::{Behind, Evidence};
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::Standing;
 use holdfast_core::sync::session::{Event, Phase, Session};
@@ -199,10 +198,6 @@ pub struct Node {
     life: u64,
     skew: i64,
     exchanges: u64,
-    /// What has come to light of peers' branches, until it gives way with what it holds.
-    branches: BTreeMap<usize, Evidence>,
-    /// Since when it writes what its peers know something else by.
-    behind: Behind,
     is_torn_next: bool,
     hardship: Hardship,
 }
@@ -291,8 +286,6 @@ impl Node {
             life: 0,
             skew: 0,
             exchanges: 0,
-            branches: BTreeMap::new(),
-            behind: Behind::default(),
             is_torn_next: false,
             hardship: Hardship::default(),
         }

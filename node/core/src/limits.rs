@@ -79,6 +79,8 @@ pub const BRANCH_SEQUENCES_MAX: usize = 512;
 /// Most places where branches parted that a database remembers. An answer has them besides what was asked for.
 pub const WAYMARKS_MAX: usize = 64;
 const _: () = assert!(WAYMARKS_MAX < BRANCH_SEQUENCES_MAX);
+/// Most peers of whose branches a database remembers what came to light.
+pub const SUSPECTED_PEERS_MAX: usize = 64;
 /// Most collections that a survey names; the digest of a database with more is compared as a whole.
 pub const SURVEY_COLLECTIONS_MAX: usize = 10_000;
 /// Most documents on their way that a survey leaves out; with more, nothing is compared.

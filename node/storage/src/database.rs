@@ -27,6 +27,7 @@ use crate::record::progress::{
     decode_origin, decode_state, encode_meta,
 };
 use crate::request::Kept;
+use crate::suspicions::KeptSuspicions;
 use crate::tables::{
     BLOCKS, CACHE_BLOCKS, CACHE_FLOOR_KEY, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY,
     META, ORIGINS, STATE, STATE_KEY, UNSETTLED,
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) acknowledgements: Mutex<Acknowledgements>,
     /// Why tombstones stay, as of the last full look at them.
     pub(crate) kept: Mutex<Kept>,
+    /// What has come to light of branches.
+    pub(crate) suspicions: KeptSuspicions,
 }
 
 impl Shared {
@@ -160,7 +163,8 @@ impl Database {
         let life = AtomicU64::new(origin.incarnation);
         let (acknowledgements, kept) = (Mutex::default(), Mutex::default());
         let name = name.to_owned();
-        let shared = Shared { name, log, data, file_id, life, origins, acknowledgements, kept };
+        let suspicions = KeptSuspicions::new(LogView::new(log.begin_read()?, origins.snapshot())?.suspicions()?);
+        let shared = Shared { name, log, data, file_id, life, origins, acknowledgements, kept, suspicions };
         let shared = Arc::new(shared);
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
@@ -309,6 +313,10 @@ impl Database {
     #[cfg(test)]
     pub(crate) fn log_file(&self) -> &redb::Database {
         &self.shared.log
+    }
+
+    pub(crate) fn suspicions(&self) -> &KeptSuspicions {
+        &self.shared.suspicions
     }
 
     pub(crate) fn origins(&self) -> &Origins {

@@ -32,6 +32,7 @@ pub mod commit;
 mod mend;
 mod upgrade;
 pub mod database;
+mod suspicions;
 pub mod transfer;
 pub mod ranges;
 pub mod integrity;

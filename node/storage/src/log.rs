@@ -6,6 +6,7 @@ use std::sync::Arc;
 use holdfast_core::chain::Chain;
 use holdfast_core::sync::branches::Told;
 use holdfast_core::sync::forwarding::{Filter, Verdict};
+use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
@@ -14,8 +15,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 use crate::error::StorageError;
 use crate::record::note::{LoggedNote, Note};
 use crate::record::operation::{Block, Entry, Logged};
-use crate::record::progress::{Checkpoint, decode_checkpoint, decode_vector, decode_waymarks};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, WAYMARKS_KEY};
+use crate::record::progress::{Checkpoint, decode_checkpoint, decode_suspicions, decode_vector, decode_waymarks};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, SUSPICIONS_KEY, WAYMARKS_KEY};
 
 /// One consistent look at a database's log.
 #[derive(Debug)]
@@ -148,6 +149,13 @@ impl LogView {
         let table = self.transaction.open_table(META)?;
         let row = table.get(WAYMARKS_KEY)?;
         row.map_or_else(|| Ok(Waymarks::default()), |bytes| decode_waymarks(bytes.value(), &self.origins))
+    }
+
+    /// What had come to light of branches when the log was last synced.
+    pub(crate) fn suspicions(&self) -> Result<Suspicions, StorageError> {
+        let table = self.transaction.open_table(META)?;
+        let row = table.get(SUSPICIONS_KEY)?;
+        row.map_or_else(|| Ok(Suspicions::default()), |bytes| decode_suspicions(bytes.value(), &self.origins))
     }
 
     /// What a peer that looks where branches part is told: the operations of an origin that the log holds, of those asked

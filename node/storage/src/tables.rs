@@ -22,7 +22,7 @@
 //! | `{db}.db.metadata` | `cache-blocks` | first position | changes of the cache that the data file may not have synced |
 //! | `{db}.db.metadata` | `origins` | number | origin |
 //! | `{db}.db.metadata` | `checkpoints` | peer's node name | how far either side has confirmed |
-//! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log; where branches parted |
+//! | `{db}.db.metadata` | `meta` | word | what the file is: log id and name; the floor of the log; where branches parted, and what else has come to light of them |
 
 use redb::TableDefinition;
 
@@ -88,5 +88,7 @@ pub(crate) const LIFE_KEY: &str = "life";
 pub(crate) const FLOOR_KEY: &str = "floor";
 /// Where [`META`] has which operations are meant where branches parted.
 pub(crate) const WAYMARKS_KEY: &str = "waymarks";
+/// Where [`META`] has what has come to light of branches.
+pub(crate) const SUSPICIONS_KEY: &str = "suspicions";
 /// Where [`META`] has what the cache had come to when its part of the log was last cut.
 pub(crate) const CACHE_FLOOR_KEY: &str = "cache-floor";

@@ -200,7 +200,7 @@ impl Node {
             Body::Turned(admission, cause) => self.turned_away(now, from, exchange, (admission, cause), outbox),
             Body::TakeStates(branch) => {
                 if let Some(branch) = branch {
-                    self.branches.entry(from).or_default().told = Some(branch);
+                    self.note_told(from, branch);
                 }
                 self.ask_for_states(from, Cause::Asked, outbox);
             }
@@ -357,14 +357,11 @@ impl Node {
             (Answer::Together(Ok(written)), Caller::Client) => {
                 outbox.acknowledged.extend(written.into_iter().flat_map(|written| written.operations));
             }
-            (
-                Answer::Receipt(receipt @ Receipt { stranger: Some(_), .. }),
-                Caller::Push { from, exchange, log_id, .. },
-            ) => {
+            (Answer::Receipt(receipt @ Receipt { stranger: Some(_), .. }), Caller::Push { from, exchange, .. }) => {
                 let Some(stranger) = &receipt.stranger else { return };
                 outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
                 if self.setup.is_contested {
-                    self.note_stranger((from, log_id), stranger, outbox);
+                    Self::note_stranger(stranger, outbox);
                     let Some(ours) = self.standing(now) else { return };
                     outbox.sends.push((from, exchange, Body::Pushed(wire::push_response(&receipt, &ours))));
                     return;
@@ -375,15 +372,12 @@ impl Node {
                     self.ask_for_states(from, Cause::Asked, outbox);
                 }
             }
-            (
-                Answer::Receipt(Receipt { stranger: Some(stranger), .. }),
-                Caller::Pull { peer, exchange, standing, .. },
-            ) => {
+            (Answer::Receipt(Receipt { stranger: Some(stranger), .. }), Caller::Pull { peer, exchange, .. }) => {
                 outbox.lines.push(format!("cannot take {}: {:?}", stranger.dot, stranger.misfit));
                 let failures = self.link(peer).map_or(0, |link| link.session.failures());
                 self.fail(now, peer, exchange, outbox);
                 if self.setup.is_contested {
-                    self.note_stranger((peer, standing.log_id), &stranger, outbox);
+                    Self::note_stranger(&stranger, outbox);
                     let is_unjudged = stranger.misfit == Misfit::Writer && failures >= PUSHES_AWAITED;
                     let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
                     self.ask_for_states(peer, cause, outbox);

@@ -194,15 +194,21 @@ impl Node {
         let ours = running.writer.state().vector.get(&self.origin);
         let has_forgotten = self.setup.is_contested && peer.get(&self.origin) > ours;
         if has_forgotten {
-            self.behind.note(&self.origin, ours);
+            running.database.behind(&self.origin, (ours, peer.get(&self.origin)));
         }
         has_forgotten
     }
 
+    /// A peer says that we hold another branch of an origin than it, and are to give way.
+    pub(super) fn note_told(&self, peer: usize, origin: Origin) {
+        if let Some(running) = &self.running {
+            running.database.note_told(&name_of(peer), origin);
+        }
+    }
+
     /// Notes an operation that does not fit, if that is because there are two branches of its origin.
-    pub(super) fn note_stranger(&mut self, (peer, log_id): (usize, u64), stranger: &Stranger, outbox: &mut Outbox) {
+    pub(super) fn note_stranger(stranger: &Stranger, outbox: &mut Outbox) {
         if stranger.misfit == Misfit::Branch {
-            self.branches.entry(peer).or_default().met = Some((stranger.dot.origin.clone(), log_id));
             outbox.seen.push(NOTICED);
         }
     }
@@ -252,6 +258,7 @@ impl Node {
             }
         }
         let confirmed = running.writer.checkpoint(&name_of(peer)).map_or(Position::START, |saved| saved.pushed);
+        let behind = running.database.behind(&self.origin, Default::default());
         let search = |(origin, proof): (Origin, Option<Proof>)| {
             let sides = Sides {
                 me: self.origin.clone(),
@@ -262,14 +269,13 @@ impl Node {
                 theirs: theirs.vector.get(&origin),
                 their_floor: theirs.floor.get(&origin),
                 confirmed,
-                behind: self.behind.of(&origin).filter(|_| origin == self.origin),
+                behind: behind.filter(|_| origin == self.origin),
             };
             let held = held.remove(&origin).unwrap_or_default();
             Search::new(origin, sides, held)
         };
         let mut suspects = branches::suspects(&self.origin, ours, known, &proofs);
-        let evidence = self.branches.get_mut(&peer);
-        let evidence = evidence.map(|evidence| evidence.take(&self.origin, theirs.log_id)).unwrap_or_default();
+        let evidence = running.database.evidence(&name_of(peer), &self.origin, theirs.log_id);
         branches::believe(&mut suspects, (&state.vector, &theirs.vector), &evidence);
         suspects.into_iter().map(search).collect()
     }

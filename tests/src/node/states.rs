@@ -311,9 +311,6 @@ impl Node {
                 outbox.lines.push(format!("takes the states of {}: {kind:?}, {carried:?}", theirs.origin));
                 outbox.rebased = is_rebase.then(|| self.side()).flatten().map(|side| (side.origin, side.vector));
                 self.running = None;
-                if is_rebase {
-                    self.branches.clear();
-                }
                 self.disk.replace("log", FILES[0]);
                 self.disk.replace("data", FILES[1]);
                 self.start(now, outbox);

@@ -75,6 +75,16 @@ pub struct Sides {
 pub struct Behind(Option<Dot>);
 
 impl Behind {
+    /// As a record has it.
+    pub fn restored(first: Option<Dot>) -> Self {
+        Self(first)
+    }
+
+    /// The first operation that means something else here, whoever wrote it then.
+    pub fn dot(&self) -> Option<&Dot> {
+        self.0.as_ref()
+    }
+
     /// Takes note that a peer knows more of `me` than this node, which knows `ours`. The first number of all counts.
     pub fn note(&mut self, me: &Origin, ours: Sequence) {
         let first = self.of(me).map_or(ours.next(), |noted| noted.min(ours.next()));

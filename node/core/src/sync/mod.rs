@@ -28,6 +28,7 @@ pub mod session;
 pub mod states;
 pub mod branches;
 pub mod waymarks;
+pub mod suspicions;
 pub mod turned;
 pub mod comparison;
 pub mod survey;

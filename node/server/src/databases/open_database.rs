@@ -6,11 +6,12 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use holdfast_core::document::DocumentState;
-use holdfast_core::id::DatabaseName;
+use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::members::Acknowledgements;
+use holdfast_core::sync::branches::Evidence;
 use holdfast_core::sync::comparison::DocumentKey;
 use holdfast_core::sync::ranges::Verdict;
-use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use holdfast_storage::commit::CommitError;
 use holdfast_storage::database::Database;
 use holdfast_storage::error::StorageError;
@@ -305,6 +306,23 @@ impl OpenDatabase {
     /// What the other members have said that they know.
     pub fn acknowledgements(&self) -> Result<Acknowledgements, StorageError> {
         Ok(self.database()?.acknowledgements())
+    }
+
+    /// A caller has proven to itself that it holds another branch of an origin than this node, which is to give way.
+    pub fn note_told(&self, caller: &NodeName, origin: Origin) {
+        if let Ok(database) = self.database() {
+            database.note_told(caller, origin);
+        }
+    }
+
+    /// What is to be believed of a peer's branches, as far as it counts for the log that it has now.
+    pub fn evidence(&self, peer: &NodeName, log_id: u64) -> Result<Evidence, StorageError> {
+        Ok(self.database()?.evidence(peer, &self.origin, log_id))
+    }
+
+    /// Since when this node writes what peers know something else by; see [`Database::behind`].
+    pub fn behind(&self, known: (Sequence, Sequence)) -> Result<Option<Sequence>, StorageError> {
+        Ok(self.database()?.behind(&self.origin, known))
     }
 
     /// Why tombstones stay, as of the last full look at them.

@@ -97,7 +97,7 @@ pub(crate) async fn push(
         return Err(ApiError::conflict("too-many-dead-letters", TOO_MANY_DEAD_LETTERS));
     }
     if let Some(stranger) = &receipt.stranger {
-        membership::note_stranger(&sync, &database, (&origin.node, source_log_id), stranger);
+        membership::note_stranger(&sync, &database, &origin.node, stranger);
     } else {
         let met = membership::meet(&sync, &database, &origin, Meeting::Came).await;
         met.map_err(|error| storage_failed(&error))?;

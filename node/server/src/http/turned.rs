@@ -66,9 +66,9 @@ pub(crate) async fn turned(
     not_switched_off(&sync, &source)?;
     let name = database_of(&headers)?;
     if let Some(branch) = caller.branch.as_deref().map(str::parse::<Origin>).transpose()?
-        && sync.databases().get(&name).is_ok()
+        && let Ok(database) = sync.databases().get(&name)
     {
-        sync.turned().note_told(&name, &source, branch);
+        database.note_told(&source, branch);
     }
     let conversation = match caller.conversation.as_deref().map(parse_hex).transpose()? {
         Some(conversation) => conversation,

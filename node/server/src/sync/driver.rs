@@ -561,7 +561,7 @@ impl Driver {
             }
             Ok(Answer::Receipt(Receipt { stranger: Some(stranger), .. })) => {
                 self.next_pull = None;
-                membership::note_stranger(&self.sync, &self.database, (&self.peer.node, peer.log_id), &stranger);
+                membership::note_stranger(&self.sync, &self.database, &self.peer.node, &stranger);
                 let is_unjudged = stranger.misfit == Misfit::Writer && self.session.failures() >= PUSHES_AWAITED;
                 let cause = if is_unjudged { Cause::Unjudged } else { Cause::Asked };
                 self.look_at_states(cause).await

@@ -14,11 +14,10 @@ use std::time::Duration;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::EXCHANGE_BYTES_MAX;
 use holdfast_core::sync::admission::Cause;
-use holdfast_core::sync::branches::{Behind, Evidence};
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::sync::turned::{End, Question, TurnedAnswer};
-use holdfast_core::vector::{Origin, Position, Sequence};
+use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::error::StorageError;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -152,10 +151,6 @@ impl Asking {
 #[derive(Debug, Default)]
 pub struct Turned {
     open: Mutex<BTreeMap<DatabaseName, Conversation>>,
-    /// What has come to light of peers' branches, until this node gives way with what it holds.
-    branches: Mutex<BTreeMap<(DatabaseName, NodeName), Evidence>>,
-    /// Since when this node writes what peers know something else by.
-    behind: Mutex<BTreeMap<DatabaseName, Behind>>,
 }
 
 /// The caller's end of one.
@@ -179,44 +174,6 @@ pub enum TurnedError {
 }
 
 impl Turned {
-    /// A caller has proven to itself that it holds another branch of an origin than this node, which is to give way.
-    pub fn note_told(&self, database: &DatabaseName, caller: &NodeName, origin: Origin) {
-        self.evidence_of(database, caller, |evidence| evidence.told = Some(origin));
-    }
-
-    /// A peer has brought, out of a log of its, an operation that does not follow what is known of its origin.
-    pub fn note_met(&self, database: &DatabaseName, peer: &NodeName, (origin, log_id): (Origin, u64)) {
-        self.evidence_of(database, peer, |evidence| evidence.met = Some((origin, log_id)));
-    }
-
-    /// What has come to light of a node's branches, as far as it counts for the log that it has now.
-    pub fn evidence(&self, database: &OpenDatabase, node: &NodeName, log_id: u64) -> Evidence {
-        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        let evidence = branches.get_mut(&(database.name().clone(), node.clone()));
-        evidence.map(|evidence| evidence.take(database.origin(), log_id)).unwrap_or_default()
-    }
-
-    /// Since when this node writes what peers know something else by, if it was ever heard that they know more of its own
-    /// origin: now they know `theirs` of it, and it knows `ours`.
-    pub fn behind(&self, database: &OpenDatabase, (ours, theirs): (Sequence, Sequence)) -> Option<Sequence> {
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        if theirs > ours {
-            behind.entry(database.name().clone()).or_default().note(database.origin(), ours);
-        }
-        behind.get(database.name())?.of(database.origin())
-    }
-
-    /// This node gave way with what it held: which branches it holds now is another question.
-    pub fn forget_evidence(&self, database: &DatabaseName) {
-        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        branches.retain(|(of, _), _| of != database);
-    }
-
-    fn evidence_of(&self, database: &DatabaseName, node: &NodeName, note: impl FnOnce(&mut Evidence)) {
-        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        note(branches.entry((database.clone(), node.clone())).or_default());
-    }
-
     /// Begins to take the states of a caller, if they are needed. One with the same caller before it is over.
     pub fn begin(&self, sync: &Arc<Sync>, database: &Arc<OpenDatabase>, caller: &NodeName) -> Result<u64, TurnedError> {
         let (questions, asked) = mpsc::channel(1);

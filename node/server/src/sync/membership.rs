@@ -217,9 +217,8 @@ pub fn note_branch(sync: &Sync, database: &OpenDatabase, peer: &NodeName, origin
 
 /// Notes an operation of a peer that does not fit, if that is because there are two branches of its origin: else the
 /// writer has not seen what was forgotten here, which is nothing of anybody's identity.
-pub fn note_stranger(sync: &Sync, database: &OpenDatabase, (peer, log_id): (&NodeName, u64), stranger: &Stranger) {
+pub fn note_stranger(sync: &Sync, database: &OpenDatabase, peer: &NodeName, stranger: &Stranger) {
     if stranger.misfit == Misfit::Branch {
-        sync.turned().note_met(database.name(), peer, (stranger.dot.origin.clone(), log_id));
         note_branch(sync, database, peer, &stranger.dot.origin);
     }
 }

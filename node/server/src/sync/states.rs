@@ -181,9 +181,6 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     }
     let ending = Ending { adoption, letters, kind, forks };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
-    if !is_plain {
-        sync.turned().forget_evidence(&name);
-    }
     if is_plain && carried.reissued == 0 {
         tracing::info!(peer = %peer.node, database = %name, kept = carried.kept, "the peer's states are here");
     } else {
@@ -229,10 +226,11 @@ enum Parting {
 async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: &States) -> Result<Parting, String> {
     let (held, of_peer) = (Arc::clone(database), (theirs.standing.vector.clone(), theirs.chains.clone()));
     let (floor, who) = (theirs.floor.clone(), theirs.standing.origin.clone());
-    let evidence = sync.turned().evidence(database, &peer.node, theirs.standing.log_id);
-    let ours = database.view().and_then(|view| view.state()).map_err(|error| error.to_string())?.vector;
+    let failed = |error: StorageError| error.to_string();
+    let evidence = database.evidence(&peer.node, theirs.standing.log_id).map_err(failed)?;
+    let ours = database.view().and_then(|view| view.state()).map_err(failed)?.vector;
     let me = database.origin();
-    let behind = sync.turned().behind(database, (ours.get(me), theirs.standing.vector.get(me)));
+    let behind = database.behind((ours.get(me), theirs.standing.vector.get(me))).map_err(failed)?;
     let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, (&evidence, behind));
     let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

@@ -7,8 +7,10 @@ use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::operation::{BLOCK_FRAME_BYTES, LENGTH_BYTES_MAX, encode_block};
-use crate::record::progress::{encode_checkpoint, encode_life, encode_origin, encode_vector, encode_waymarks};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS, WAYMARKS_KEY};
+use crate::record::progress::{
+    encode_checkpoint, encode_life, encode_origin, encode_suspicions, encode_vector, encode_waymarks,
+};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS, SUSPICIONS_KEY, WAYMARKS_KEY};
 
 /// Most bytes of a block that holds more than one operation. The store gives a large value a run of pages whose number
 /// is a power of two, fills it with zeros and writes it whole: this one's run is full, and one byte more would double it.
@@ -22,6 +24,7 @@ impl Writer {
         first: Position,
         is_quick_to_open: bool,
     ) -> Result<(), StorageError> {
+        let suspicions = self.shared.suspicions.unsaved();
         let mut transaction = self.shared.log.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_quick_repair(is_quick_to_open);
@@ -43,6 +46,11 @@ impl Writer {
                 save_new_origins(&transaction, &self.shared.origins)?;
                 transaction.open_table(META)?.insert(WAYMARKS_KEY, record.as_slice())?;
             }
+            if let Some(suspicions) = &suspicions {
+                let record = encode_suspicions(suspicions, &self.shared.origins);
+                save_new_origins(&transaction, &self.shared.origins)?;
+                transaction.open_table(META)?.insert(SUSPICIONS_KEY, record.as_slice())?;
+            }
             if let Some(of_node) = self.unsaved_life_beside {
                 let record = encode_life(of_node, self.origin.incarnation);
                 transaction.open_table(META)?.insert(LIFE_KEY, record.as_slice())?;
@@ -58,6 +66,9 @@ impl Writer {
         }
         transaction.commit()?;
         self.cache.logged();
+        if let Some(suspicions) = suspicions {
+            self.shared.suspicions.saved(suspicions);
+        }
         self.unsaved_checkpoints.clear();
         self.is_floor_unsaved = false;
         self.unsaved_life_beside = None;

@@ -31,6 +31,7 @@ use holdfast_core::error::Refusal;
 use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::stamp::HybridClock;
+use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
@@ -222,6 +223,11 @@ impl Writer {
         self.unsaved_waymarks = (!waymarks.is_empty()).then_some(waymarks);
     }
 
+    /// Takes over what had come to light of branches where another database stood.
+    pub(crate) fn keep_suspicions(&mut self, suspicions: Suspicions) {
+        self.shared.suspicions.note(|kept| *kept = suspicions);
+    }
+
     /// Whether the data file should be synced now, because much or old is unsynced.
     pub fn is_durable_commit_due(&self, now: Millis) -> bool {
         let undurable = &self.undurable;
@@ -237,6 +243,7 @@ impl Writer {
             || self.undurable.log_needs_scan
             || self.unsaved_life_beside.is_some()
             || self.unsaved_waymarks.is_some()
+            || self.shared.suspicions.unsaved().is_some()
             || !self.unsaved_checkpoints.is_empty()
     }
 

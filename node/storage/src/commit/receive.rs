@@ -33,7 +33,9 @@ impl Writer {
         if let Some((_, apart)) = received.operations.iter().find(|(_, one)| self.is_apart(&received.source, one)) {
             // What comes before it may have seen the other branch, and would take the place of operations that it has not.
             receipt.processed = 1;
-            receipt.stranger = Some(Stranger { dot: apart.dot.clone(), misfit: Misfit::Branch });
+            let stranger = Stranger { dot: apart.dot.clone(), misfit: Misfit::Branch };
+            self.note_stranger(&received.source, received.source_log_id, &stranger);
+            receipt.stranger = Some(stranger);
             return Ok(receipt);
         }
         let whole_groups = complete_prefix(&received.operations);
@@ -59,7 +61,9 @@ impl Writer {
                 unjudged.contains(&index).then_some(Misfit::Writer)
             };
             if let Some(misfit) = misfit {
-                receipt.stranger = Some(Stranger { dot: operation.dot, misfit });
+                let stranger = Stranger { dot: operation.dot, misfit };
+                self.note_stranger(&received.source, received.source_log_id, &stranger);
+                receipt.stranger = Some(stranger);
                 break;
             }
             if operation.dot.sequence > known.next() || (operation.dot.sequence == known.next() && is_unready) {
@@ -87,6 +91,15 @@ impl Writer {
         self.flush(batch, touched)?;
         self.note_received(&received.source, received.source_log_id, received.after, receipt.through, now);
         Ok(receipt)
+    }
+
+    /// Remembers that a peer has brought what does not follow, if that is because there are two branches of its origin: its
+    /// log may not say so any more when it is looked at where they part.
+    fn note_stranger(&self, source: &NodeName, log_id: u64, stranger: &Stranger) {
+        if stranger.misfit == Misfit::Branch {
+            let met = (stranger.dot.origin.clone(), log_id);
+            self.shared.suspicions.note(|suspicions| suspicions.note_met(source, met));
+        }
     }
 
     /// Whether an operation continues another branch of its origin than the one that is known here; or is of our own

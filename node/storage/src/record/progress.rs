@@ -6,14 +6,15 @@ use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::members::Members;
 use holdfast_core::operation::Operation;
 use holdfast_core::stamp::Stamp;
-use holdfast_core::sync::branches::Told;
+use holdfast_core::sync::branches::{Evidence, Told};
+use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
 
 use crate::encoding::{DecodeError, Encode, Reader};
 use crate::error::StorageError;
-use crate::origins::Origins;
+use crate::origins::{Origins, origin_at};
 use crate::record;
 use crate::record::letter::{Letters, put_letters, read_letters};
 use crate::record::note::{Adoption, put_chains, put_members, read_chains, read_members};
@@ -179,6 +180,49 @@ pub(crate) fn decode_waymarks(bytes: &[u8], origins: &[Origin]) -> Result<Waymar
             Ok((dot, Told { id, before: (has_before != 0).then_some(before) }))
         };
         (0..count).map(waymark).collect()
+    })
+}
+
+const TOLD: u8 = 1;
+const MET: u8 = 2;
+
+/// Writes what has come to light of branches.
+pub(crate) fn encode_suspicions(suspicions: &Suspicions, origins: &Origins) -> Vec<u8> {
+    let mut bytes = record::begin(8 + 40 * suspicions.peers().len());
+    bytes.put_varint(suspicions.peers().len() as u64);
+    for (peer, Evidence { told, met }) in suspicions.peers() {
+        bytes.put_bytes(peer.as_str().as_bytes());
+        bytes.push(if told.is_some() { TOLD } else { 0 } | if met.is_some() { MET } else { 0 });
+        if let Some(told) = told {
+            bytes.put_varint(u64::from(origins.index_of(told)));
+        }
+        if let Some((met, log_id)) = met {
+            bytes.put_varint(u64::from(origins.index_of(met)));
+            bytes.extend_from_slice(&log_id.to_le_bytes());
+        }
+    }
+    let behind = suspicions.behind_from();
+    bytes.push(u8::from(behind.is_some()));
+    if let Some(behind) = behind {
+        record::put_dot(&mut bytes, behind, origins);
+    }
+    record::seal(bytes)
+}
+
+/// Reads what has come to light of branches.
+pub(crate) fn decode_suspicions(bytes: &[u8], origins: &[Origin]) -> Result<Suspicions, StorageError> {
+    read("what came to light of branches", bytes, |_, reader| {
+        let mut peers = Vec::new();
+        for _ in 0..reader.count(2)? {
+            let peer = NodeName::parse(reader.text()?).map_err(|_| "the name of a peer is not valid")?;
+            let flags = reader.u8()?;
+            let told = if flags & TOLD == 0 { None } else { Some(origin_at(origins, reader.varint()?)?) };
+            let met =
+                if flags & MET == 0 { None } else { Some((origin_at(origins, reader.varint()?)?, reader.u64()?)) };
+            peers.push((peer, Evidence { told, met }));
+        }
+        let behind = if reader.u8()? == 0 { None } else { Some(record::read_dot(reader, origins)?) };
+        Ok(Suspicions::restored(peers, behind))
     })
 }
 

@@ -192,6 +192,8 @@ impl Transfer {
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
         let mut reissue = Reissue::new(branches.clone());
         if is_merge {
+            // Whoever writes everything again goes on as somebody else, and what branches it holds is another question.
+            writer.keep_suspicions(old.suspicions().note(|suspicions| suspicions.clone()));
             // What is parked there may be in force here, below the floor of our log; what is parked here too stays so.
             let is_in_force = |letter: &Dot| before.floor.covers(letter) && !before.has_parked(letter);
             let (there, in_force): (Vec<_>, Vec<_>) =
