@@ -75,6 +75,13 @@ pub enum Request {
         /// The progress.
         checkpoint: Checkpoint,
     },
+    /// A node has everything of our log up to a position; kept with the next commit.
+    Confirmed {
+        /// The node.
+        by: NodeName,
+        /// Up to here.
+        through: Position,
+    },
 }
 
 impl Request {
@@ -91,6 +98,7 @@ impl Request {
             Self::RetryLetters(_) | Self::SettleLetters(_) => DEAD_LETTERS_MAX,
             Self::Register(_)
             | Self::Checkpoint { .. }
+            | Self::Confirmed { .. }
             | Self::Member { .. }
             | Self::Adopt(_)
             | Self::DefineIndex(_)
@@ -119,7 +127,8 @@ impl Request {
             | Self::Adopt(_)
             | Self::RetryLetters(_)
             | Self::SettleLetters(_)
-            | Self::Checkpoint { .. } => false,
+            | Self::Checkpoint { .. }
+            | Self::Confirmed { .. } => false,
         }
     }
 
@@ -127,7 +136,8 @@ impl Request {
     ///
     /// What only brings here what was written elsewhere is none of it: a follower lives by that, and a peer may be let in
     /// while clients are not. Progress notes take no position of the log. Mending makes again what the log says. Whoever
-    /// keeps others out looks at who brings a request, too.
+    /// keeps others out looks at who brings a request, too. What is tried again was written elsewhere, and a follower tries what
+    /// its leader has taken up.
     ///
     /// Giving up is nobody's wish, but it does log notes under positions of this log: it counts as a write.
     pub fn is_of_client(&self) -> bool {
@@ -140,14 +150,15 @@ impl Request {
             | Self::Cache(_)
             | Self::Member { .. }
             | Self::SettleLetters(_)
-            | Self::RetryLetters(_)
             | Self::GiveUp { .. } => true,
             Self::Receive(_)
+            | Self::RetryLetters(_)
             | Self::States(_)
             | Self::Adopt(_)
             | Self::Mend(_)
             | Self::TakeCacheNews(_)
-            | Self::Checkpoint { .. } => false,
+            | Self::Checkpoint { .. }
+            | Self::Confirmed { .. } => false,
         }
     }
 
@@ -169,6 +180,7 @@ impl Request {
             Self::TakeCacheNews(news) => news.states.iter().map(|(_, state)| state.content_bytes()).sum(),
             Self::Register(_)
             | Self::Checkpoint { .. }
+            | Self::Confirmed { .. }
             | Self::Member { .. }
             | Self::GiveUp { .. }
             | Self::RetryLetters(_)

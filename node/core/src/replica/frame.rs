@@ -60,6 +60,8 @@ pub enum Kind {
     Control = 16,
     /// What came of it.
     ControlAnswer = 17,
+    /// Who is counted with in a database, and what each is known to know.
+    Roll = 18,
     /// What a node that comes from outside the group holds.
     Holdings = 19,
     /// That it is one of the group now.
@@ -67,7 +69,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,
@@ -85,6 +87,7 @@ impl Kind {
         Self::StatesNeeded,
         Self::Control,
         Self::ControlAnswer,
+        Self::Roll,
         Self::Holdings,
         Self::Joined,
     ];

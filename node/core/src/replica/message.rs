@@ -36,6 +36,24 @@ pub struct Heartbeat {
     /// How many operations the leader knows, of all databases.
     #[serde(default)]
     pub operations: u64,
+    /// A moment of the sender's, which comes back with what the receiver says.
+    #[serde(default)]
+    pub word: u64,
+    /// The newest word of the receiver's that the sender has heard on this connection ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<u64>,
+    /// ... and how long ago.
+    #[serde(default)]
+    pub echo_held_millis: u64,
+    /// Where logs end that have grown since the sender told that last: of documents, and of the cache.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grown: BTreeMap<String, [u64; 2]>,
+    /// How old at most what the sender has of the leader is; 0 from the leader itself, absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_millis: Option<u64>,
+    /// From a follower: the edition of the leader's databases that it has made its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<u64>,
 }
 
 /// A node that votes.
@@ -57,6 +75,9 @@ pub struct Databases {
     /// How often databases were dropped, by their names. The greatest count that anybody knows holds.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
+    /// Counts up whenever a database comes or goes.
+    #[serde(default)]
+    pub edition: u64,
 }
 
 /// A database, and how far it is.
@@ -272,8 +293,14 @@ impl Databases {
 }
 
 impl Heartbeat {
-    /// Refuses more voters than a group may have.
+    /// Refuses more voters than a group may have, and more databases than a node may.
     pub fn check(&self) -> Result<(), Refusal> {
+        if self.grown.len() > DATABASES_MAX {
+            return Err(Refusal::invalid(
+                "too-many-databases",
+                "The leader names more databases than a node may have.",
+            ));
+        }
         if self.voters.len() > REPLICA_VOTERS_MAX {
             return Err(Refusal::invalid("too-many-voters", "The leader names more voters than a group may have."));
         }

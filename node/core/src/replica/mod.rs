@@ -17,12 +17,14 @@
 
 pub mod epoch;
 pub mod frame;
+pub mod freshness;
 pub mod handshake;
 pub mod message;
 pub mod role;
 pub mod seeking;
 pub mod feed;
 pub mod lane;
+pub mod roll;
 
 #[cfg(test)]
 mod model;

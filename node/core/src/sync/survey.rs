@@ -317,7 +317,9 @@ fn parse_collections(
     Ok(collections)
 }
 
-fn parse_acknowledged(records: &BTreeMap<String, BTreeMap<String, u64>>) -> Result<BTreeMap<Origin, Vector>, Refusal> {
+pub(crate) fn parse_acknowledged(
+    records: &BTreeMap<String, BTreeMap<String, u64>>,
+) -> Result<BTreeMap<Origin, Vector>, Refusal> {
     let entries: usize = records.values().map(BTreeMap::len).sum();
     if records.len() > VECTOR_ORIGINS_MAX || entries > SURVEY_ACKNOWLEDGED_MAX {
         return Err(refuse(format!("A survey acknowledges more than {SURVEY_ACKNOWLEDGED_MAX} sequences.")));
@@ -325,7 +327,7 @@ fn parse_acknowledged(records: &BTreeMap<String, BTreeMap<String, u64>>) -> Resu
     records.iter().map(|(origin, vector)| Ok((origin.parse()?, parse_vector(vector)?))).collect()
 }
 
-fn parse_heard(records: &BTreeMap<String, u64>) -> Result<BTreeMap<Origin, Millis>, Refusal> {
+pub(crate) fn parse_heard(records: &BTreeMap<String, u64>) -> Result<BTreeMap<Origin, Millis>, Refusal> {
     if records.len() > VECTOR_ORIGINS_MAX {
         return Err(refuse(format!("A survey names more than {VECTOR_ORIGINS_MAX} members.")));
     }

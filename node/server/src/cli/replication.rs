@@ -240,6 +240,7 @@ fn status(status: &Value) -> String {
         following(status, &mut line);
     }
     followers(status, &mut out);
+    kept(status, &mut out);
     out.trim_end().to_owned()
 }
 
@@ -319,6 +320,20 @@ fn followers(status: &Value, out: &mut String) {
     }
 }
 
+/// What is kept for whom, where anybody is waited for.
+fn kept(status: &Value, out: &mut String) {
+    for database in rows_of(status, "databases").into_iter().map(Value::Object) {
+        let count = database.pointer("/tombstonesKept/forMembers").and_then(Value::as_u64).unwrap_or_default();
+        let members: Vec<String> =
+            database.get("waitingFor").and_then(Value::as_array).into_iter().flatten().map(plain).collect();
+        if count > 0 && !members.is_empty() {
+            let name = text_of(&database, "database");
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "  {name}: {count} tombstones are kept for {}", members.join(", "));
+        }
+    }
+}
+
 fn text_of(object: &Value, name: &str) -> String {
     object.get(name).map_or("-".to_owned(), plain)
 }
@@ -369,7 +384,10 @@ mod tests {
                 {"node": "b", "state": "streaming", "isVoter": true, "lagOps": 0, "lagBytes": 0, "lagMs": 0,
                  "silentMs": 12, "lastError": null},
                 {"node": "c", "state": "disconnected", "isVoter": false, "lagOps": 7, "lagBytes": 900, "lagMs": 4000,
-                 "silentMs": 4100, "lastError": "it\nwent away"}]}
+                 "silentMs": 4100, "lastError": "it\nwent away"}]},
+            "databases": [
+                {"database": "shop", "tombstonesKept": {"forMembers": 3}, "waitingFor": ["c@0000000000000007"]},
+                {"database": "till", "tombstonesKept": {"forMembers": 0}, "waitingFor": ["c@0000000000000007"]}]
         }));
         let expected = "  \
   node           office
@@ -383,7 +401,8 @@ mod tests {
   Follower  State         Votes  LagOps  LagBytes  LagMs  SilentMs
   b         streaming     true   0       0         0      12
   c         disconnected  false  7       900       4000   4100
-  c: it went away";
+  c: it went away
+  shop: 3 tombstones are kept for c@0000000000000007";
         assert_eq!(shown, expected);
     }
 

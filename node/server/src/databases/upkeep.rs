@@ -223,7 +223,7 @@ mod tests {
     use crate::settings::Settings;
 
     #[test]
-    fn nothing_is_given_up_under_positions_of_a_log_that_is_not_this_nodes_to_write() {
+    fn nothing_is_given_up_while_the_log_must_stand_still() {
         let directory = tempfile::tempdir().unwrap();
         let node = NodeName::parse("a").unwrap();
         let held = DataDirectory::open(directory.path(), &node, Arrival { incarnation: 1, holder: "a test" }).unwrap();

@@ -28,7 +28,7 @@ use holdfast_storage::request::{Answer, Request};
 use tokio::sync::oneshot;
 
 use super::Standing;
-use super::gate::{Asker, WriteGate};
+use super::gate::{Asker, ClosedReason, WriteGate};
 use super::open_database::{Handle, SubmitError};
 use super::transfer::{Exchange, NotExchanged};
 use super::upkeep::{Caretaker, PruneReport};
@@ -279,8 +279,9 @@ impl WriterThread {
             Err(error) => return Some(self.failed(&error)),
         }
         let before = writer.state().position;
-        // What is given up is noted in the log, under positions that a follower has from its leader.
-        let may_log = self.gate.closed().is_none();
+        // What is given up is noted in the log, which must stand still while the lead is handed over. A follower's log is
+        // its own, and it gives up what its leader does.
+        let may_log = self.gate.closed().is_none_or(|closed| closed.reason == ClosedReason::Follower);
         let looked = self.caretaker.borrow_mut().look(writer, may_log);
         self.look_at_cache_room(writer);
         let looked = looked.and_then(|has_swept| Ok(Caretaker::work_on_indexes(writer)? || has_swept));

@@ -84,6 +84,10 @@ pub struct ChangesParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// A stretch of what happened.
@@ -116,7 +120,8 @@ pub async fn changes(
     headers: HeaderMap,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let mut newest = database.newest();
     let is_feed = wants_feed(&headers);

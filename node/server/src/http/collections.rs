@@ -32,6 +32,10 @@ pub struct ListParameters {
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "given")]
+    max_staleness: Option<String>,
 }
 
 /// What a collection holds.
@@ -67,7 +71,8 @@ pub async fn list(
     Parameters(parameters): Parameters<ListParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let collections = app.scan(move || database.view()?.collections()).await?;
     let with_cache = parameters.include_system_collections.unwrap_or(false);

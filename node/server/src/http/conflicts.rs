@@ -61,6 +61,10 @@ pub struct ListParameters {
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// Some conflicts, the newest first.
@@ -178,7 +182,8 @@ pub async fn list(
     Parameters(parameters): Parameters<ListParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let after = parameters.after.as_deref().map(Cursor::from_str).transpose()?;
     let (is_settled, is_all) = match parameters.state.as_deref().map(str::to_ascii_lowercase).as_deref() {

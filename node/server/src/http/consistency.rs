@@ -3,6 +3,7 @@
 //! ```text
 //!   a write's answer        Token: node-1@…:17            see `token`
 //!   a read with that token  waits until this node has it  or 503; never an older answer
+//!   a read with Max-Staleness: 500ms   or 503, on a follower whose knowledge of its leader is older
 //!   /api/replication/wait   waits until so many peers have it
 //! ```
 //!
@@ -23,6 +24,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::limits::{PEERS_MAX, TOKEN_WAIT_MILLIS_DEFAULT};
+use holdfast_core::replica::freshness::Part;
 use holdfast_core::vector::{Sequence, Vector};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -37,7 +39,8 @@ use crate::http::error::{ApiError, quoted};
 use crate::http::parameters::{self, Parameters};
 use crate::http::refusal::{storage_failed, unavailable};
 use crate::http::token::Token;
-use crate::http::wire::{self, CONSISTENCY_TOKEN};
+use crate::http::wire::{self, CONSISTENCY_TOKEN, MAX_STALENESS};
+use crate::replica::beat::Staleness;
 
 /// Seconds after which a caller may ask again for what is not here yet.
 const TRY_AGAIN_SECONDS: u64 = 1;
@@ -71,12 +74,16 @@ pub struct TokenParameters {
     /// How long to wait for it.
     #[serde(default, deserialize_with = "parameters::given")]
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 impl TokenParameters {
     /// What the read must not be older than.
     pub fn wanted(&self, tokens: &Tokens) -> Result<Wanted, ApiError> {
-        Wanted::of(tokens, self.token.as_deref(), self.timeout.as_deref())
+        Wanted::of(tokens, self.token.as_deref(), self.timeout.as_deref())?.no_older_than(self.max_staleness.as_deref())
     }
 }
 
@@ -149,21 +156,29 @@ pub async fn wait(
     }
 }
 
-/// What a request's `Consistency-Token` headers say, and no other header: most requests carry none.
+/// What a request's `Consistency-Token` and `Max-Staleness` headers say, and no other header: most requests carry none.
 #[derive(Debug)]
-pub struct Tokens(Vec<HeaderValue>);
+pub struct Tokens {
+    named: Vec<HeaderValue>,
+    bounds: Vec<HeaderValue>,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Tokens {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.headers.get_all(CONSISTENCY_TOKEN).iter().cloned().collect()))
+        let all = |name| parts.headers.get_all(name).iter().cloned().collect();
+        Ok(Self { named: all(CONSISTENCY_TOKEN), bounds: all(MAX_STALENESS) })
     }
 }
 
 /// What a read must not be older than.
 #[derive(Debug, Clone)]
-pub struct Wanted(Option<(Token, Instant)>);
+pub struct Wanted {
+    token: Option<(Token, Instant)>,
+    staleness_max: Option<Duration>,
+    part: Part,
+}
 
 impl Wanted {
     /// Reads the token and how long to wait for it. The header `Consistency-Token` and the parameter `token` mean
@@ -171,7 +186,7 @@ impl Wanted {
     pub fn of(tokens: &Tokens, token: Option<&str>, wait: Option<&str>) -> Result<Self, ApiError> {
         let patience = timeout(wait)?;
         let mut named = token.map(parse_token).transpose()?;
-        for value in &tokens.0 {
+        for value in &tokens.named {
             let text = value.to_str().unwrap_or_default().trim();
             let other = parse_token(text)?;
             if named.as_ref().is_some_and(|named| *named != other) {
@@ -182,12 +197,44 @@ impl Wanted {
             }
             named = Some(other);
         }
-        Ok(Self(named.map(|token| (token, clock::monotonic() + patience))))
+        let token = named.map(|token| (token, clock::monotonic() + patience));
+        let bounds = tokens.bounds.iter().map(|value| staleness(value.to_str().unwrap_or_default().trim()));
+        let staleness_max = bounds.collect::<Result<Vec<_>, _>>()?.into_iter().min();
+        Ok(Self { token, staleness_max, part: Part::Log })
+    }
+
+    /// No older than this beside the leader, either: of several bounds the least counts.
+    pub fn no_older_than(mut self, max_staleness: Option<&str>) -> Result<Self, ApiError> {
+        let bound = max_staleness.map(staleness).transpose()?;
+        self.staleness_max = self.staleness_max.into_iter().chain(bound).min();
+        Ok(self)
+    }
+
+    /// It is the cache that is read.
+    #[must_use]
+    pub fn of_cache(self) -> Self {
+        Self { part: Part::Cache, ..self }
     }
 
     /// The database once it has what is wanted; at once when nothing is.
     pub async fn database(&self, app: &App, name: &DatabaseName) -> Result<Arc<OpenDatabase>, ApiError> {
-        let Some((token, deadline)) = &self.0 else { return app.existing(name) };
+        let database = self.with_token(app, name).await;
+        // That it is not here may be what is old.
+        self.is_fresh_enough(app, name)?;
+        database
+    }
+
+    fn is_fresh_enough(&self, app: &App, name: &DatabaseName) -> Result<(), ApiError> {
+        let Some(most) = self.staleness_max else { return Ok(()) };
+        match app.group.staleness(name, self.part) {
+            Staleness::None => Ok(()),
+            Staleness::AtMost(stale) if stale <= most => Ok(()),
+            stale => Err(too_stale(stale, most, app.databases.gate().closed().and_then(|closed| closed.leader_url))),
+        }
+    }
+
+    async fn with_token(&self, app: &App, name: &DatabaseName) -> Result<Arc<OpenDatabase>, ApiError> {
+        let Some((token, deadline)) = &self.token else { return app.existing(name) };
         let mut databases = app.databases.changed();
         loop {
             databases.borrow_and_update();
@@ -242,6 +289,29 @@ fn timeout(text: Option<&str>) -> Result<Duration, ApiError> {
     Ok(asked.unwrap_or(Duration::from_millis(TOKEN_WAIT_MILLIS_DEFAULT)))
 }
 
+/// A bound on how old what is read may be.
+fn staleness(text: &str) -> Result<Duration, ApiError> {
+    parameters::span("maxStaleness", text)
+}
+
+fn too_stale(stale: Staleness, most: Duration, leader: Option<String>) -> ApiError {
+    let elsewhere = leader.map_or_else(|| "read at the leader".to_owned(), |leader| format!("read at {leader}"));
+    let most = most.as_millis();
+    let (told, millis) = match stale {
+        Staleness::AtMost(stale) => (format!("may be {} ms old", stale.as_millis()), Some(millis_of(stale))),
+        _ => ("may be of any age, for its leader was not heard since it started".to_owned(), None),
+    };
+    let detail = format!(
+        "What this follower shows {told}, and Max-Staleness allows {most} ms. Try again in a moment, allow more, or \
+         {elsewhere}."
+    );
+    ApiError::unavailable("too-stale", TRY_AGAIN_SECONDS, detail).with_field("StaleMilliseconds", millis)
+}
+
+fn millis_of(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn parse_token(text: &str) -> Result<Token, ApiError> {
     text.parse().map_err(|_| {
         let shown = quoted(text);
@@ -290,7 +360,7 @@ fn answer(
         is_here,
         nodes: names(nodes),
         missing: names(missing),
-        waited_milliseconds: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        waited_milliseconds: millis_of(waited),
     });
     if !reached {
         *response.status_mut() = StatusCode::ACCEPTED;

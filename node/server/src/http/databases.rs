@@ -19,6 +19,7 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::PathParts;
 use crate::http::refusal::unavailable;
+use crate::http::replicated::DatabasesChanged;
 use crate::http::wire;
 
 /// The routes of this module.
@@ -114,7 +115,11 @@ pub async fn drop_one(
     let name = DatabaseName::parse(&name)?;
     caller.require(Role::DeleteDb, &name)?;
     app.databases.drop_database(&name, Asker::Client).await.map_err(unavailable)?;
-    Ok(wire::json(&Dropped { name, dropped: true }))
+    let mut response = wire::json(&Dropped { name, dropped: true });
+    // Nothing of it is left that a token could name: followers say which databases they have.
+    let edition = *app.databases.changed().borrow();
+    response.extensions_mut().insert(DatabasesChanged(edition));
+    Ok(response)
 }
 
 fn summary(listing: DatabaseListing, contents: Option<Contents>, is_root: bool) -> DatabaseSummary {

@@ -24,6 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::databases::Asker;
 use crate::http::access::{MayOperate, database_of};
 use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
@@ -171,12 +172,13 @@ pub async fn show(
     found.await?.map(|letter| wire::json(&letter)).ok_or_else(|| not_found(&letter))
 }
 
-/// Tries all dead letters of a database again.
+/// Tries all dead letters of a database again. What is none any more at a leader is tried again by its followers too.
 #[utoipa::path(post, path = "/api/replication/dead-letters/retry", tag = "Replication",
     responses((status = 200, body = LetterResult), (status = 401), (status = 404), (status = 503)))]
 pub async fn retry_all(_may: MayOperate, State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let result = submit(&app, &headers, Request::RetryLetters(Which::All)).await?;
-    Ok(wire::json(&result))
+    let database = app.existing(&database_of(&headers)?)?;
+    Ok(wire::with_token(wire::json(&result), &token_of_all(&database)?))
 }
 
 /// Tries a dead letter again, as if it had come now. Those that waited behind it follow.
@@ -189,8 +191,18 @@ pub async fn retry(
     headers: HeaderMap,
     PathParts(letter): PathParts<String>,
 ) -> Result<Response, ApiError> {
-    let result = submit(&app, &headers, Request::RetryLetters(which(&letter)?)).await?;
-    if result.named == 0 { Err(not_found(&letter)) } else { Ok(wire::json(&result)) }
+    let which = which(&letter)?;
+    let token = match &which {
+        Which::Dot(dot) => Some(dot.to_string()),
+        Which::Id(_) | Which::All => None,
+    };
+    let result = submit(&app, &headers, Request::RetryLetters(which)).await?;
+    if result.named == 0 {
+        return Err(not_found(&letter));
+    }
+    let database = app.existing(&database_of(&headers)?)?;
+    let token = token.map_or_else(|| token_of_all(&database), Ok)?;
+    Ok(wire::with_token(wire::json(&result), &token))
 }
 
 /// Gives a dead letter up: what is shown here is written again, so that every node ends with it.
@@ -220,7 +232,7 @@ pub async fn settle(
 
 async fn submit(app: &App, headers: &HeaderMap, request: Request) -> Result<LetterResult, ApiError> {
     let database = app.writable(&database_of(headers)?)?;
-    match database.submit(request).await.map_err(not_submitted)? {
+    match database.submit_for(Asker::Client, request).await.map_err(not_submitted)? {
         Answer::Letters(outcome) => {
             let failure = |(dot, reason): (Dot, String)| LetterFailure { dot: dot.to_string(), reason };
             let failed = outcome.failed.into_iter().map(failure).collect();

@@ -51,6 +51,10 @@ pub struct NamesParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// Parameters of [`read`].
@@ -65,6 +69,10 @@ pub struct ReadParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// Parameters of [`list`].
@@ -89,6 +97,10 @@ pub struct ListParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// Names the collections of a database.
@@ -100,7 +112,8 @@ pub async fn names(
     Parameters(parameters): Parameters<NamesParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let with_cache = parameters.include_system_collections.unwrap_or(false);
     let looked = app.scan(move || {
@@ -135,7 +148,8 @@ pub async fn read(
     Conditions(headers): Conditions,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let view = wanted.database(&app, &caller.database).await?.view().map_err(|error| storage_failed(&error))?;
     let found = view.document(&collection, &id).map_err(|error| storage_failed(&error))?;
     let Some((document, text)) = found.and_then(|mut document| document.text.take().map(|text| (document, text)))
@@ -179,7 +193,8 @@ pub async fn list(
             "Page either by 'after' and 'limit' or by 'skip' and 'take', not by both.",
         ));
     }
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let with_reserved = parameters.include_reserved_fields.unwrap_or(false);
     if by_key {

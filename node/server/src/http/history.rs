@@ -46,6 +46,10 @@ pub struct HistoryParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// The operations on one document.
@@ -77,7 +81,8 @@ pub async fn history(
     Parameters(parameters): Parameters<HistoryParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let limit = parameters.limit.filter(|limit| *limit > 0).unwrap_or(OPERATIONS_DEFAULT).min(OPERATIONS_MAX);
     let place = DocumentPath { collection: collection.clone(), id: id.clone() };

@@ -51,6 +51,10 @@ pub struct ListParameters {
     token: Option<String>,
     /// How long to wait for it.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "given")]
+    max_staleness: Option<String>,
 }
 
 /// An index to be made.
@@ -114,7 +118,8 @@ pub async fn list(
     Parameters(parameters): Parameters<ListParameters>,
     tokens: Tokens,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let database = wanted.database(&app, &caller.database).await?;
     let collection = parameters.collection.as_deref().map(CollectionName::parse).transpose()?;
     let records = app.scan(move || {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::vector::{Origin, Vector};
 use holdfast_storage::error::StorageError;
@@ -20,6 +21,8 @@ use crate::http::app::App;
 use crate::http::error::{ApiError, quoted};
 use crate::http::extract::JsonBody;
 use crate::http::refusal::{not_submitted, storage_failed, unavailable};
+use crate::http::wire;
+use crate::http::writes::token_of_all;
 use crate::sync::Sync;
 use crate::sync::status::TombstonesKept;
 
@@ -153,7 +156,7 @@ pub(crate) async fn fence(
     State(sync): State<Arc<Sync>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<FenceRequest>,
-) -> Result<Json<MembersResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     if !request.force {
         return Err(ApiError::bad_request(
             "force-required",
@@ -173,7 +176,9 @@ pub(crate) async fn fence(
     if !matches!(answer, Answer::Member(_)) {
         return Err(ApiError::internal());
     }
-    members(may, State(sync), headers).await
+    let token = token_of_all(&database)?;
+    let told = members(may, State(sync), headers).await?;
+    Ok(wire::with_token(told.into_response(), &token))
 }
 
 fn find(members: &Members, writers: &Vector, name: &str) -> Result<Origin, ApiError> {

@@ -56,6 +56,7 @@ pub mod survey;
 pub mod verify;
 pub mod hints;
 pub mod replica;
+pub mod replica_database;
 pub mod replicated;
 pub mod forwarding;
 pub mod openapi;
@@ -95,6 +96,7 @@ pub fn routes(app: App) -> Router {
         .merge(query::routes())
         .merge(members::routes())
         .merge(replica::routes())
+        .merge(replica_database::routes())
         .split_for_parts();
     openapi::complete(&mut description);
     let edge = EdgeLayer::new(

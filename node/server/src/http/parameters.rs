@@ -93,6 +93,11 @@ pub fn timeout(name: &str, text: Option<&str>) -> Result<Option<Duration>, ApiEr
     Ok(millis.map(Duration::from_millis))
 }
 
+/// Reads a span of any length, in the same words.
+pub fn span(name: &str, text: &str) -> Result<Duration, ApiError> {
+    wait_millis(name, text).map(Duration::from_millis)
+}
+
 fn wait_millis(name: &str, text: &str) -> Result<u64, ApiError> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).unwrap_or_default() {

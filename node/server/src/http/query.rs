@@ -70,6 +70,10 @@ pub struct QueryParameters {
     token: Option<String>,
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// Carries out one statement.
@@ -93,7 +97,8 @@ pub async fn query(
     JsonText(body): JsonText,
 ) -> Result<Response, ApiError> {
     let began = clock::monotonic();
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?;
     let mut asked = read(&app, body).await.inspect_err(|error| app.metrics.queries.count_unread(error.code()))?;
     asked.shows_reserved_fields = parameters.include_reserved_fields.unwrap_or(false);
     let asked = Arc::new(asked);

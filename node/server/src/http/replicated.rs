@@ -5,7 +5,8 @@
 //!                                                  └─ not in time ───────────────► Replication: durable; …
 //! ```
 //!
-//! Every kind of write is waited for alike, because every one is answered with the token that names it. What stays true:
+//! Every kind of write is waited for alike, because every one is answered with the token that names it; that a database is
+//! dropped is none, and is waited for until followers have dropped it. What stays true:
 //! the answer's status is the write's own; the header says how many followers had it, no more and no less. A write to the
 //! cache that was answered before it was on disk has no token, and waits for nobody.
 
@@ -27,6 +28,10 @@ use crate::replica::ReplicaGroup;
 
 /// How far a write has come when it is answered.
 pub const REPLICATION: HeaderName = HeaderName::from_static("replication");
+
+/// Left with the answer to what makes a database come or go: it has happened by this edition of the databases.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabasesChanged(pub u64);
 
 /// Makes writes wait for followers, while that is asked for.
 #[derive(Clone, Debug)]
@@ -72,12 +77,13 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let is_write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let wanted = self.group.wanted_replicas();
-        let database = (is_write && wanted > 0).then(|| database_of(request.headers()).ok()).flatten();
+        if !is_write || self.group.wanted_replicas() == 0 {
+            return Answering::AtOnce(Box::pin(self.inner.call(request)));
+        }
+        let database = database_of(request.headers()).ok();
         let answering = self.inner.call(request);
-        let Some(database) = database else { return Answering::AtOnce(Box::pin(answering)) };
         let group = Arc::clone(&self.group);
-        Answering::Replicated(Box::pin(async move { Ok(replicated(&group, &database, answering.await?).await) }))
+        Answering::Replicated(Box::pin(async move { Ok(replicated(&group, database, answering.await?).await) }))
     }
 }
 
@@ -104,10 +110,17 @@ where
     }
 }
 
-async fn replicated(group: &ReplicaGroup, database: &DatabaseName, mut response: Response) -> Response {
+async fn replicated(group: &ReplicaGroup, database: Option<DatabaseName>, mut response: Response) -> Response {
+    if !response.status().is_success() {
+        return response;
+    }
     let token = response.headers().get(CONSISTENCY_TOKEN).and_then(|token| token.to_str().ok()?.parse::<Token>().ok());
-    let (Some(token), true) = (token, response.status().is_success()) else { return response };
-    let reached = group.await_replicas(database, &token).await;
+    let changed = response.extensions_mut().remove::<DatabasesChanged>();
+    let reached = match (token, database, changed) {
+        (_, _, Some(DatabasesChanged(edition))) => group.await_edition(edition).await,
+        (Some(token), Some(database), None) => group.await_replicas(&database, &token).await,
+        _ => return response,
+    };
     let word = if reached.achieved >= reached.required { "replicated" } else { "durable" };
     let text = format!("{word}; achieved={}; required={}", reached.achieved, reached.required);
     if let Ok(value) = HeaderValue::try_from(text) {

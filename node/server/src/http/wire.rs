@@ -23,6 +23,9 @@ use utoipa::ToSchema;
 /// The header that carries a write's token: in its answer, and in a read that must not be older.
 pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
 
+/// The header that says how old what a follower shows may be at most.
+pub const MAX_STALENESS: HeaderName = HeaderName::from_static("max-staleness");
+
 /// What became of a write.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]

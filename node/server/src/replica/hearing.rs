@@ -29,15 +29,24 @@ impl ReplicaGroup {
         if is_leader {
             let leader = self.listening_port().map(|port| format!(":{port}"));
             let leader_http = self.options.http_endpoint.clone();
-            let operations = self.operations();
-            return Heartbeat { now_millis, epoch, leader, leader_http, voters, silent_millis: 0, operations };
+            let operations = self.operations_lately();
+            return Heartbeat { now_millis, epoch, leader, leader_http, voters, operations, ..Heartbeat::default() };
         }
         let silent = self
             .upstream()
             .heard
             .map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
         let operations = self.upstream().leader_operations;
-        Heartbeat { now_millis, epoch, leader, leader_http, voters, silent_millis: silent, operations }
+        Heartbeat {
+            now_millis,
+            epoch,
+            leader,
+            leader_http,
+            voters,
+            silent_millis: silent,
+            operations,
+            ..Heartbeat::default()
+        }
     }
 
     /// The other side of a connection was heard.
@@ -51,6 +60,7 @@ impl ReplicaGroup {
         if direction == Direction::Down {
             if let Some(follower) = self.followers().get_mut(node) {
                 follower.heard = Some(clock::monotonic());
+                follower.edition = follower.edition.max(beat.edition);
             }
             self.learned.send_modify(|count| *count += 1);
             if let Some(epoch) = epoch {
@@ -264,7 +274,7 @@ impl ReplicaGroup {
     }
 
     /// A follower has hung up on this leader, and said why.
-    pub fn refused_by_follower(self: &Arc<Self>, refused: &Refused) {
+    pub fn refused_by_follower(self: &Arc<Self>, node: &NodeName, refused: &Refused) {
         let Some(epoch) = refused.epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok()) else { return };
         if refused.code == "promised" {
             let actions = self.decide(|replica, now| replica.outbid(now, &epoch));
@@ -273,7 +283,13 @@ impl ReplicaGroup {
             }
         } else if refused.code == "old-epoch" {
             let leader = refused.leader.clone().map(|leader| (leader, None));
-            self.see_epoch(&epoch, leader);
+            // The one that hangs up may be the new leader itself: those that are sent away must be told where it is.
+            let itself = || {
+                let followers = self.followers();
+                let follower = followers.get(node).filter(|_| epoch.leader == *node)?;
+                Some((follower.replication_endpoint.clone()?, follower.http_endpoint.clone()))
+            };
+            self.see_epoch(&epoch, leader.or_else(itself));
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use holdfast_core::error::Refusal;
+use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::lane::Unfit;
 use holdfast_core::replica::message::{self, Receipt};
@@ -52,6 +53,8 @@ pub enum IntakeError {
 pub struct Taken {
     /// Operations that were new; a transaction counts as one.
     pub operations: u64,
+    /// Up to where the other side's log, by its id, is here and shown.
+    pub through: (u64, Position),
 }
 
 /// Takes in the stretches of one database until the connection ends.
@@ -76,21 +79,19 @@ pub async fn take_log(
     let writing = async {
         while let Some(received) = next.recv().await {
             let received = received?;
-            let log_id = format!("{:016x}", received.source_log_id);
+            let source_log_id = received.source_log_id;
             let operations = whole_operations(&received);
             let through = received.through;
             let Answer::Receipt(receipt) = database.submit(Request::Receive(received)).await? else {
                 return Err(IntakeError::Over);
             };
-            if receipt.accepted > 0 {
-                taken(Taken { operations: operations.min(receipt.accepted) });
-            }
+            taken(Taken { operations: operations.min(receipt.accepted), through: (source_log_id, receipt.through) });
             if let Some((dot, unfit)) = unfit(&receipt) {
                 return Err(IntakeError::Misfit(dot, unfit));
             }
             debug_assert!(receipt.through >= through || receipt.processed == 0, "all of it is here");
             let vector = vector_record(&database.view()?.state()?.vector);
-            let name = database.name().to_string();
+            let (name, log_id) = (database.name().to_string(), format!("{source_log_id:016x}"));
             let receipt = Receipt { database: name, log_id, through: receipt.through.0, vector };
             let frame = Outgoing { kind: Kind::Receipt, payload: message::write(&receipt) };
             out.send(frame).await.map_err(|_| IntakeError::Over)?;
@@ -114,10 +115,13 @@ pub fn unfit(receipt: &holdfast_storage::request::Receipt) -> Option<(String, Un
     receipt.overfull.as_ref().map(|dot| (dot.to_string(), Unfit::Overfull))
 }
 
-/// Operations of a stretch, a transaction as one.
+/// Operations of a stretch, a transaction as one. Who is counted with is nobody's write.
 fn whole_operations(received: &Received) -> u64 {
-    let is_first =
-        |operation: &holdfast_core::operation::Operation| operation.group.is_none_or(|group| group.index == 0);
+    let is_first = |operation: &Operation| {
+        let is_of_members =
+            matches!(operation.kind, OperationKind::JoinMember { .. } | OperationKind::FenceMember { .. });
+        !is_of_members && operation.group.is_none_or(|group| group.index == 0)
+    };
     received.operations.iter().filter(|(_, operation)| is_first(operation)).count() as u64
 }
 
@@ -126,13 +130,15 @@ pub async fn take_cache(
     database: Arc<OpenDatabase>,
     mut sealed: mpsc::Receiver<Vec<u8>>,
     out: mpsc::Sender<Outgoing>,
+    shown: impl Fn((u64, Position)) + Send + Sync + 'static,
 ) -> Result<(), IntakeError> {
     while let Some(bytes) = sealed.recv().await {
         let message = work_on_message(&bytes, || cache::read_message(&bytes))?;
-        let log_id = format!("{:016x}", message.log_id);
+        let source_log_id = message.log_id;
         let taken = cache::take(&database, Asker::Node, message).await?;
         let (through, vector): (Position, _) = (taken.reach.all, vector_record(&taken.vector));
-        let name = database.name().to_string();
+        shown((source_log_id, through));
+        let (name, log_id) = (database.name().to_string(), format!("{source_log_id:016x}"));
         let receipt = Receipt { database: name, log_id, through: through.0, vector };
         let frame = Outgoing { kind: Kind::CacheReceipt, payload: message::write(&receipt) };
         out.send(frame).await.map_err(|_| IntakeError::Over)?;

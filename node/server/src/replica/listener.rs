@@ -138,7 +138,7 @@ async fn serve(
                 Session::run(Arc::clone(group), node.clone(), Direction::Down, (reader, writer), stop.clone()).await;
             group.note_follower_gone(&node, &stop, &ended);
             if let SessionError::Refused(refused) = &ended {
-                group.refused_by_follower(refused);
+                group.refused_by_follower(&node, refused);
             }
             Ok(())
         }

@@ -37,6 +37,7 @@ impl ReplicaGroup {
         if lives <= directory.lives(database)? {
             return Ok(());
         }
+        self.forget_freshness(database);
         if self.databases.exists(database) {
             tracing::warn!(%database, %from, "dropped, as it was dropped there");
             match self.databases.drop_database(database, Asker::Node).await {
@@ -81,7 +82,7 @@ pub(super) fn told_lives(databases: &Served) -> Result<BTreeMap<String, u64>, St
 
 /// The databases that a follower is told of.
 pub(super) fn announced(databases: &Arc<Served>) -> Result<Databases, StorageError> {
-    let mut all = Databases { databases: Vec::new(), dropped: told_lives(databases)? };
+    let mut all = Databases { dropped: told_lives(databases)?, ..Databases::default() };
     for listing in databases.list() {
         let Ok(open) = databases.get(&listing.name) else { continue };
         // One that is being opened again is told of when it is.

@@ -18,6 +18,7 @@
 //! * What must be remembered is on disk before it is acted on (`kept`).
 
 mod control;
+pub mod beat;
 mod election;
 pub mod encryption;
 pub mod feed;
@@ -33,6 +34,7 @@ mod listening;
 mod lives;
 mod notes;
 pub mod options;
+mod roll;
 pub mod session;
 pub mod status;
 mod waiting;
@@ -48,17 +50,19 @@ use std::time::{Duration, Instant};
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::freshness::Freshness;
 use holdfast_core::replica::message::operations_of;
 use holdfast_core::replica::role::{Action, Denied, Kept, Rank, Replica, Role};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::{Origin, Position, Vector};
+use holdfast_storage::error::StorageError;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::databases::{Closed, ClosedReason, Databases, Gate};
+use crate::databases::{Closed, ClosedReason, Databases, Gate, OpenDatabase};
 use crate::replica::encryption::Encryption;
 use crate::replica::greeting::{Introduction, Leads};
 use crate::replica::kept::{KeptError, KeptFile, Remembered};
@@ -102,6 +106,8 @@ pub enum GroupError {
 /// How far a follower is with a database.
 #[derive(Debug, Clone, Default)]
 pub struct Reached {
+    /// Our log that this is about: a database that was dropped and made anew is another one.
+    pub log_id: u64,
     /// Everything of our log up to here is on its disk.
     pub through: Position,
     /// What it knows.
@@ -110,11 +116,24 @@ pub struct Reached {
     pub cache_vector: Vector,
     /// Everything of our cache up to here is there.
     pub cache_through: Position,
+    /// Operations that it had when it first said how far it is, on this connection.
+    pub greeted: Option<u64>,
     /// Whether it takes our states.
     pub is_taking_states: bool,
+    /// As whom the database knows it, once it was let in.
+    pub origin: Option<Origin>,
+    /// Who follows it in turn, and was let in there.
+    pub behind: Vec<Origin>,
 }
 
 impl Reached {
+    /// It says how far it is with this log of ours; what it had of another one says nothing of that.
+    pub fn begin(&mut self, log_id: u64) {
+        if self.log_id != log_id {
+            *self = Self { log_id, ..Self::default() };
+        }
+    }
+
     /// It has the log up to here on disk, and knows this.
     pub fn has(&mut self, through: Position, vector: &Vector) {
         self.through = self.through.max(through);
@@ -145,6 +164,8 @@ pub struct FollowerAt {
     pub connected: Option<Millis>,
     /// When it last said anything.
     pub heard: Option<Instant>,
+    /// The newest edition of our databases that it has made its own, on this connection.
+    pub edition: Option<u64>,
     /// How far it is.
     pub reached: BTreeMap<DatabaseName, Reached>,
     /// Bytes sent to it since this node started.
@@ -235,9 +256,20 @@ pub struct ReplicaGroup {
     late_writes: Seldom,
     strangers: Seldom,
     counts: GroupCounts,
+    lately: Mutex<Lately>,
+    freshness: Mutex<Freshness>,
     started: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// How many operations were known a moment ago: counted once for all followers.
+#[derive(Debug, Default)]
+struct Lately {
+    at: Option<Instant>,
+    /// What had happened to the databases by then: commits, and comings and goings.
+    seen: (u64, u64),
+    operations: u64,
 }
 
 impl ReplicaGroup {
@@ -291,6 +323,8 @@ impl ReplicaGroup {
             late_writes: Seldom::every(LOGGED_EVERY),
             strangers: Seldom::every(LOGGED_EVERY),
             counts: GroupCounts::default(),
+            lately: Mutex::default(),
+            freshness: Mutex::default(),
             started,
             stop,
             tasks: TaskTracker::new(),
@@ -418,7 +452,7 @@ impl ReplicaGroup {
     }
 
     /// Time since the node started, by which the group decides.
-    fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -569,12 +603,27 @@ impl ReplicaGroup {
 
     /// How many operations it knows, of all databases, those of their caches included.
     pub fn operations(&self) -> u64 {
-        let known = |listing: crate::databases::DatabaseListing| {
-            let open = self.databases.get(&listing.name).ok()?;
-            let documents = open.view().ok()?.state().ok()?.vector;
-            let cache = open.synced_view().ok()?.cache_state().ok()?.vector;
-            Some(operations_of(&documents).saturating_add(operations_of(&cache)))
-        };
+        let known =
+            |listing: crate::databases::DatabaseListing| operations_in(&*self.databases.get(&listing.name).ok()?).ok();
         self.databases.list().into_iter().filter_map(known).fold(0, u64::saturating_add)
     }
+
+    /// The same as of a moment ago at most, for what is said again and again: to count all databases takes its time.
+    pub fn operations_lately(&self) -> u64 {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = (*self.databases.activity().borrow(), *self.databases.changed().borrow());
+        let is_recent = lately.at.is_some_and(|at| lately.seen == seen || at.elapsed() < session::LEADER_BEATS_EVERY);
+        if !is_recent {
+            let at = Some(clock::monotonic());
+            *lately = Lately { at, seen, operations: self.operations() };
+        }
+        lately.operations
+    }
+}
+
+/// How many operations are known of a database, those of its cache included.
+fn operations_in(open: &OpenDatabase) -> Result<u64, StorageError> {
+    let documents = open.view()?.state()?.vector;
+    let cache = open.synced_view()?.cache_state()?.vector;
+    Ok(operations_of(&documents).saturating_add(operations_of(&cache)))
 }

@@ -81,8 +81,8 @@ impl ReplicaGroup {
                     );
                 }
             }
-            follower.incarnation = guest.incarnation;
             follower.endpoint = address.to_string();
+            follower.incarnation = guest.incarnation;
             follower.http_endpoint.clone_from(&guest.http_endpoint);
             follower.replication_endpoint.clone_from(&endpoint);
             follower.is_voter = guest.is_voter;
@@ -90,6 +90,7 @@ impl ReplicaGroup {
             follower.heard = Some(clock::monotonic());
             follower.last_error = None;
             follower.reached.clear();
+            follower.edition = None;
         }
         tracing::info!(follower = %guest.node, %address, "a follower has connected");
         if self.is_leader() {
@@ -231,6 +232,7 @@ impl ReplicaGroup {
     /// The leader has greeted this node.
     pub fn note_followed(&self, target: &str, host: &Host) {
         tracing::info!(leader = %host.node, endpoint = target, "following");
+        self.note_connected();
         {
             let mut upstream = self.upstream();
             upstream.connected = Some((host.node.clone(), Millis(clock::now_millis())));

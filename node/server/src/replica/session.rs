@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::frame::Kind;
+use holdfast_core::replica::freshness::{Ends, Part};
 use holdfast_core::replica::handshake::Refused;
 use holdfast_core::replica::lane::{self, Direction, Ours, Remedy, Theirs, Unfit, opening};
 use holdfast_core::replica::message::{
@@ -29,7 +30,7 @@ use holdfast_core::replica::message::{
 };
 use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
-use holdfast_core::vector::Position;
+use holdfast_core::vector::{Origin, Position};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::databases::{Asker, OpenDatabase, Standing, Unavailable};
 use crate::replica::ReplicaGroup;
+use crate::replica::beat::Pulse;
 use crate::replica::feed::{CacheAt, FeedError, feed_cache, feed_log};
 use crate::replica::intake::{IntakeError, Taken, WAITING_MAX, take_cache, take_log};
 use crate::replica::lives::{announced, told_lives};
@@ -99,6 +101,9 @@ pub enum SessionError {
          Node:NodeId"
     )]
     Displaced,
+    /// Another node goes on under its name.
+    #[error("another node goes on under the name of {0}: give it its own Node:NodeId, or remove its data directory")]
+    NameTaken(Origin),
     /// This node follows or leads otherwise now, or stops.
     #[error("this node has ended it")]
     Ended,
@@ -114,9 +119,11 @@ enum Ended {
 
 /// One database on a connection.
 #[derive(Default)]
-struct Lane {
+pub(super) struct Lane {
     /// The log of the other side, as it last said.
     log_id: String,
+    /// As whom the database knows the other side, and its newest word.
+    pub(super) other: Option<(Origin, u64)>,
     intake: Option<mpsc::Sender<Vec<u8>>>,
     cache_intake: Option<mpsc::Sender<Vec<u8>>>,
     confirmed: Option<watch::Sender<Position>>,
@@ -131,13 +138,14 @@ struct Lane {
 
 /// A connection after its greeting.
 pub struct Session {
-    group: Arc<ReplicaGroup>,
-    other: NodeName,
-    direction: Direction,
+    pub(super) group: Arc<ReplicaGroup>,
+    pub(super) other: NodeName,
+    pub(super) direction: Direction,
     out: mpsc::Sender<Outgoing>,
-    lanes: BTreeMap<DatabaseName, Lane>,
+    pub(super) lanes: BTreeMap<DatabaseName, Lane>,
     tasks: JoinSet<Ended>,
     announced: Databases,
+    pub(super) pulse: Pulse,
 }
 
 impl Session {
@@ -158,6 +166,7 @@ impl Session {
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
             announced: Databases::default(),
+            pulse: Pulse::default(),
         };
         let (numbered, counted, whom) = (Arc::clone(&group), Arc::clone(&group), other);
         session.tasks.spawn(async move {
@@ -178,6 +187,7 @@ impl Session {
             ended => ended,
         };
         reading.abort();
+        session.note_end().await;
         if let Some(refusal) = group.farewell(&ended) {
             // The line may be gone already; the other side learns it from its own reading then.
             drop(session.out.try_send(Outgoing { kind: Kind::Refused, payload: message::write(&refusal) }));
@@ -199,6 +209,8 @@ impl Session {
         let every = if self.direction == Direction::Down { LEADER_BEATS_EVERY } else { FOLLOWER_BEATS_EVERY };
         let mut beat = tokio::time::interval(every);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut roll = tokio::time::interval(self.group.sync().tempo().sweep);
+        roll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut databases = self.group.databases().changed();
         let first = match self.direction {
             Direction::Down => self.announce().await,
@@ -218,10 +230,8 @@ impl Session {
                     Ok(ended) => self.after(ended).await,
                     Err(_) => Err(SessionError::Ended),
                 },
-                _ = beat.tick() => {
-                    let beat = self.group.heartbeat(self.direction);
-                    self.send(Kind::Heartbeat, message::write(&beat)).await
-                }
+                _ = beat.tick() => self.beat().await,
+                _ = roll.tick(), if self.direction == Direction::Down => self.call_the_roll().await,
                 changed = databases.changed(), if self.direction == Direction::Down => match changed {
                     Ok(()) => self.announce().await,
                     Err(_) => Err(SessionError::Ended),
@@ -234,7 +244,7 @@ impl Session {
     }
 
     /// A database that is served, or `None` where there is none: it may have been dropped while something was under way.
-    fn served(&self, name: &DatabaseName) -> Result<Option<Arc<OpenDatabase>>, SessionError> {
+    pub(super) fn served(&self, name: &DatabaseName) -> Result<Option<Arc<OpenDatabase>>, SessionError> {
         match self.group.databases().get(name) {
             Ok(open) => Ok(Some(open)),
             Err(Unavailable::NotFound(_)) => Ok(None),
@@ -242,23 +252,29 @@ impl Session {
         }
     }
 
-    async fn send(&self, kind: Kind, payload: Vec<u8>) -> Result<(), SessionError> {
+    pub(super) async fn send(&self, kind: Kind, payload: Vec<u8>) -> Result<(), SessionError> {
         self.out.send(Outgoing { kind, payload }).await.map_err(|_| SessionError::Ended)
     }
 
     /// Tells the leader what was dropped here: it may not know.
     async fn tell_drops(&mut self) -> Result<(), SessionError> {
-        let all = Databases { databases: Vec::new(), dropped: told_lives(self.group.databases())? };
+        let all = Databases { dropped: told_lives(self.group.databases())?, ..Databases::default() };
         self.send(Kind::Databases, message::write(&all)).await
     }
 
     /// Names the databases to a follower, when they are others than it was told.
     async fn announce(&mut self) -> Result<(), SessionError> {
-        let now = announced(self.group.databases())?;
+        // Read first: what comes or goes meanwhile is announced again.
+        let edition = *self.group.databases().changed().borrow();
+        let now = Databases { edition, ..announced(self.group.databases())? };
         let shape = |all: &Databases| -> Vec<(String, String)> {
             all.databases.iter().map(|one| (one.name.clone(), one.log_id.clone())).collect()
         };
-        if shape(&now) != shape(&self.announced) || now.dropped != self.announced.dropped || now.databases.is_empty() {
+        if shape(&now) != shape(&self.announced)
+            || now.dropped != self.announced.dropped
+            || now.databases.is_empty()
+            || now.edition != self.announced.edition
+        {
             self.send(Kind::Databases, message::write(&now)).await?;
             self.announced = now;
         }
@@ -276,7 +292,7 @@ impl Session {
                 let beat: Heartbeat = message::read(&payload)?;
                 beat.check()?;
                 self.group.heard(self.direction, &self.other, &beat)?;
-                Ok(())
+                self.take_beat(&beat)
             }
             (Kind::Refused, _) => Err(SessionError::Refused(Box::new(message::read(&payload)?))),
             (Kind::Databases, Direction::Up) => {
@@ -307,6 +323,7 @@ impl Session {
                     None => Err(SessionError::OutOfTurn(kind)),
                 }
             }
+            (Kind::Roll, _) => self.take_roll(message::read(&payload)?).await,
             (Kind::Receipt | Kind::CacheReceipt, _) => self.take_receipt(kind, &message::read(&payload)?),
             (Kind::Question, _) => self.answer(message::read(&payload)?).await,
             (Kind::Answer, _) => {
@@ -360,17 +377,24 @@ impl Session {
                 self.tell_position(&listing.name).await?;
             }
         }
-        Ok(())
+        self.pulse.edition = Some(all.edition);
+        self.beat().await
     }
 
     /// Says how far this node is with a database, and takes in what comes then.
     async fn tell_position(&mut self, name: &DatabaseName) -> Result<(), SessionError> {
         let open = self.group.databases().get(name)?;
         self.begin_intake(&open);
+        self.tell_roll(&open).await?;
         let state = open.view()?.state()?;
         let checkpoint = open.log()?.checkpoint(self.other.as_str())?.unwrap_or_default();
         let view = open.synced_view()?;
         let of_cache = view.cache_checkpoint(&self.other)?;
+        let followed = self.lanes.get(name).and_then(|lane| parse_hex(&lane.log_id).ok()).unwrap_or_default();
+        let is_same = |log_id: u64, taken: Position| if log_id == followed { taken } else { Position::START };
+        let log = is_same(checkpoint.peer_log_id, checkpoint.pulled);
+        let taken = Ends { log, cache: is_same(of_cache.log_id, of_cache.reach.all) };
+        self.group.note_begun(self.direction, name, followed, taken);
         let at = PositionAt {
             database: name.to_string(),
             log_id: format!("{:016x}", checkpoint.peer_log_id),
@@ -391,11 +415,17 @@ impl Session {
         lane.intake = Some(stretches);
         lane.cache_intake = Some(changes);
         let (group, direction, other) = (Arc::clone(&self.group), self.direction, self.other.clone());
-        let taken = move |taken: Taken| group.note_taken(direction, &other, taken.operations);
+        let of = name.clone();
+        let taken = move |taken: Taken| {
+            group.note_taken(direction, &other, taken.operations);
+            group.note_shown(direction, &of, Part::Log, taken.through);
+        };
         let (database, out, of) = (Arc::clone(open), self.out.clone(), name.clone());
         self.tasks.spawn(async move { Ended::Intake(of, take_log(database, sealed, out, taken).await) });
+        let (group, of) = (Arc::clone(&self.group), name.clone());
+        let shown = move |through| group.note_shown(direction, &of, Part::Cache, through);
         let (database, out) = (Arc::clone(open), self.out.clone());
-        self.tasks.spawn(async move { Ended::Intake(name, take_cache(database, sealed_cache, out).await) });
+        self.tasks.spawn(async move { Ended::Intake(name, take_cache(database, sealed_cache, out, shown).await) });
     }
 
     /// The other side has said how far it is with a database: gives it what it lacks, or says that it must take states.
@@ -417,8 +447,19 @@ impl Session {
             Some(open) => open,
         };
         let theirs = parse_vector(&at.vector)?;
+        let log_id = open.log_id()?;
+        self.group.note_reached(self.direction, &self.other, &name, |reached| reached.begin(log_id));
+        if !self.is_let_in(&open, &theirs).await? {
+            let of = OfDatabase { database: name.to_string(), is_forgotten: false };
+            return self.send(Kind::StatesNeeded, message::write(&of)).await;
+        }
+        self.pulse.tell_again(&name);
         let state = open.view()?.state()?;
         let cache_vector = parse_vector(&at.cache_vector)?;
+        self.group.note_reached(self.direction, &self.other, &name, |reached| {
+            let had = message::operations_of(&theirs) + message::operations_of(&cache_vector);
+            reached.greeted.get_or_insert(had);
+        });
         let floor = open.log()?.floor()?;
         let ours = Ours { log_id: open.log_id()?, newest: state.position, vector: &state.vector, floor: &floor };
         let said = Theirs { log_id: parse_hex(&at.log_id)?, after: Position(at.after), vector: &theirs };

@@ -5,15 +5,20 @@ use std::time::Instant;
 
 use holdfast_core::id::DatabaseName;
 use holdfast_core::replica::epoch::Epoch;
+use holdfast_core::replica::freshness::Part;
+use holdfast_core::replica::message::operations_of;
 use holdfast_core::replica::role::{Role, Unelected};
 use holdfast_core::time::Millis;
+use holdfast_storage::error::StorageError;
 use holdfast_storage::log::Backlog;
+use holdfast_storage::request::Kept;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
 use crate::databases::{ClosedReason, Gate, OpenDatabase};
-use crate::replica::{FollowerAt, ReplicaGroup};
+use crate::replica::beat::Staleness;
+use crate::replica::{FollowerAt, Reached, ReplicaGroup, operations_in};
 
 /// What `GET /replication/status` answers.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -51,6 +56,82 @@ pub struct GroupStatus {
     pub leader: LeaderStatus,
     /// As a follower; zeros when it is none.
     pub follower: FollowingStatus,
+    /// What this node keeps of each database, and for whom.
+    pub databases: Vec<GroupDatabase>,
+}
+
+/// What `GET /db/{name}/replication/status` answers: the group as one database sees it. The stream carries all databases of a
+/// node, so that the role, the connections and what is counted since the start are the node's.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseGroupStatus {
+    /// The database.
+    pub database: String,
+    /// What this node is now: `leader`, `follower` or `none`.
+    pub role: &'static str,
+    /// Whether clients are refused writes here.
+    pub read_only: bool,
+    /// As the leader; zeros when it is none.
+    pub leader: DatabaseLeader,
+    /// As a follower; zeros when it is none.
+    pub follower: FollowingStatus,
+    /// What is kept of it here, and for whom.
+    pub kept: GroupDatabase,
+}
+
+/// How this node stands as leader of one database.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseLeader {
+    /// Operations of the database that it knows.
+    pub current_seq: u64,
+    /// The port on which followers are awaited.
+    pub port: Option<u16>,
+    /// Followers that are connected.
+    pub follower_count: usize,
+    /// Every follower since the start, with what it has and lacks of this database.
+    pub followers: Vec<FollowerStatus>,
+}
+
+/// What a node keeps of a database, and for whom.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupDatabase {
+    /// The database.
+    pub database: String,
+    /// Operations that are known here, those of the cache included.
+    pub operations: u64,
+    /// The oldest position that the log here still holds ...
+    pub oldest_position: u64,
+    /// ... and its newest.
+    pub position: u64,
+    /// Markers of deleted documents that are kept until every member knows of the deletes.
+    pub tombstones: u64,
+    /// What they wait for.
+    pub tombstones_kept: GroupTombstones,
+    /// Members that have yet to acknowledge something, and are waited for before anything is given up.
+    pub waiting_for: Vec<String>,
+}
+
+/// Why markers of deleted documents are kept, as of the last look at all of them.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupTombstones {
+    /// Another version or an increment is beside the delete.
+    pub for_conflicts: u64,
+    /// They came after something that is parked here.
+    pub for_dead_letters: u64,
+    /// A member has not acknowledged the delete: `waitingFor` names them.
+    pub for_members: u64,
+    /// They are younger than `Node:TombstoneRetentionMinutes`.
+    pub for_retention: u64,
+}
+
+impl From<Kept> for GroupTombstones {
+    fn from(kept: Kept) -> Self {
+        let Kept { for_conflicts, for_letters, for_members, for_time } = kept;
+        Self { for_conflicts, for_dead_letters: for_letters, for_members, for_retention: for_time }
+    }
 }
 
 /// A node that votes.
@@ -97,7 +178,7 @@ pub struct FollowerStatus {
     pub silent_ms: Option<u64>,
     /// Operations that it has confirmed, of all databases together.
     pub acked_seq: u64,
-    /// Kept for clients of the predecessor: as `ackedSeq`.
+    /// Operations of these databases that it had when it connected.
     pub handshake_seq: u64,
     /// Kept for clients of the predecessor: as `lagOps`.
     pub worst_case_lag_seq: u64,
@@ -155,6 +236,8 @@ pub struct FollowingStatus {
     pub lag_ops: Option<u64>,
     /// Milliseconds since the leader was heard; null before it ever was.
     pub silent_ms: Option<u64>,
+    /// How old anything that this node shows is at most, beside its leader, in milliseconds; null while that is not known.
+    pub stale_ms: Option<u64>,
     /// After how many seconds of silence this node takes over; null when it does not.
     pub auto_failover_seconds: Option<f64>,
     /// Attempts to connect since the last that succeeded.
@@ -246,28 +329,83 @@ impl ReplicaGroup {
             sync_timeouts: self.counts.sync_timeouts.load(Ordering::Relaxed),
             leader: self.leader_status(role),
             follower: self.following_status(role),
+            databases: self.databases.list().iter().filter_map(|listing| self.kept_of(&listing.name)).collect(),
         }
     }
 
+    /// What is kept of a database; `None` while it is not served.
+    fn kept_of(&self, name: &DatabaseName) -> Option<GroupDatabase> {
+        let look = |open: &OpenDatabase| -> Result<GroupDatabase, StorageError> {
+            let view = open.view()?;
+            let state = view.state()?;
+            let acknowledgements = open.acknowledgements()?;
+            let waiting_for = acknowledgements.waiting_for(&state.members, open.origin(), &state.vector);
+            Ok(GroupDatabase {
+                database: name.to_string(),
+                operations: operations_in(open)?,
+                oldest_position: open.log()?.oldest()?.0,
+                position: state.position.0,
+                tombstones: view.collections()?.iter().map(|(_, collection)| collection.tombstones).sum(),
+                tombstones_kept: open.kept()?.into(),
+                waiting_for: waiting_for.map(ToString::to_string).collect(),
+            })
+        };
+        look(self.databases.get(name).ok()?.as_ref()).ok()
+    }
+
     fn leader_status(&self, role: Role) -> LeaderStatus {
+        let current_seq = if role == Role::Leader { self.operations() } else { 0 };
+        self.followers_status(role, current_seq, None)
+    }
+
+    /// How followers are, with all databases or with one.
+    fn followers_status(&self, role: Role, current_seq: u64, only: Option<&DatabaseName>) -> LeaderStatus {
         let followers = self.followers().clone();
         // Those of a former leader are another's now, and what they lack is not known here any more.
         let shown = followers.iter().filter(|(_, at)| role == Role::Leader || at.connected.is_some());
-        let followers: Vec<FollowerStatus> = shown.map(|(node, at)| self.follower_status(node.as_str(), at)).collect();
+        let followers: Vec<FollowerStatus> =
+            shown.map(|(node, at)| self.follower_status(node.as_str(), at, only)).collect();
         let follower_count = followers.iter().filter(|follower| follower.connected_at.is_some()).count();
-        let current_seq = if role == Role::Leader { self.operations() } else { 0 };
         LeaderStatus { current_seq, follower_count, followers }
     }
 
-    fn follower_status(&self, node: &str, at: &FollowerAt) -> FollowerStatus {
+    /// How one database stands in the group; `None` when it is not served here.
+    pub fn database_status(&self, name: &DatabaseName) -> Option<DatabaseGroupStatus> {
+        let kept = self.kept_of(name)?;
+        let (role, gate) = (self.role(), self.databases.gate().get());
+        let current_seq = if role == Role::Leader { kept.operations } else { 0 };
+        let leader = self.followers_status(role, current_seq, Some(name));
+        let last_applied_seq = if role == Role::Follower { kept.operations } else { 0 };
+        let stale_ms = match self.staleness(name, Part::Log) {
+            Staleness::None => Some(0),
+            Staleness::AtMost(stale) => Some(u64::try_from(stale.as_millis()).unwrap_or(u64::MAX)),
+            Staleness::Unknown => None,
+        };
+        Some(DatabaseGroupStatus {
+            database: name.to_string(),
+            role: role.as_str(),
+            read_only: gate != Gate::Open,
+            leader: DatabaseLeader {
+                current_seq: leader.current_seq,
+                port: self.listening_port().filter(|_| role == Role::Leader),
+                follower_count: leader.follower_count,
+                followers: leader.followers,
+            },
+            follower: FollowingStatus { last_applied_seq, stale_ms, ..self.following_status(role) },
+            kept,
+        })
+    }
+
+    fn follower_status(&self, node: &str, at: &FollowerAt, only: Option<&DatabaseName>) -> FollowerStatus {
         let mut databases = Vec::new();
         let mut whole = Lag::default();
-        let mut acked = 0;
-        for listing in self.databases.list() {
+        let (mut acked, mut greeted) = (0, 0);
+        for listing in self.databases.list().into_iter().filter(|one| only.is_none_or(|only| *only == one.name)) {
             let Ok(open) = self.databases.get(&listing.name) else { continue };
             let lag = lag_of(&open, at, &listing.name);
             let reached = at.reached.get(&listing.name);
-            acked += reached.map_or(0, |reached| holdfast_core::replica::message::operations_of(&reached.vector));
+            acked += reached.map_or(0, |one| operations_of(&one.vector) + operations_of(&one.cache_vector));
+            greeted += reached.and_then(|reached| reached.greeted).unwrap_or_default();
             whole = Lag {
                 operations: whole.operations + lag.operations,
                 bytes: whole.bytes + lag.bytes,
@@ -300,7 +438,7 @@ impl ReplicaGroup {
             connected_at: at.connected.map(Millis::to_utc_text),
             silent_ms: at.heard.map(millis_since),
             acked_seq: acked,
-            handshake_seq: acked,
+            handshake_seq: greeted,
             worst_case_lag_seq: whole.operations,
             lag_ops: whole.operations,
             lag_bytes: whole.bytes,
@@ -339,6 +477,7 @@ impl ReplicaGroup {
             state,
             lag_ops,
             silent_ms: at.heard.map(millis_since),
+            stale_ms: self.stale_to_tell(),
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             auto_failover_seconds: watched.map(|silence| silence.0 as f64 / 1_000.0),
             attempts: at.attempts,
@@ -360,7 +499,8 @@ const STREAMING_OPERATIONS: u64 = 10_000;
 
 /// What a follower lacks of a database, its cache included.
 fn lag_of(open: &OpenDatabase, at: &FollowerAt, name: &DatabaseName) -> Lag {
-    let reached = at.reached.get(name).cloned().unwrap_or_default();
+    let is_of_this = |reached: &&Reached| open.log_id().is_ok_and(|log_id| log_id == reached.log_id);
+    let reached = at.reached.get(name).filter(is_of_this).cloned().unwrap_or_default();
     let of_log = || open.log()?.backlog(reached.through, &reached.vector, &open.view()?.state()?.vector);
     let of_cache = || open.synced_view()?.cache_backlog(reached.cache_through, &reached.cache_vector);
     let now = clock::now_millis();

@@ -161,6 +161,16 @@ pub fn silent_after(sync: &Sync) -> Duration {
 /// Counts a node in that exchanges operations with us, and out whoever had its name before.
 pub async fn meet(sync: &Sync, database: &OpenDatabase, origin: &Origin, meeting: Meeting) -> Result<(), StorageError> {
     sync.contacts().heard(database.name(), origin);
+    count_in(sync, database, origin, meeting).await
+}
+
+/// The same for a node that was not heard itself: another one, which it follows, says that it is there.
+pub async fn count_in(
+    sync: &Sync,
+    database: &OpenDatabase,
+    origin: &Origin,
+    meeting: Meeting,
+) -> Result<(), StorageError> {
     if sync.databases().at_gate(Asker::Client).is_err() {
         // Counting somebody in is a write of this node's own: it is made when they next meet.
         return Ok(());
@@ -223,13 +233,13 @@ pub fn note_stranger(sync: &Sync, database: &OpenDatabase, peer: &NodeName, stra
     }
 }
 
-/// What this node tells peers of what members know, itself included.
+/// What this node tells peers of what everybody knows who is waited for, itself included.
 pub fn to_tell(database: &OpenDatabase) -> Result<BTreeMap<Origin, Vector>, StorageError> {
-    let state = database.view()?.state()?;
+    let (state, me) = (database.view()?.state()?, database.origin());
     let known = database.acknowledgements()?;
-    let mut told: BTreeMap<Origin, Vector> =
-        state.members.active().map(|member| (member.clone(), known.newest_of(member))).collect();
-    told.insert(database.origin().clone(), state.acknowledged());
+    let others = state.members.counted(&state.vector, me);
+    let mut told: BTreeMap<Origin, Vector> = others.map(|member| (member.clone(), known.newest_of(member))).collect();
+    told.insert(me.clone(), state.acknowledged());
     Ok(told)
 }
 

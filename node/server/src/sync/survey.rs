@@ -449,7 +449,7 @@ impl Account {
 }
 
 /// What this node remembers of the cluster in a database.
-fn memory_of(sync: &Sync, open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memory, StorageError> {
+pub fn memory_of(sync: &Sync, open: &OpenDatabase, view: &ReadView, log: &LogView) -> Result<Memory, StorageError> {
     let state = view.state()?;
     let mut acknowledged = membership::to_tell(open)?;
     // What a message cannot hold is told by whom it is about.

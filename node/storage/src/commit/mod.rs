@@ -399,6 +399,12 @@ impl Writer {
                 self.note_checkpoint(peer, checkpoint);
                 Ok(Answer::Noted)
             }
+            Request::Confirmed { by, through } => {
+                let known = self.checkpoints.get(&by).cloned().unwrap_or_default();
+                let pushed = known.pushed.max(through.min(self.state.position));
+                self.note_checkpoint(by, Checkpoint { pushed, updated: self.now, ..known });
+                Ok(Answer::Noted)
+            }
         }
     }
 

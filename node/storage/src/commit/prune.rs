@@ -3,6 +3,9 @@
 //! Must stay true: the log keeps what the data file has not synced, and the floor is raised in the very transaction
 //! that removes: no reader sees a log that lacks what its floor promises.
 
+use std::sync::PoisonError;
+
+use holdfast_core::id::NodeName;
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Position, Vector};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -12,6 +15,7 @@ use crate::error::StorageError;
 use crate::record::note::Note;
 use crate::record::operation::{Block, Entry};
 use crate::record::progress::encode_vector;
+use crate::request::Kept;
 use crate::tables::{BLOCKS, FLOOR_KEY, META, UNSETTLED};
 
 /// What a pruning did.
@@ -120,17 +124,28 @@ impl Writer {
     }
 
     /// What all peers have confirmed of this log that have confirmed anything since a time; `None` without such peers.
+    /// Nothing is kept for who was counted out: it takes states when it returns.
     pub fn confirmed_since(&self, since: Millis) -> Option<Position> {
-        let live = self.checkpoints.values().filter(|checkpoint| {
-            checkpoint.updated >= since && (checkpoint.pushed > Position::START || checkpoint.pulled > Position::START)
+        let live = self.checkpoints.iter().filter(|(node, checkpoint)| {
+            checkpoint.updated >= since
+                && (checkpoint.pushed > Position::START || checkpoint.pulled > Position::START)
+                && !self.is_counted_out(node)
         });
-        live.map(|checkpoint| checkpoint.pushed).min()
+        live.map(|(_, checkpoint)| checkpoint.pushed).min()
+    }
+
+    fn is_counted_out(&self, node: &NodeName) -> bool {
+        let mut lives = self.state.members.iter().filter(|(origin, _)| origin.node == *node).peekable();
+        lives.peek().is_some() && lives.all(|(_, membership)| membership.fenced.is_some())
     }
 
     /// Whether any document has something to give up once all members know it.
     pub fn has_unsettled(&self) -> Result<bool, StorageError> {
         let transaction = self.shared.data.begin_read()?;
         let is_empty = transaction.open_table(UNSETTLED)?.is_empty()?;
+        if is_empty {
+            *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        }
         Ok(!is_empty)
     }
 
@@ -155,5 +170,53 @@ fn raise(floor: &mut Vector, entry: &Entry) {
                 floor.merge(&adoption.vector);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use holdfast_core::members::FenceReason;
+    use holdfast_core::vector::Origin;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+    use crate::commit::Moment;
+    use crate::database::{Database, Options};
+    use crate::request::Request;
+
+    #[test]
+    fn the_log_is_kept_for_who_has_confirmed_part_of_it_until_it_is_counted_out() {
+        let named = |name: &str| Origin { node: NodeName::parse(name).unwrap(), incarnation: 1 };
+        let (log, data) = (InMemoryBackend::new(), InMemoryBackend::new());
+        let mut writer = Database::open("shop", log, data, named("a"), 7, Options::default()).unwrap().writer;
+        let commit = |writer: &mut Writer, now, request| {
+            let mut moment = Moment { now: Millis(now), random: &mut || 1 };
+            writer.commit(&mut moment, vec![request]).unwrap();
+        };
+        let confirmed = |by: &str, through| Request::Confirmed { by: named(by).node, through: Position(through) };
+        for (now, name) in [(10, "b"), (11, "c")] {
+            commit(&mut writer, now, Request::Member { member: named(name), fence: None });
+        }
+        assert_eq!(writer.confirmed_since(Millis(0)), None);
+        commit(&mut writer, 20, confirmed("b", 1));
+        commit(&mut writer, 21, confirmed("c", 99));
+        assert_eq!(writer.confirmed_since(Millis(0)), Some(Position(1)));
+        commit(&mut writer, 22, confirmed("b", 2));
+        commit(&mut writer, 23, confirmed("b", 1));
+        assert_eq!(
+            writer.confirmed_since(Millis(0)),
+            Some(Position(2)),
+            "what is confirmed stays so, and no more than is there"
+        );
+        commit(&mut writer, 24, Request::Member { member: named("d"), fence: None });
+        commit(&mut writer, 25, confirmed("c", 3));
+        assert_eq!(writer.confirmed_since(Millis(0)), Some(Position(2)));
+        let fence = Some(FenceReason::Forced);
+        commit(&mut writer, 26, Request::Member { member: named("b"), fence });
+        assert_eq!(writer.confirmed_since(Millis(0)), Some(Position(3)), "nothing is kept for who was counted out");
+        assert_eq!(writer.confirmed_since(Millis(26)), None, "nor for who has confirmed nothing for long");
+        commit(&mut writer, 27, Request::Member { member: Origin { incarnation: 2, ..named("b") }, fence: None });
+        assert_eq!(writer.confirmed_since(Millis(0)), Some(Position(2)), "another life of it is counted with");
     }
 }

@@ -49,6 +49,10 @@ pub struct GetParameters {
     /// How long to wait for it: milliseconds, or `30s`; 5 s if absent, at most one minute.
     #[serde(default, deserialize_with = "given")]
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "given")]
+    max_staleness: Option<String>,
 }
 
 /// Parameters of [`put`].
@@ -148,7 +152,9 @@ pub async fn get(
     tokens: Tokens,
     _body: Nothing,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?
+        .of_cache();
     let database = wanted.database(&app, &caller.database).await?;
     let now = Millis(clock::now_millis());
     let view = database.view().map_err(|error| storage_failed(&error))?;

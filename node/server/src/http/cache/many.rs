@@ -60,6 +60,10 @@ pub struct ListParameters {
     /// How long to wait for it.
     #[serde(default, deserialize_with = "parameters::given")]
     timeout: Option<String>,
+    /// How old what this node shows may be at most, beside its leader: `500ms`, or `30s`. The header `Max-Staleness` says the
+    /// same; a node that leads, or is alone, always meets it.
+    #[serde(default, deserialize_with = "parameters::given")]
+    max_staleness: Option<String>,
 }
 
 /// A page of entries.
@@ -82,7 +86,9 @@ pub async fn list(
     tokens: Tokens,
     _body: Nothing,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?;
+    let wanted = Wanted::of(&tokens, parameters.token.as_deref(), parameters.timeout.as_deref())?
+        .no_older_than(parameters.max_staleness.as_deref())?
+        .of_cache();
     let limit = parameters::page_size(parameters.limit, PAGE_DOCUMENTS_DEFAULT, CACHE_ENTRIES_PER_REQUEST_MAX)?;
     let after = parameters.after.as_deref().map(key_of).transpose()?;
     let prefix = parameters.prefix.unwrap_or_default();
@@ -126,7 +132,7 @@ pub async fn read(
     tokens: Tokens,
     JsonBody(body): JsonBody<ReadBody>,
 ) -> Result<Response, ApiError> {
-    let wanted = parameters.wanted(&tokens)?;
+    let wanted = parameters.wanted(&tokens)?.of_cache();
     bounded(body.keys.len())?;
     let keys = body.keys.iter().map(|key| key_of(key)).collect::<Result<Vec<CacheKey>, _>>()?;
     let scope = body.scope.unwrap_or_default();
