@@ -13,7 +13,7 @@ if [ -z "$holdfast" ]; then
 fi
 
 work=$(mktemp -d)
-declare -A process_of=()
+declare -A process_of=() port_of=()
 trap 'kill "${process_of[@]}" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 
 client=(-H "Database: shop" -H "ApiKey: root")
@@ -36,16 +36,24 @@ call() {
     printf '%s\n' "$answer"
 }
 
-# start_node NAME PORT
+# start_node NAME PORT: port 0 is one that is free; ${port_of[NAME]} has it then.
 start_node() {
     "$holdfast" serve --urls "http://127.0.0.1:$2" --node-id "$1" --data-dir "$work/$1" \
         </dev/null >>"$work/$1.log" 2>&1 &
     process_of[$1]=$!
-    if ! eventually 20 curl -fsS -o /dev/null "http://127.0.0.1:$2/readyz" 2>/dev/null; then
+    if ! eventually 20 is_ready "$1" 2>/dev/null; then
         echo "$1 did not start:" >&2
         cat "$work/$1.log" >&2
         exit 1
     fi
+}
+
+# is_ready NAME: its banner tells where it listens.
+is_ready() {
+    local banner
+    banner=$(grep -oE 'address +http://127\.0\.0\.1:[0-9]+' "$work/$1.log" | tail -n 1) || return 1
+    port_of[$1]=${banner##*:}
+    curl -fsS -o /dev/null "http://127.0.0.1:${port_of[$1]}/readyz"
 }
 
 # introduce PORT NAME PORT [true|false]: tells the node on the first port about the other one.
