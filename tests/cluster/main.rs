@@ -34,6 +34,7 @@ mod replicas_away;
 mod replicas_cache;
 mod replicas_cli;
 mod replicas_groups;
+mod replicas_kept;
 mod replicas_reads;
 mod replicas_sync;
 mod replicas_voters;

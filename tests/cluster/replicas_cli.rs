@@ -1,8 +1,9 @@
 //! Leader and followers by the command line, as an operator moves the lead.
 
+use std::io::Read;
 use std::net::TcpListener;
 
-use holdfast_tests::cluster::{Home, Node, ROOT_KEY, SOON, wait_for, wait_until_equal};
+use holdfast_tests::cluster::{CLUSTER_KEY, Home, Node, ROOT_KEY, SOON, wait_for, wait_until_equal};
 use serde_json::Value;
 
 /// A port that nobody uses at the moment.
@@ -105,4 +106,36 @@ async fn an_operator_starts_a_group_hands_the_lead_over_and_is_refused_with_reas
     assert!(told(&homes[1], &again, &[]).contains("role           leader\n"));
     let banner = homes[1].log_lines("changed while it ran (settings: none)");
     assert!(banner.iter().any(|line| line.contains("LEADER listening on")), "{banner:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_the_cluster_opens_what_the_root_key_does() {
+    let home = Home::new("office").with("Replication:Port", &free_port());
+    let node = home.start();
+    let run = |arguments: &[&str]| {
+        let output =
+            tokio::task::block_in_place(|| home.run(&[&["replication", "--url", &node.url], arguments].concat()));
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run(&["start-leader", "--replication-key", CLUSTER_KEY]);
+    assert!(code == Some(0) && said.contains("leads in epoch 1"), "{said}");
+    let (code, said) = run(&["--replication-key", "another", "status"]);
+    assert!(code == Some(1) && said.contains("401") && said.contains("HOLDFAST_REPLICATION_KEY"), "{said}");
+}
+
+#[test]
+fn a_handover_whose_connection_breaks_says_what_becomes_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // It hangs up in the middle of the request's way back.
+        stream.read_exact(&mut [0; 16]).unwrap();
+    });
+    let home = Home::new("office");
+    let output = home.run(&["replication", "handover", "--url", &url, "--key", ROOT_KEY]);
+    answering.join().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("handover") && said.contains("status") && !said.contains("statement"), "{said}");
 }

@@ -192,6 +192,8 @@ pub const REPLICA_FRAME_BYTES_MAX: usize = EXCHANGE_BYTES_MAX + 1024;
 pub const REPLICA_GREETING_BYTES_MAX: usize = 4 * 1024;
 /// Most followers of one leader.
 pub const REPLICA_FOLLOWERS_MAX: usize = 256;
+/// Longest secret that an operator may give a leader or a follower while it runs.
+pub const REPLICA_SECRET_BYTES_MAX: usize = 256;
 /// Most nodes that vote on who leads.
 pub const REPLICA_VOTERS_MAX: usize = 32;
 

@@ -15,7 +15,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,9 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::settings::Settings;
-use crate::settings::url::{self, ListenHost, ListenUrl, Scheme};
+use crate::settings::url::{self, ListenUrl, Scheme};
 use crate::shutdown::Shutdown;
+use crate::sockets;
 use crate::tls::{self, TlsError};
 
 /// Longest TLS handshake.
@@ -47,9 +48,6 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Pause after the operating system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-
-/// Ports tried for `localhost:0`, which needs one that is free on both loopback addresses.
-const FREE_PORT_ATTEMPTS: usize = 16;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +120,7 @@ pub async fn bind(settings: &Settings) -> Result<Listeners, ListenError> {
                 ListenError::Address(format!("{url} needs Tls:CertificateFile and Tls:PrivateKeyFile"))
             })?),
         };
-        let opened = open(&url).await.map_err(|cause| explained(&url, cause))?;
+        let opened = sockets::open(url.host, url.port).await.map_err(|cause| explained(&url, cause))?;
         for listener in opened {
             let address = listener.local_addr().map_err(|cause| explained(&url, cause))?;
             let url = ListenUrl { port: address.port(), ..url.clone() };
@@ -318,72 +316,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
-}
-
-/// Opens the sockets that an address stands for.
-async fn open(url: &ListenUrl) -> io::Result<Vec<TcpListener>> {
-    match url.host {
-        ListenHost::Address(address) => Ok(vec![bound(address, url.port).await?]),
-        ListenHost::Localhost => open_localhost(url.port).await,
-        ListenHost::Any => open_any(url.port).await,
-    }
-}
-
-async fn open_localhost(port: u16) -> io::Result<Vec<TcpListener>> {
-    let mut attempts = 1;
-    loop {
-        let first = match bound(IpAddr::V4(Ipv4Addr::LOCALHOST), port).await {
-            Ok(listener) => listener,
-            // A machine may have version 6 alone.
-            Err(error) if is_absent(&error) => {
-                return Ok(vec![bound(IpAddr::V6(Ipv6Addr::LOCALHOST), port).await?]);
-            }
-            Err(error) => return Err(error),
-        };
-        let same_port = first.local_addr()?.port();
-        match bound(IpAddr::V6(Ipv6Addr::LOCALHOST), same_port).await {
-            Ok(second) => return Ok(vec![first, second]),
-            Err(error) if is_absent(&error) => return Ok(vec![first]),
-            Err(error) if port != 0 || attempts == FREE_PORT_ATTEMPTS => return Err(error),
-            Err(_) => attempts += 1,
-        }
-    }
-}
-
-async fn open_any(port: u16) -> io::Result<Vec<TcpListener>> {
-    let wide = match bound(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).await {
-        Ok(listener) => listener,
-        Err(error) if is_absent(&error) => {
-            return Ok(vec![bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).await?]);
-        }
-        Err(error) => return Err(error),
-    };
-    let same_port = wide.local_addr()?.port();
-    match bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED), same_port).await {
-        Ok(narrow) => Ok(vec![wide, narrow]),
-        // Except on Windows, a socket of version 6 usually serves version 4 too, and then no other
-        // program can hold the port there.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !cfg!(windows) => Ok(vec![wide]),
-        Err(error) if is_absent(&error) => Ok(vec![wide]),
-        Err(error) => Err(error),
-    }
-}
-
-async fn bound(address: IpAddr, port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind(SocketAddr::new(address, port)).await
-}
-
-/// Tells whether the machine lacks this address or this version of IP.
-fn is_absent(error: &io::Error) -> bool {
-    // There is no kind for "address family not supported": 97 on Linux, 47 on BSD and macOS,
-    // 10047 on Windows.
-    let is_family_absent = match error.raw_os_error() {
-        Some(97) => cfg!(target_os = "linux") || cfg!(target_os = "android"),
-        Some(47) => cfg!(unix) && !cfg!(target_os = "linux"),
-        Some(10047) => cfg!(windows),
-        _ => false,
-    };
-    is_family_absent || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
 }
 
 fn explained(url: &ListenUrl, cause: io::Error) -> ListenError {

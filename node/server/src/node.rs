@@ -17,6 +17,7 @@ use holdfast_storage::database::Options;
 use holdfast_storage::error::StorageError;
 use holdfast_storage::layout::{Arrival, DataDirectory};
 use thiserror::Error;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -76,47 +77,74 @@ pub async fn run(loaded: Loaded, overrides: CommandLineOverrides) -> Result<(), 
     let listeners = listener::bind(&settings).await?;
     let shutdown = Shutdown::new(Duration::from_secs(settings.shutdown.deadline_seconds));
     shutdown.listen_for_signals();
-    let options = storage_options(&settings);
-    let upkeep = Upkeep::new(&settings.node);
-    let queue_writes_max = settings.limits.queue_writes_max;
-    let opening = tokio::task::spawn_blocking(move || Databases::open(directory, options, upkeep, queue_writes_max));
-    let databases = opening.await.map_err(|_| StorageError::Stopped)??;
-    let access = Arc::new(AccessControl::from_settings(&settings)?);
-    // Sync goes on while requests end, so that the last writes still travel.
-    let sync_stop = CancellationToken::new();
-    let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
-    let options = GroupOptions::from_settings(&settings, listeners.urls().first().map(http_endpoint));
-    let group = ReplicaGroup::start(options, Arc::clone(&databases), Arc::clone(&sync), sync_stop.clone()).await?;
-    let policies = Policies::from_settings(&settings.node);
-    let resolver = Resolver::start(Arc::clone(&databases), policies, sync_stop.clone());
-    let app = App::new(Parts {
-        settings: Arc::clone(&settings),
-        access: Arc::clone(&access),
-        databases: Arc::clone(&databases),
-        sync: Arc::clone(&sync),
-        group: Arc::clone(&group),
-        metrics: Arc::new(Metrics::default()),
-        shutdown: shutdown.clone(),
-        started_millis: clock::now_millis(),
-    });
-    tokio::spawn(keep_keys(Arc::clone(&access), loaded, overrides, shutdown.token()));
+    let http_endpoint = listeners.urls().first().map(http_endpoint);
+    let node = Running::start(Arc::clone(&settings), directory, http_endpoint, shutdown.clone()).await?;
+    tokio::spawn(keep_keys(Arc::clone(&node.app.access), loaded, overrides, shutdown.token()));
 
-    let (urls, role) = (listeners.urls(), role_of(group.role()));
-    Banner { settings: &settings, urls: &urls, role, group: group_now(&group) }.print();
-    info!(node = settings.node.node_id, origin = %databases.origin(), "started");
-    let served = listeners.serve(crate::http::routes(app), shutdown).await;
+    let (urls, role) = (listeners.urls(), role_of(node.app.group.role()));
+    Banner { settings: &settings, urls: &urls, role, group: group_now(&node.app.group) }.print();
+    info!(node = settings.node.node_id, origin = %node.app.databases.origin(), "started");
+    let served = listeners.serve(crate::http::routes(node.app.clone()), shutdown).await;
     if served.cut_off > 0 {
         warn!(connections = served.cut_off, "requests were cut off at Shutdown:DeadlineSeconds");
     }
-    sync_stop.cancel();
-    sync.ended().await;
-    group.ended().await;
-    if let Some(resolver) = resolver {
-        drop(resolver.await);
-    }
-    databases.close().await;
+    node.end().await;
     info!("stopped");
     Ok(())
+}
+
+/// A node whose parts run, and that nobody has asked anything yet: sockets are for whoever starts it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What its handlers work with.
+    pub(crate) app: App,
+    /// Sync goes on while requests end, so that the last writes still travel: it has a stop of its own.
+    sync_stop: CancellationToken,
+    resolver: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts the parts in their order. `http_endpoint` is where others reach the HTTP API, if they do.
+    pub(crate) async fn start(
+        settings: Arc<Settings>,
+        directory: DataDirectory,
+        http_endpoint: Option<String>,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        let options = storage_options(&settings);
+        let upkeep = Upkeep::new(&settings.node);
+        let queue_writes_max = settings.limits.queue_writes_max;
+        let opening =
+            tokio::task::spawn_blocking(move || Databases::open(directory, options, upkeep, queue_writes_max));
+        let databases = opening.await.map_err(|_| StorageError::Stopped)??;
+        let access = Arc::new(AccessControl::from_settings(&settings)?);
+        let sync_stop = CancellationToken::new();
+        let sync = Sync::start(Arc::clone(&databases), &settings.node, sync_stop.clone())?;
+        let options = GroupOptions::from_settings(&settings, http_endpoint);
+        let group = ReplicaGroup::start(options, Arc::clone(&databases), Arc::clone(&sync), sync_stop.clone()).await?;
+        let policies = Policies::from_settings(&settings.node);
+        let resolver = Resolver::start(Arc::clone(&databases), policies, sync_stop.clone());
+        let metrics = Arc::new(Metrics::default());
+        let started_millis = clock::now_millis();
+        let app = App::new(Parts { settings, access, databases, sync, group, metrics, shutdown, started_millis });
+        Ok(Self { app, sync_stop, resolver })
+    }
+
+    /// Asks what runs beside requests to end, without waiting for it.
+    pub(crate) fn begin_to_end(&self) {
+        self.sync_stop.cancel();
+    }
+
+    /// Ends the parts in reverse order; no request may be running any more.
+    pub(crate) async fn end(self) {
+        self.begin_to_end();
+        self.app.sync.ended().await;
+        self.app.group.ended().await;
+        if let Some(resolver) = self.resolver {
+            drop(resolver.await);
+        }
+        self.app.databases.close().await;
+    }
 }
 
 /// What this node is to others when it starts.
@@ -139,7 +167,7 @@ fn group_now(group: &ReplicaGroup) -> GroupNow {
 }
 
 /// Where the HTTP API is reached if nobody says otherwise: on this machine, unless the node listens on an address of its own.
-fn http_endpoint(url: &ListenUrl) -> String {
+pub(crate) fn http_endpoint(url: &ListenUrl) -> String {
     match url.host {
         ListenHost::Address(address) if !address.is_unspecified() && !address.is_loopback() => url.to_string(),
         _ => ListenUrl { host: ListenHost::Localhost, ..url.clone() }.to_string(),
@@ -178,7 +206,7 @@ pub fn storage_options(settings: &Settings) -> Options {
 }
 
 /// Takes over changed keys from the settings files while the node runs.
-async fn keep_keys(
+pub(crate) async fn keep_keys(
     access: Arc<AccessControl>,
     loaded: Loaded,
     overrides: CommandLineOverrides,

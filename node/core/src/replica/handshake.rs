@@ -19,6 +19,15 @@ pub const PROTOCOL: u32 = 1;
 /// The oldest that it understands.
 pub const PROTOCOL_OLDEST: u32 = 1;
 
+/// Tells one secret from another later on, without keeping it: an HMAC with the secret as its key.
+pub fn fingerprint(secret: &[u8]) -> String {
+    let code = Hmac::<Sha256>::new_from_slice(secret).map(|mut code| {
+        code.update(b"holdfast replica which secret");
+        code.finalize().into_bytes()
+    });
+    code.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+}
+
 /// What a node dials for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

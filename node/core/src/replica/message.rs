@@ -54,6 +54,9 @@ pub struct Heartbeat {
     /// From a follower: the edition of the leader's databases that it has made its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edition: Option<u64>,
+    /// Whether an operator has stopped writes at the leader: it lets a follower that has everything take its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_read_only: bool,
 }
 
 /// A node that votes.

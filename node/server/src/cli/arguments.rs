@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::settings::shorthand::INSECURE_DEV_MODE;
 use crate::settings::{CommandLineOverrides, CommandLineValue};
 
 /// Flags that set settings; put them into a command with `#[command(flatten)]`.
@@ -29,6 +30,16 @@ pub(crate) struct SettingsArguments {
     /// Port of the one address, in place of the one in Urls
     #[arg(long, value_name = "PORT", conflicts_with = "urls")]
     port: Option<String>,
+    /// Open that address to other machines, and the port for followers too
+    #[arg(long, visible_alias = "bind-all-interfaces", conflicts_with = "urls")]
+    bind_all: bool,
+    /// Key that may do everything; others on this machine may see a command line, so better in HOLDFAST_API_KEY
+    /// (Auth:RootApiKey)
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+    /// Known from other makes, and refused
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "true", value_parser = refuse_insecurity)]
+    insecure_dev_mode: Option<bool>,
     /// A file that says in short what this node is, such as node.json: over appsettings.json, under the environment
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -47,6 +58,7 @@ impl SettingsArguments {
             ("Urls", &self.urls, "--urls"),
             ("Node:DataDirectory", &self.data_dir, "--data-dir"),
             ("Node:NodeId", &self.node_id, "--node-id"),
+            ("Auth:RootApiKey", &self.api_key, "--api-key"),
         ];
         let named = named.into_iter().chain(self.replication.named());
         let named = named.filter_map(|(key, value, flag)| Some((key, value.as_ref()?, flag.to_owned())));
@@ -58,6 +70,7 @@ impl SettingsArguments {
             settings_path: self.settings.clone(),
             config_path: self.config.clone(),
             port: self.port.clone(),
+            binds_all: self.bind_all,
             values,
         }
     }
@@ -112,6 +125,10 @@ impl ReplicationArguments {
             ("Replication:PublicBaseUrl", &self.public_base_url, "--public-base-url"),
         ]
     }
+}
+
+fn refuse_insecurity(_: &str) -> Result<bool, String> {
+    Err(INSECURE_DEV_MODE.to_owned())
 }
 
 fn parse_assignment(text: &str) -> Result<(String, String), String> {

@@ -15,6 +15,11 @@ use crate::transfer::place::{NodeClient, Place, PlaceArguments, PlaceError};
 /// The port of a leader that is named without one.
 const LEADER_PORT_DEFAULT: u16 = 5_500;
 
+/// What is not known when the connection breaks off during a handover.
+const HANDOVER_UNKNOWN: &str = "The handover goes on without us, and ends with one of both leading: the follower has the lead, \
+    or this node leads on. 'holdfast replication status' at both tells which; do not ask again before, that would hand the \
+    lead on";
+
 /// What is shown of a follower, under which name; `--json` has the rest.
 const FOLLOWER_COLUMNS: [(&str, &str); 7] = [
     ("node", "Follower"),
@@ -32,6 +37,9 @@ const FOLLOWER_COLUMNS: [(&str, &str); 7] = [
 pub(super) struct ReplicationArguments {
     #[command(subcommand)]
     action: Option<Action>,
+    /// Secret of the cluster, in place of a key
+    #[arg(long, global = true, value_name = "KEY", env = "HOLDFAST_REPLICATION_KEY", hide_env_values = true)]
+    replication_key: Option<String>,
     /// Print what the node answered, as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -125,11 +133,15 @@ struct Leader {
 
 /// Shows or changes how a running node leads or follows.
 pub(super) fn run(arguments: &ReplicationArguments) -> ExitCode {
-    tell(arguments.place.place(None).and_then(|place| match place {
+    let secret = arguments.replication_key.as_deref().filter(|secret| !secret.trim().is_empty());
+    tell(arguments.place.keyless(secret.is_some()).place(None).and_then(|place| match place {
         Place::Directory { .. } => {
             Err(PlaceError::new("replication asks a running node; leave --data-dir out, and start the node"))
         }
-        Place::Node { runtime, client } => runtime.block_on(act(&client, arguments)),
+        Place::Node { runtime, client } => {
+            let client = secret.map_or_else(|| client.clone(), |secret| client.as_node(secret));
+            runtime.block_on(act(&client, arguments))
+        }
     }))
 }
 
@@ -172,8 +184,8 @@ fn order(action: &Action) -> (&'static str, Value) {
 
 async fn hand_over(client: &NodeClient, to: Option<&str>, timeout_seconds: f64) -> Result<Value, PlaceError> {
     let body = json!({"to": to, "timeoutSeconds": timeout_seconds});
-    let response = client.post_once("/replication/handover", &body, "application/json").await?;
-    let text = response.bytes().await.map_err(|error| client.broke_off(&error))?;
+    let response = client.post_once("/replication/handover", &body, "application/json", HANDOVER_UNKNOWN).await?;
+    let text = response.bytes().await.map_err(|error| client.broke_off(&error, HANDOVER_UNKNOWN))?;
     serde_json::from_slice(&text)
         .map_err(|error| PlaceError::new(format!("{} answered something else than a node does: {error}", client.url())))
 }
@@ -230,7 +242,7 @@ fn status(status: &Value) -> String {
     };
     line("epoch", &format!("{}{leader}", text_of(status, "epoch")));
     line("writes", &writes(status));
-    line("port", &text_of(status, "replicationPort"));
+    line("port", &port(status));
     let voters = rows_of(status, "voters").into_iter().map(Value::Object);
     let voters: Vec<String> =
         voters.map(|voter| format!("{} ({})", text_of(&voter, "node"), text_of(&voter, "endpoint"))).collect();
@@ -256,6 +268,13 @@ fn writes(status: &Value) -> String {
         _ => "no reason is given",
     };
     format!("refused: {why}")
+}
+
+fn port(status: &Value) -> String {
+    match status.get("replicationPortError") {
+        Some(Value::String(error)) => format!("not open, and tried again: {}", printable(error)),
+        _ => text_of(status, "replicationPort"),
+    }
 }
 
 fn waits_for(status: &Value) -> String {

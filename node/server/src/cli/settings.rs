@@ -181,6 +181,7 @@ mod tests {
             settings_path: None,
             config_path: None,
             port: None,
+            binds_all: false,
             values: vec![
                 value("Auth:RootApiKey", "a-certain-word"),
                 value("Auth:ApiKeys:0:Name", "till"),

@@ -14,8 +14,12 @@
 //! * A key travels in `ApiKey` or in `Authorization: Bearer`. Two different ones are refused, not chosen from.
 //! * [`AccessControl::reload`] takes effect with the next request; no lock is taken on the way of any request.
 //!
+//! A program that holds the node in its own process needs no key: see [`InProcess`], which nothing that comes over a
+//! connection can carry.
+//!
 //! A missing or unknown key is 401, a known one that may not is 403, one that asks too often is 429.
 
+mod in_process;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,7 @@ use holdfast_core::access::replication_key::ReplicationKey;
 use holdfast_core::access::role::{Role, Roles};
 use holdfast_core::id::DatabaseName;
 
+pub(crate) use in_process::InProcess;
 pub use reload::build_key_ring;
 
 use crate::http::error::ApiError;
@@ -180,6 +185,9 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Caller, ApiError> {
+        if let Some(caller) = InProcess::of(parts) {
+            return Ok(caller);
+        }
         let control = Arc::<AccessControl>::from_ref(state);
         match presented_key(&parts.headers)? {
             Some(key) => control.authenticate(key, client_address(parts)),
@@ -356,6 +364,9 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MayOperate, ApiError> {
+        if InProcess::of(parts).is_some() {
+            return Ok(MayOperate);
+        }
         if parts.headers.contains_key(REPLICATION_API_KEY) {
             MayReplicate::from_request_parts(parts, state).await?;
         } else if presented_key(&parts.headers)?.is_some() {

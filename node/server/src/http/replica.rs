@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRef, State};
 use holdfast_core::id::NodeName;
+use holdfast_core::limits::REPLICA_SECRET_BYTES_MAX;
 use holdfast_core::replica::role::Denied;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,6 +22,7 @@ use crate::http::extract::JsonBody;
 use crate::http::refusal::sentence;
 use crate::replica::status::GroupStatus;
 use crate::replica::{GroupError, ReplicaGroup};
+use crate::settings::secret::Secret;
 
 /// How long a handover may take when nothing is said.
 const HANDOVER_WITHIN_SECONDS: f64 = 30.0;
@@ -64,6 +66,19 @@ pub struct PortRequest {
     force: bool,
 }
 
+/// Where followers are to connect, and how they prove themselves.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeadRequest {
+    /// The port; the one of the settings if absent.
+    #[serde(default)]
+    port: Option<u16>,
+    /// The secret that followers must know, in place of `Replication:Secret`; kept until the node stops leading.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shared_secret: Option<Secret>,
+}
+
 /// Whom to follow.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -75,6 +90,10 @@ pub struct FollowRequest {
     /// Whether this node leaves the group that it belongs to, and what it holds is merged into the one that it joins.
     #[serde(default)]
     force: bool,
+    /// The secret that the leader knows, in place of `Replication:Secret`; kept until the node stops following.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    shared_secret: Option<Secret>,
 }
 
 /// To whom the lead goes.
@@ -173,16 +192,16 @@ pub(crate) async fn status(_may: MayOperate, State(group): State<Arc<ReplicaGrou
 }
 
 /// Leads from now on.
-#[utoipa::path(post, path = "/replication/start-leader", tag = "Leader and followers", request_body = PortRequest,
+#[utoipa::path(post, path = "/replication/start-leader", tag = "Leader and followers", request_body = LeadRequest,
     responses((status = 200, body = Done), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn start_leader(
     _may: MayOperate,
-    State(app): State<App>,
-    JsonBody(request): JsonBody<PortRequest>,
+    State(group): State<Arc<ReplicaGroup>>,
+    JsonBody(request): JsonBody<LeadRequest>,
 ) -> Result<Json<Done>, ApiError> {
-    let port = request.port.unwrap_or(app.settings.replication.port);
-    let port = app.group.start_leader(port).await.map_err(refused)?;
-    Ok(Json(Done { port: Some(port), ..done(&app.group) }))
+    let secret = shared_secret(request.shared_secret)?;
+    let port = group.start_leader(request.port, secret).await.map_err(refused)?;
+    Ok(Json(Done { port: Some(port), ..done(&group) }))
 }
 
 /// Follows from now on. The connection is made in the background: `GET /replication/status` tells how it goes.
@@ -200,7 +219,8 @@ pub(crate) async fn start_follower(
             "Name the leader's host, without http://, and its replication port.",
         ));
     }
-    group.start_follower(host, request.port, request.force).map_err(refused)?;
+    let secret = shared_secret(request.shared_secret)?;
+    group.start_follower(host, request.port, secret, request.force).map_err(refused)?;
     let leader = Some(format!("{host}:{}", request.port));
     Ok(Json(Done { leader, ..done(&group) }))
 }
@@ -237,8 +257,8 @@ pub(crate) async fn read_write(
     Ok(Json(done(&group)))
 }
 
-/// Makes this node the leader. Refused while its leader is there, or while it is behind, unless `force` says so: a handover
-/// loses nothing and needs no force.
+/// Makes this node the leader. Refused while its leader is there and takes writes, or while it is behind, unless `force` says
+/// so: a handover loses nothing and needs no force, nor does a leader that was made read-only.
 #[utoipa::path(post, path = "/replication/promote", tag = "Leader and followers", request_body = PortRequest,
     responses((status = 200, body = Done), (status = 400), (status = 401), (status = 409)))]
 pub(crate) async fn promote(
@@ -332,7 +352,7 @@ pub(crate) async fn set_sync_replicas(
         Some(given) => seconds("syncTimeoutSeconds", given, 0.01)?,
         None => group.sync_replicas().1,
     };
-    group.set_sync_replicas(request.min_sync_replicas, within);
+    group.set_sync_replicas(request.min_sync_replicas, within).map_err(refused)?;
     Ok(Json(done(&group)))
 }
 
@@ -358,6 +378,19 @@ fn seconds(name: &str, given: f64, least: f64) -> Result<Duration, ApiError> {
         ));
     }
     Ok(Duration::from_secs_f64(given))
+}
+
+/// Refuses a secret that would not be one, without telling it.
+fn shared_secret(given: Option<Secret>) -> Result<Option<Secret>, ApiError> {
+    let refuse = |what| Err(ApiError::bad_request("invalid-secret", format!("The field 'sharedSecret' {what}")));
+    match given {
+        Some(secret) if secret.is_blank() => refuse("is empty. Leave it out to use Replication:Secret."),
+        Some(secret) if secret.expose().trim() != secret.expose() => refuse("has blanks around it. Remove them."),
+        Some(secret) if secret.expose().len() > REPLICA_SECRET_BYTES_MAX => {
+            refuse(&format!("has more than {REPLICA_SECRET_BYTES_MAX} bytes. `holdfast keys new` makes a good one."))
+        }
+        given => Ok(given),
+    }
 }
 
 fn refused(error: GroupError) -> ApiError {

@@ -1,8 +1,8 @@
 //! What operators and other nodes ask of a node's role.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::id::NodeName;
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::replica::listener::{at_host, say};
 use crate::replica::{GroupError, ReplicaGroup, UpstreamAt};
+use crate::settings::secret::Secret;
 
 /// How long a leader is waited for that is told goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -20,8 +21,9 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 const DROPPED_WITHIN: Duration = Duration::from_secs(2);
 
 impl ReplicaGroup {
-    /// Leads from now on, as an operator asks.
-    pub async fn start_leader(self: &Arc<Self>, port: u16) -> Result<u16, GroupError> {
+    /// Leads from now on, as an operator asks: on this port, or on the settings', with this secret, or the settings'. Gives
+    /// the port.
+    pub async fn start_leader(self: &Arc<Self>, port: Option<u16>, secret: Option<Secret>) -> Result<u16, GroupError> {
         if self.is_leader() {
             return Err(Denied::IsLeader.into());
         }
@@ -31,17 +33,30 @@ impl ReplicaGroup {
                     .to_owned(),
             ));
         }
-        self.listen(port).await?;
+        self.take_fit_secret(secret)?;
+        if let Err(error) = self.listen(port.unwrap_or_else(|| self.port_to_lead())).await {
+            // A refusal changes nothing.
+            self.take_secret(None)?;
+            return Err(error);
+        }
+        self.choose_port(port);
         let actions = self.decide(Replica::lead)?;
         self.enact(actions)?;
-        Ok(self.listening_port().unwrap_or(port))
+        self.watch_as_chosen();
+        Ok(self.listening_port().unwrap_or_else(|| self.port_to_lead()))
     }
 
     /// Follows from now on, as an operator asks. The connection is made in the background, and status tells how it goes.
     ///
     /// A node that follows already follows the named leader from now on. By force it leaves the group that it belongs to,
     /// and what it holds is merged into the one that it joins.
-    pub fn start_follower(self: &Arc<Self>, host: &str, port: u16, is_forced: bool) -> Result<(), GroupError> {
+    pub fn start_follower(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        secret: Option<Secret>,
+        is_forced: bool,
+    ) -> Result<(), GroupError> {
         match self.role() {
             Role::Leader => {
                 return Err(GroupError::Unknown(
@@ -50,12 +65,17 @@ impl ReplicaGroup {
             }
             Role::Alone | Role::Follower => {}
         }
+        // Whoever follows another from now on goes on with the secret that it has, unless one is given.
+        if secret.is_some() || self.role() == Role::Alone {
+            self.take_fit_secret(secret)?;
+        }
         self.joins_by_force.store(is_forced, Ordering::Relaxed);
         let endpoint = format!("{host}:{port}");
         *self.upstream() = UpstreamAt { endpoint: Some(endpoint.clone()), ..UpstreamAt::default() };
         self.decided().remembered.leader = Some(endpoint);
         let actions = self.decide(Replica::follow);
         self.enact(actions)?;
+        self.watch_as_chosen();
         self.listen_as_follower();
         self.begin_following()
     }
@@ -99,7 +119,7 @@ impl ReplicaGroup {
         }
     }
 
-    /// Neither leads nor follows any more.
+    /// Neither leads nor follows any more: what was chosen for that is over too.
     pub async fn stop_role(self: &Arc<Self>) -> Result<(), GroupError> {
         self.end_following();
         self.say_goodbye().await;
@@ -112,9 +132,38 @@ impl ReplicaGroup {
             decided.remembered.leader = None;
             decided.remembered.leader_http = None;
             decided.remembered.voters.clear();
+            decided.remembered.choices.port = None;
+            decided.remembered.choices.silence = None;
         }
+        self.lead_port.store(self.options.lead_port, Ordering::Relaxed);
         let actions = self.decide(Replica::stop);
-        self.enact(actions)
+        self.enact(actions)?;
+        self.take_secret(None)
+    }
+
+    /// With which secret others are greeted from now on: the settings', if none is given. On disk before it is used.
+    fn take_secret(&self, secret: Option<Secret>) -> Result<(), GroupError> {
+        let secret = self.kept_secret.write(secret)?;
+        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+        Ok(())
+    }
+
+    /// The same, unless anybody could connect with it.
+    fn take_fit_secret(&self, secret: Option<Secret>) -> Result<(), GroupError> {
+        self.take_secret(secret)?;
+        let fit = self.refuse_open_port();
+        if fit.is_err() {
+            self.take_secret(None)?;
+        }
+        fit
+    }
+
+    /// The port on which it leads from now on; what is decided next writes it down.
+    fn choose_port(&self, port: Option<u16>) {
+        // Port 0 is for tests: each start has its own.
+        let Some(port) = port.filter(|port| *port != 0) else { return };
+        self.decided().remembered.choices.choose_port(Some(port), &self.options);
+        self.lead_port.store(port, Ordering::Relaxed);
     }
 
     /// Stops or allows writes on a node that would take them.
@@ -133,16 +182,21 @@ impl ReplicaGroup {
         if self.is_leader() {
             return Err(Denied::IsLeader.into());
         }
-        let behind = self.behind();
         // Looked at first, so that a refusal changes nothing; the port next, so that a port in use does not either.
         let mut would = self.decided().replica.clone();
-        let wanted = would.promote(self.now(), behind, is_forced)?;
+        let (wanted, is_forced) = match would.promote(self.now(), self.behind(), is_forced) {
+            Ok(wanted) => (wanted, is_forced),
+            Err(Denied::LeaderIsThere(_) | Denied::Behind(_)) if self.leader_makes_way().await => (Vec::new(), true),
+            Err(denied) => return Err(denied.into()),
+        };
         let epoch = wanted.iter().find_map(|action| if let Action::Lead(epoch) = action { Some(epoch) } else { None });
         if let Some(epoch) = epoch.filter(|_| !is_forced && self.role() == Role::Follower) {
             self.ask_before_promotion(epoch).await?;
         }
+        let behind = self.behind();
         self.listen(port.unwrap_or_else(|| self.port_to_lead())).await?;
         let actions = self.decide(|replica, now| replica.promote(now, behind, is_forced))?;
+        self.choose_port(port);
         self.enact(actions)?;
         Ok(self.listening_port().unwrap_or_default())
     }
@@ -159,8 +213,11 @@ impl ReplicaGroup {
                 "Auto-failover requires the node to be a logical replication follower".to_owned(),
             ));
         }
-        if let Some(port) = port.filter(|port| *port != self.port_to_lead()) {
-            self.lead_port.store(port, Ordering::Relaxed);
+        let is_another_port = port.is_some_and(|port| port != self.port_to_lead());
+        self.choose_port(port);
+        self.decided().remembered.choices.choose_silence(Some(silence), &self.options);
+        self.keep()?;
+        if is_another_port {
             self.stop_listening();
             self.listen_as_follower();
         }
@@ -171,6 +228,8 @@ impl ReplicaGroup {
 
     /// Leaves that to others.
     pub fn disable_failover(self: &Arc<Self>) -> Result<(), GroupError> {
+        self.decided().remembered.choices.choose_silence(None, &self.options);
+        self.keep()?;
         self.watch(None);
         if self.role() == Role::Follower { self.begin_following() } else { Ok(()) }
     }
@@ -250,11 +309,14 @@ impl ReplicaGroup {
 
     /// How many followers must have a write before it is answered, and how long it waits for them.
     pub fn sync_replicas(&self) -> (u64, Duration) {
-        *self.sync_replicas.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.sync_replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes that while the node runs.
-    pub fn set_sync_replicas(&self, min: u64, within: Duration) {
-        *self.sync_replicas.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (min, within);
+    /// Changes that, until the settings are changed.
+    pub fn set_sync_replicas(&self, min: u64, within: Duration) -> Result<(), GroupError> {
+        self.decided().remembered.choices.choose_sync_replicas(min, within, &self.options);
+        self.keep()?;
+        *self.sync_replicas.lock().unwrap_or_else(PoisonError::into_inner) = (min, within);
+        Ok(())
     }
 }

@@ -147,7 +147,7 @@ impl ReplicaGroup {
             let ask = async {
                 let (mut reader, mut writer) = connect(self, &endpoint).await.ok()?;
                 let me = self.introduction();
-                greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, self.secret()).await.ok()
+                greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, &self.secret()).await.ok()
             };
             let host = timeout(ASKED_WITHIN, ask).await.ok().flatten()?;
             let leader = if host.is_leader {

@@ -111,7 +111,7 @@ async fn attempt(group: &Arc<ReplicaGroup>, to: &Target, stop: &CancellationToke
         Err(error) => return error,
     };
     let me = group.introduction();
-    let greeted = greeting::dial((&mut reader, &mut writer), &me, Purpose::Follow, group.secret()).await;
+    let greeted = greeting::dial((&mut reader, &mut writer), &me, Purpose::Follow, &group.secret()).await;
     let host = match greeted {
         Ok(host) => host,
         Err(error) => return FollowError::Greeting(target.to_owned(), error),

@@ -56,7 +56,11 @@ impl ReplicaGroup {
         let deadline = deadline.min(begun + STOPPED_FOR);
         // From here every way out opens the gate again, here or there.
         let offered = match self.enact(actions) {
-            Ok(()) => self.offer(&to, &endpoint, &epoch.to_string(), deadline).await,
+            Ok(()) => {
+                // However the end of this lead is heard of, those who followed are told where it went.
+                self.upstream().endpoint = Some(endpoint.clone());
+                self.offer(&to, &endpoint, &epoch.to_string(), deadline).await
+            }
             Err(error) => Err(error),
         };
         match offered {

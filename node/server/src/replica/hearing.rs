@@ -25,18 +25,24 @@ impl ReplicaGroup {
         let is_leader = decided.replica.role() == Role::Leader;
         let voters = decided.remembered.voters.clone();
         let (leader, leader_http) = (decided.remembered.leader.clone(), decided.remembered.leader_http.clone());
+        let is_read_only = decided.remembered.is_read_only;
         drop(decided);
         if is_leader {
             let leader = self.listening_port().map(|port| format!(":{port}"));
             let leader_http = self.options.http_endpoint.clone();
-            let operations = self.operations_lately();
-            return Heartbeat { now_millis, epoch, leader, leader_http, voters, operations, ..Heartbeat::default() };
+            // Whoever is to take the place of a leader that takes no writes counts to the last one.
+            let operations = if is_read_only { self.operations() } else { self.operations_lately() };
+            let default = Heartbeat::default();
+            return Heartbeat { now_millis, epoch, leader, leader_http, voters, operations, is_read_only, ..default };
         }
         let silent = self
             .upstream()
             .heard
             .map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let operations = self.upstream().leader_operations;
+        let (operations, is_read_only) = {
+            let upstream = self.upstream();
+            (upstream.leader_operations, upstream.is_leader_read_only)
+        };
         Heartbeat {
             now_millis,
             epoch,
@@ -45,6 +51,7 @@ impl ReplicaGroup {
             voters,
             silent_millis: silent,
             operations,
+            is_read_only,
             ..Heartbeat::default()
         }
     }
@@ -76,6 +83,7 @@ impl ReplicaGroup {
             let mut upstream = self.upstream();
             upstream.heard = Some(clock::monotonic());
             upstream.leader_operations = beat.operations;
+            upstream.is_leader_read_only = beat.is_read_only;
             upstream.is_measured = true;
             drop(upstream);
             self.note_whole();

@@ -12,6 +12,8 @@ use holdfast_storage::layout::{DataDirectory, write_atomically};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::replica::choices::Choices;
+
 const FILE_NAME: &str = "replica.json";
 const FORMAT: u32 = 1;
 /// Largest file that is read.
@@ -36,6 +38,8 @@ pub struct Remembered {
     pub is_read_only: bool,
     /// Whether this node has once had everything that its group has: since then it may be behind, but it is not half empty.
     pub is_whole: bool,
+    /// What operators have chosen over the settings.
+    pub choices: Choices,
 }
 
 /// The file cannot be used.
@@ -70,6 +74,12 @@ pub struct KeptFile {
     origin: String,
 }
 
+/// As much as every format has.
+#[derive(Debug, Deserialize)]
+struct Written {
+    format: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
@@ -88,6 +98,8 @@ struct Stored {
     is_read_only: bool,
     #[serde(default)]
     is_whole: bool,
+    #[serde(default)]
+    choices: Choices,
 }
 
 impl KeptFile {
@@ -108,10 +120,16 @@ impl KeptFile {
             Err(error) => return Err(file(error)),
         }
         let bytes = std::fs::read(&self.path).map_err(file)?;
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| self.content(error.to_string()))?;
-        if stored.format != FORMAT {
-            return Err(self.content(format!("it is of format {}, this node reads {FORMAT}", stored.format)));
+        let unreadable = |error: serde_json::Error| self.content(error.to_string());
+        // First of all: a later format may have other fields.
+        let written: Written = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if written.format > FORMAT {
+            return Err(self.content(format!(
+                "a newer Holdfast has written it, in format {}, and this one reads {FORMAT}: start that one",
+                written.format
+            )));
         }
+        let stored: Stored = serde_json::from_slice(&bytes).map_err(unreadable)?;
         let epoch = |text: Option<String>| {
             let parsed = text.as_deref().map(Epoch::parse).transpose();
             parsed.map_err(|refusal| self.content(refusal.to_string()))
@@ -129,13 +147,14 @@ impl KeptFile {
             last_epoch: stored.last_epoch,
             is_read_only: stored.is_read_only,
             is_whole: stored.is_whole,
+            choices: if is_another_life { Choices::default() } else { stored.choices },
         };
         Ok(Some((kept, remembered)))
     }
 
     /// Writes it, durably.
     pub fn write(&self, kept: &Kept, remembered: &Remembered) -> Result<(), KeptError> {
-        let Remembered { group, configured, leader, leader_http, voters, last_epoch, is_read_only, is_whole } =
+        let Remembered { group, configured, leader, leader_http, voters, last_epoch, is_read_only, is_whole, choices } =
             remembered.clone();
         let stored = Stored {
             format: FORMAT,
@@ -151,6 +170,7 @@ impl KeptFile {
             last_epoch,
             is_read_only,
             is_whole,
+            choices,
         };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| self.content(error.to_string()))?;
         write_atomically(&self.path, &bytes).map_err(KeptError::Write)

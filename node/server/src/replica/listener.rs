@@ -84,11 +84,11 @@ async fn serve(
     let (mut reader, mut writer) =
         secured.map_err(|_| WireError::Silent("TLS was not agreed on in time"))?.map_err(WireError::from)?;
     let me = group.introduction();
-    let guest = greeting::hear((&mut reader, &mut writer), &me, group.secret(), within).await?;
+    let guest = greeting::hear((&mut reader, &mut writer), &me, &group.secret(), within).await?;
     drop(place);
     match guest.purpose {
         Purpose::Control => {
-            greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
+            greeting::welcome(&mut writer, &me, &guest, group.leads(), &group.secret()).await?;
             let frame = match read_frame(&mut reader, true, CONTROL_WITHIN).await {
                 // It wanted to know who leads, and was told.
                 Err(error) if error.is_hung_up() => return Ok(()),
@@ -124,7 +124,7 @@ async fn serve(
                 return Ok(());
             }
             let me = group.introduction();
-            greeting::welcome(&mut writer, &me, &guest, group.leads(), group.secret()).await?;
+            greeting::welcome(&mut writer, &me, &guest, group.leads(), &group.secret()).await?;
             if guest.is_joining
                 && let Err(refusal) = group.let_join((&mut reader, &mut writer), &guest).await?
             {
@@ -154,7 +154,7 @@ pub(super) async fn say(
     let greet = |error| FollowError::Greeting(endpoint.to_owned(), error);
     let (mut reader, mut writer) = connect(group, endpoint).await?;
     let me = group.introduction();
-    let dialled = greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, group.secret()).await;
+    let dialled = greeting::dial((&mut reader, &mut writer), &me, Purpose::Control, &group.secret()).await;
     let host = dialled.map_err(greet)?;
     let number = me.epoch.as_ref().map_or(0, |epoch| epoch.number);
     let frame = Outgoing { kind: Kind::Control, payload: message::write(control) };

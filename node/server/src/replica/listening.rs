@@ -5,29 +5,37 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::replica::role::Role;
-use tokio::net::TcpListener;
 
+use crate::replica::events::GroupEvent;
 use crate::replica::{GroupError, Listening, ReplicaGroup, listener};
+use crate::settings::url::{self, ListenHost};
+use crate::sockets;
 
 impl ReplicaGroup {
     /// Opens the port for followers.
     pub(super) async fn listen(self: &Arc<Self>, port: u16) -> Result<(), GroupError> {
-        if self.listening.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|open| open.port == port)
-        {
+        // Port 0 is any that is free.
+        if self.listening_port().is_some_and(|open| open == port || port == 0) {
             return Ok(());
         }
-        let bound = TcpListener::bind((self.options.bind_address.as_str(), port)).await;
-        let listener = bound.map_err(|error| GroupError::Port { port, reason: error.to_string() })?;
-        // Port 0 is for tests: the system chooses.
-        let port = listener.local_addr().map_or(port, |address| address.port());
+        self.refuse_open_port()?;
+        let failed = |reason: String| GroupError::Port { port, reason };
+        let host = url::parse_host(&self.options.bind_address).map_err(failed)?;
+        let listeners = sockets::open(host, port).await.map_err(|error| failed(error.to_string()))?;
+        let chosen = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let port = chosen.map_or(port, |address| address.port());
         let stop = self.stop.child_token();
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = listening.replace(Listening { port, stop: stop.clone() }) {
             before.stop.cancel();
         }
         drop(listening);
+        *self.port_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         tracing::info!(port, "followers connect here");
-        self.spawn(listener::listen(Arc::clone(self), listener, stop));
+        self.news.tell(GroupEvent::Listens { port });
+        for listener in listeners {
+            self.spawn(listener::listen(Arc::clone(self), listener, stop.clone()));
+        }
         Ok(())
     }
 
@@ -49,10 +57,41 @@ impl ReplicaGroup {
     }
 
     pub(super) fn stop_listening(&self) {
+        *self.port_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(listening) = listening {
             listening.stop.cancel();
         }
+    }
+
+    /// Why the port for followers is not open, while it should be and is tried again and again.
+    pub fn port_error(&self) -> Option<String> {
+        self.port_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell_of_port(&self, reason: String) {
+        if self.is_leader() {
+            tracing::error!(
+                reason,
+                "this node leads, and nobody can follow it until the port is free; it is tried again"
+            );
+        } else {
+            tracing::warn!(reason, "nobody can follow this node, and it does not vote, until the port is free");
+        }
+        self.news.tell(GroupEvent::PortTaken { port: self.port_to_lead(), reason });
+    }
+
+    /// Refuses a port that other machines can reach without a secret.
+    pub(super) fn refuse_open_port(&self) -> Result<(), GroupError> {
+        let is_loopback = url::parse_host(&self.options.bind_address).is_ok_and(ListenHost::is_loopback);
+        if is_loopback || !self.secret().is_blank() {
+            return Ok(());
+        }
+        Err(GroupError::Unknown(
+            "other machines can reach Replication:BindAddress, and there is no secret: whoever connects would get every \
+             document; give one as sharedSecret or in Replication:Secret"
+                .to_owned(),
+        ))
     }
 
     pub(super) async fn listen_until_it_works(self: Arc<Self>) {
@@ -69,11 +108,17 @@ impl ReplicaGroup {
                     }
                     return;
                 }
-                Err(error) if !is_told => {
-                    is_told = true;
-                    tracing::warn!(%error, "nobody can follow this node, and it does not vote, until the port is free");
+                Err(error) => {
+                    let reason = error.to_string();
+                    if self.listening_port().is_some() {
+                        return;
+                    }
+                    *self.port_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
+                    if !is_told {
+                        is_told = true;
+                        self.tell_of_port(reason);
+                    }
                 }
-                Err(_) => {}
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,

@@ -17,23 +17,27 @@
 //! * Whether this node writes is decided by [`holdfast_core::replica::role`] and held by the write gate.
 //! * What must be remembered is on disk before it is acted on (`kept`).
 
+pub mod choices;
 mod control;
 pub mod beat;
 mod election;
 pub mod encryption;
+pub mod events;
 pub mod feed;
 pub mod follower;
 pub mod greeting;
-mod handover;
+pub mod handover;
 mod hearing;
 pub mod intake;
 pub mod joining;
 pub mod kept;
+pub mod kept_secret;
 mod listener;
 mod listening;
 mod lives;
 mod notes;
 pub mod options;
+mod planned;
 mod roll;
 pub mod session;
 pub mod status;
@@ -63,9 +67,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::databases::{Closed, ClosedReason, Databases, Gate, OpenDatabase};
+use crate::replica::choices::Choices;
 use crate::replica::encryption::Encryption;
+use crate::replica::events::{GroupEvent, GroupNews};
 use crate::replica::greeting::{Introduction, Leads};
 use crate::replica::kept::{KeptError, KeptFile, Remembered};
+use crate::replica::kept_secret::KeptSecret;
 use crate::replica::options::GroupOptions;
 use crate::settings::secret::Secret;
 use crate::sync::Sync;
@@ -199,6 +206,8 @@ pub struct UpstreamAt {
     pub leader_operations: u64,
     /// Whether that was said on the connection that stands.
     pub is_measured: bool,
+    /// Whether an operator has stopped writes there.
+    pub is_leader_read_only: bool,
 }
 
 /// What is decided and what is remembered, always changed together.
@@ -235,6 +244,9 @@ pub struct GroupCounts {
 #[derive(Debug)]
 pub struct ReplicaGroup {
     options: GroupOptions,
+    /// What both sides must know: the settings', or what an operator has given since.
+    secret: Mutex<Secret>,
+    kept_secret: KeptSecret,
     encryption: Encryption,
     databases: Arc<Databases>,
     sync: Arc<Sync>,
@@ -244,6 +256,8 @@ pub struct ReplicaGroup {
     followers: Mutex<BTreeMap<NodeName, FollowerAt>>,
     upstream: Mutex<UpstreamAt>,
     listening: Mutex<Option<Listening>>,
+    /// Why the port for followers is not open, while it should be.
+    port_error: Mutex<Option<String>>,
     following: Mutex<Option<CancellationToken>>,
     /// Counts up with every receipt.
     learned: watch::Sender<u64>,
@@ -258,6 +272,7 @@ pub struct ReplicaGroup {
     counts: GroupCounts,
     lately: Mutex<Lately>,
     freshness: Mutex<Freshness>,
+    news: GroupNews,
     started: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -292,20 +307,23 @@ impl ReplicaGroup {
             remembered.leader.clone_from(&options.leader);
             remembered.leader_http = None;
             remembered.is_read_only = false;
+            remembered.choices = Choices::default();
         }
         remembered.configured = configured;
+        remembered.choices = remembered.choices.in_force(&options);
+        let kept_secret = KeptSecret::of(databases.directory(), options.secret.clone());
+        let secret = if is_same { kept_secret.read()? } else { kept_secret.write(None)? };
         let leader = remembered.leader.clone();
         let number = kept.epoch.as_ref().map_or(0, |epoch| epoch.number);
         let me = databases.origin().node.clone();
         let started = clock::monotonic();
         let replica = Replica::new(me, kept, Millis(0));
-        let sync_replicas = Mutex::new((options.min_sync_replicas, options.sync_timeout));
-        let lead_port = AtomicU16::new(match options.role {
-            Role::Follower => options.new_leader_port.unwrap_or(options.port),
-            _ => options.port,
-        });
+        let sync_replicas = Mutex::new(remembered.choices.sync_replicas(&options));
+        let lead_port = AtomicU16::new(remembered.choices.lead_port(&options));
         let group = Arc::new(Self {
             lead_port,
+            secret: Mutex::new(secret),
+            kept_secret,
             options,
             encryption,
             databases,
@@ -315,6 +333,7 @@ impl ReplicaGroup {
             followers: Mutex::default(),
             upstream: Mutex::new(UpstreamAt { endpoint: leader, ..UpstreamAt::default() }),
             listening: Mutex::default(),
+            port_error: Mutex::default(),
             following: Mutex::default(),
             learned: watch::Sender::default(),
             leader_named: Notify::new(),
@@ -325,13 +344,14 @@ impl ReplicaGroup {
             counts: GroupCounts::default(),
             lately: Mutex::default(),
             freshness: Mutex::default(),
+            news: GroupNews::default(),
             started,
             stop,
             tasks: TaskTracker::new(),
         });
         group.know_voters();
         // A leader that steps down watches the next one.
-        group.watch(group.options.silence);
+        group.watch_as_chosen();
         let passing = Arc::clone(&group);
         group.spawn(async move { passing.pass_time().await });
         group.resume(role).await?;
@@ -347,7 +367,7 @@ impl ReplicaGroup {
             }
             Role::Leader => {
                 self.databases.gate().set(Gate::Closed(Closed::because(ClosedReason::Starting)));
-                self.listen(self.options.port).await?;
+                self.listen(self.port_to_lead()).await?;
                 if let Some(epoch) = self.ask_who_leads().await {
                     tracing::warn!(%epoch, "another node leads by now: this one follows it");
                     let actions = self.decide(|replica, now| {
@@ -384,8 +404,8 @@ impl ReplicaGroup {
     }
 
     /// What both sides must know.
-    pub fn secret(&self) -> &Secret {
-        &self.options.secret
+    pub fn secret(&self) -> Secret {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How connections are encrypted.
@@ -416,6 +436,21 @@ impl ReplicaGroup {
     /// Where the leader is, as a guest is told.
     pub fn leads(&self) -> Leads {
         if self.is_leader() { Leads::Here } else { Leads::At(self.leader_endpoint()) }
+    }
+
+    /// Whether it leads because an old leader fell silent.
+    pub fn was_elected(&self) -> bool {
+        self.decided().replica.was_elected()
+    }
+
+    /// Followers that are connected.
+    pub fn connected_followers(&self) -> usize {
+        self.followers().values().filter(|follower| follower.connected.is_some()).count()
+    }
+
+    /// How long ago the leader was last heard, by a node that follows.
+    pub fn leader_silent_for(&self) -> Option<Duration> {
+        self.upstream().heard.map(|heard| heard.elapsed())
     }
 
     /// The newest epoch that it knows.
@@ -485,6 +520,9 @@ impl ReplicaGroup {
                 Action::StepDown(epoch) => {
                     tracing::warn!(%epoch, "another node leads: this one takes no writes any more");
                     self.tell_webhook("follower", &epoch, false);
+                    self.news.tell(GroupEvent::SteppedDown { epoch });
+                    // That writes were stopped here was said of a lead that is over.
+                    self.decided().remembered.is_read_only = false;
                     self.disconnect_followers();
                     self.begin_following()?;
                 }
@@ -540,6 +578,7 @@ impl ReplicaGroup {
             tracing::info!(%epoch, "this node leads");
         }
         self.tell_webhook("leader", epoch, was_elected);
+        self.news.tell(GroupEvent::Leads { epoch: epoch.clone(), port: self.listening_port(), was_elected });
         self.listen_as_follower();
         self.tell_the_others(epoch, old_leader);
     }

@@ -16,6 +16,7 @@ use holdfast_core::time::Millis;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::replica::events::GroupEvent;
 use crate::replica::follower::FollowError;
 use crate::replica::greeting::{GreetError, Guest, Host};
 use crate::replica::joining::JoinError;
@@ -96,6 +97,7 @@ impl ReplicaGroup {
         if self.is_leader() {
             self.count_voter(&guest.node, endpoint.filter(|_| guest.is_voter));
         }
+        self.news.tell(GroupEvent::FollowerCame { follower: guest.node.clone() });
         stop
     }
 
@@ -141,6 +143,7 @@ impl ReplicaGroup {
         follower.last_error = Some(ended.to_string());
         drop(followers);
         tracing::info!(follower = %node, reason = %ended, "a follower has gone");
+        self.news.tell(GroupEvent::FollowerWent { follower: node.clone(), reason: ended.to_string() });
         self.learned.send_modify(|count| *count += 1);
     }
 
@@ -233,6 +236,7 @@ impl ReplicaGroup {
     pub fn note_followed(&self, target: &str, host: &Host) {
         tracing::info!(leader = %host.node, endpoint = target, "following");
         self.note_connected();
+        self.news.tell(GroupEvent::Follows { leader: host.node.clone(), endpoint: target.to_owned() });
         {
             let mut upstream = self.upstream();
             upstream.connected = Some((host.node.clone(), Millis(clock::now_millis())));
@@ -269,6 +273,7 @@ impl ReplicaGroup {
             is_news
         };
         if is_news {
+            self.news.tell(GroupEvent::LeaderLost { endpoint: target.to_owned(), reason: reason.clone() });
             tracing::warn!(
                 endpoint = target,
                 reason,

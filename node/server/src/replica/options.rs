@@ -14,8 +14,6 @@ use crate::settings::sections::{ReplicationRole, ReplicationTlsSettings};
 pub struct GroupOptions {
     /// The role that the settings name.
     pub role: Role,
-    /// Port for followers.
-    pub port: u16,
     /// Address that it is bound to.
     pub bind_address: String,
     /// The leader that the settings name, `host:port`.
@@ -24,8 +22,8 @@ pub struct GroupOptions {
     pub secret: Secret,
     /// After how long a silence a follower takes over.
     pub silence: Option<Duration>,
-    /// The port on which it then leads; the leader's, if absent.
-    pub new_leader_port: Option<u16>,
+    /// The port on which it leads, or would: a follower listens on it too.
+    pub lead_port: u16,
     /// How many followers must have a write before it is answered.
     pub min_sync_replicas: u64,
     /// How long a write waits for them.
@@ -52,17 +50,12 @@ impl GroupOptions {
                 ReplicationRole::Leader => Role::Leader,
                 ReplicationRole::Follower => Role::Follower,
             },
-            port: replication.port,
             bind_address: replication.bind_address.trim_matches(['[', ']']).to_owned(),
             leader: (!replication.leader_host.is_empty())
                 .then(|| format!("{}:{}", replication.leader_host, replication.leader_port)),
             secret: replication.secret.clone(),
             silence: (failover.silence_seconds > 0).then(|| Duration::from_secs(failover.silence_seconds)),
-            new_leader_port: match (failover.silence_seconds, failover.new_leader_port) {
-                (0, 0) => None,
-                (_, 0) => Some(replication.leader_port),
-                (_, port) => Some(port),
-            },
+            lead_port: replication.port_to_lead().1,
             min_sync_replicas: replication.min_sync_replicas as u64,
             sync_timeout: Duration::from_secs(replication.sync_timeout_seconds),
             http_endpoint: if public.is_empty() { http_endpoint } else { Some(public.to_owned()) },

@@ -44,6 +44,8 @@ pub struct GroupStatus {
     pub promised: Option<String>,
     /// The port on which followers are awaited; null when there is none.
     pub replication_port: Option<u16>,
+    /// Why there is none, while one should be open: it is tried again every second.
+    pub replication_port_error: Option<String>,
     /// The nodes that vote on who leads.
     pub voters: Vec<VoterStatus>,
     /// How many followers must have a write before it is answered.
@@ -323,6 +325,7 @@ impl ReplicaGroup {
             epoch_leader: epoch.map(|epoch| epoch.leader.to_string()),
             promised,
             replication_port: self.listening_port(),
+            replication_port_error: self.port_error(),
             voters,
             min_sync_replicas,
             sync_timeout_seconds: sync_timeout.as_secs_f64(),

@@ -24,6 +24,12 @@ impl ReplicaGroup {
         self.decide(|replica, now| replica.watch(silence, now));
     }
 
+    /// As the settings say, or as an operator has chosen since.
+    pub(super) fn watch_as_chosen(self: &Arc<Self>) {
+        let silence = self.decided().remembered.choices.silence(&self.options);
+        self.watch(silence);
+    }
+
     /// Lets time pass, until the node stops.
     pub(super) async fn pass_time(self: Arc<Self>) {
         let unelected = Seldom::every(Duration::from_secs(30));

@@ -21,7 +21,7 @@ pub mod keys;
 mod problem;
 mod layer;
 mod json_file;
-mod shorthand;
+pub mod shorthand;
 mod node_file;
 mod read;
 pub mod url;
@@ -59,6 +59,8 @@ pub struct CommandLineOverrides {
     pub config_path: Option<PathBuf>,
     /// The port of the one address, in place of the one in `Urls`.
     pub port: Option<String>,
+    /// Whether that address, and the port for followers, are open to other machines.
+    pub binds_all: bool,
     /// Keys with their values, later ones winning.
     pub values: Vec<CommandLineValue>,
 }
@@ -134,16 +136,33 @@ pub fn load_from(sources: &Sources<'_>) -> Result<Loaded, SettingsProblems> {
     layers.push(Layer::matched(layer::of_environment(&sources.variables), false, &mut problems));
     let values = sources.overrides.values.iter();
     let port = sources.overrides.port.iter();
-    let command_line = values
+    let binds_all = sources.overrides.binds_all.then_some("true").into_iter();
+    let mut command_line = values
         .map(|one| Assignment::of_text(&one.key, &one.value, format!("command line {}", one.flag)))
         .chain(port.map(|port| Assignment::of_text(shorthand::PORT, port, "command line --port")))
+        .chain(binds_all.map(|is| Assignment::of_text(shorthand::BIND_ALL, is, "command line --bind-all")))
         .collect();
+    shorthand::with_followers_port(&mut command_line, &layers);
     let command_line = shorthand::with_addresses(command_line, &layers, &mut problems);
     layers.push(Layer::matched(command_line, true, &mut problems));
 
     let (settings, origins) = assembled(layers, &mut problems);
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, origins, files, environment }),
+        _ => Err(SettingsProblems { problems }),
+    }
+}
+
+/// Settings of a program that holds a node itself: what it says, and defaults for the rest. No file and no variable of the
+/// environment is read. Problems name the `flag` of each value.
+pub fn load_values(values: &[CommandLineValue]) -> Result<Loaded, SettingsProblems> {
+    let mut problems = Vec::new();
+    let given = values.iter().map(|one| Assignment::of_text(&one.key, &one.value, one.flag.clone())).collect();
+    let layer = Layer::matched(given, true, &mut problems);
+    match assembled(vec![layer], &mut problems) {
+        (Some(settings), origins) if problems.is_empty() => {
+            Ok(Loaded { settings, origins, files: Vec::new(), environment: ENVIRONMENT_DEFAULT.to_owned() })
+        }
         _ => Err(SettingsProblems { problems }),
     }
 }

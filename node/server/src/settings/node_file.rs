@@ -19,7 +19,7 @@ use std::path::Path;
 use super::json_file;
 use super::layer::{Assignment, Layer, Scalar};
 use super::problem::Problem;
-use super::shorthand::{BIND_ALL, PORT, with_addresses};
+use super::shorthand::{BIND_ALL, INSECURE_DEV_MODE, PORT, with_addresses, with_followers_port};
 
 /// Names of the file and their keys.
 const NAMES: &[(&str, &str)] = &[
@@ -41,8 +41,13 @@ const FOREIGN: &[(&str, &str)] = &[
         "is not understood: certificates are PEM files here; write security.tls.certificateFile and \
          security.tls.privateKeyFile (`openssl pkcs12 -in node.pfx -nodes` splits a PFX)",
     ),
-    ("security:scopedKeys", "are keys with rights; write them as Auth:ApiKeys into appsettings.json, beside this file"),
-    ("insecureDevMode", "is not used here; without keys of its own a node listens on this machine only"),
+    (
+        "security:scopedKeys",
+        "are keys with rights; write them as Auth:ApiKeys into appsettings.json, beside this file: the scope db:shop:read is \
+         {\"Name\": \"..\", \"Key\": \"..\", \"Databases\": [\"shop\"], \"Roles\": {\"READ_DOCUMENT\": true}}, db:* names the database \"*\", \
+         and * is security.apiKey",
+    ),
+    ("insecureDevMode", INSECURE_DEV_MODE),
 ];
 
 /// The section whose keys the file has under their own names.
@@ -87,30 +92,20 @@ pub(super) fn read(
                 }),
                 Err(message) => problems.push(Problem::of_key(one.path.join("."), one.source, message)),
             },
+            Err(_) if asks_for_nothing(&one) => {}
             // A list of what is not understood is told once.
             Err(message) if problems.last().is_some_and(|last| last.message == message) => {}
             Err(message) => problems.push(Problem::of_key(one.path.join("."), one.source, message)),
         }
     }
-    let opens_followers_too = assignments.iter().find(|one| is(one, BIND_ALL) && is_true(&one.value)).cloned();
-    if let Some(all) = opens_followers_too
-        && !assignments.iter().any(|one| is(one, "Replication:BindAddress"))
-    {
-        assignments.push(Assignment::of_text("Replication:BindAddress", "*", all.source));
-    }
+    with_followers_port(&mut assignments, below);
     Some(Layer::matched(with_addresses(assignments, below, problems), false, problems))
 }
 
-fn is(assignment: &Assignment, key: &str) -> bool {
-    assignment.path.join(":").eq_ignore_ascii_case(key)
-}
-
-fn is_true(value: &Scalar) -> bool {
-    match value {
-        Scalar::Switch(switch) => *switch,
-        Scalar::Text(text) => text.trim().eq_ignore_ascii_case("true"),
-        Scalar::Number(_) | Scalar::Nothing => false,
-    }
+/// Whether a name of other makes asks for nothing: it is left out, or switched off.
+fn asks_for_nothing(one: &Assignment) -> bool {
+    let is_foreign = FOREIGN.iter().any(|(known, _)| known.eq_ignore_ascii_case(&one.path.join(":")));
+    is_foreign && matches!(one.value, Scalar::Nothing | Scalar::Switch(false))
 }
 
 /// The key that a name of the file stands for, or what to write.

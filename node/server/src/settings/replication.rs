@@ -103,25 +103,19 @@ impl Checker<'_> {
         }
     }
 
-    /// The port on which this node feeds others, now or later.
+    /// The port on which others connect to this node: a follower opens the one on which it would lead, too, for votes, for
+    /// a handover and for followers of its own.
     fn own_port(&mut self) {
-        let (role, is_next) = (self.replication.role, self.replication.is_auto_failover());
-        let now = ("Port", self.replication.port);
-        let later = ("AutoFailover:NewLeaderPort", self.replication.port_after_failover());
-        let taken = |port: u16| port != 0 && self.urls.iter().any(|url| url.port == port);
-        // A follower opens a port of its own only where it was told to, or when it leads.
-        let uses_now = role == ReplicationRole::Leader || (role == ReplicationRole::Follower && self.is_set("Port"));
-        let clashing = [(uses_now, now), (is_next && self.is_set(later.0), later)]
-            .into_iter()
-            .find_map(|(is_used, one)| (is_used && taken(one.1)).then_some(one));
-        if let Some((name, port)) = clashing {
+        let (name, port) = self.replication.port_to_lead();
+        let listens = self.replication.role != ReplicationRole::None && port != 0;
+        if listens && self.urls.iter().any(|url| url.port == port) {
             let message = format!("is a port of Urls too; HTTP and followers need one each: write another than {port}");
             self.refuse(name, Some(&port.to_string()), message);
         }
         let address = self.replication.bind_address.trim();
         match url::parse_host(address) {
             Err(message) => self.refuse("BindAddress", Some(address), message),
-            Ok(host) if role != ReplicationRole::None && self.is_open_to_all(host) => self.refuse(
+            Ok(host) if self.replication.role != ReplicationRole::None && self.is_open_to_all(host) => self.refuse(
                 "Secret",
                 None,
                 format!(

@@ -224,6 +224,17 @@ impl ReplicationSettings {
         }
     }
 
+    /// The port on which others connect to this node, and the key that names it: a follower listens where it would lead.
+    pub fn port_to_lead(&self) -> (&'static str, u16) {
+        const LATER: &str = "AutoFailover:NewLeaderPort";
+        match self.role {
+            ReplicationRole::Follower if self.auto_failover.new_leader_port != 0 || self.is_auto_failover() => {
+                (LATER, self.port_after_failover())
+            }
+            ReplicationRole::None | ReplicationRole::Leader | ReplicationRole::Follower => ("Port", self.port),
+        }
+    }
+
     /// Whether the leader's place is taken without an operator.
     pub fn is_auto_failover(&self) -> bool {
         self.role == ReplicationRole::Follower && self.auto_failover.silence_seconds > 0

@@ -21,6 +21,7 @@ const NAMES: &[(&str, &str)] = &[
     ("NODE_NAME", "Node:NodeId"),
     ("DATA_DIR", "Node:DataDirectory"),
     ("PORT", PORT),
+    ("API_KEY", "Auth:RootApiKey"),
     ("PUBLIC_BASE_URL", "Replication:PublicBaseUrl"),
     ("REPLICATION_ROLE", "Replication:Role"),
     ("REPLICATION_PORT", "Replication:Port"),
@@ -31,6 +32,13 @@ const NAMES: &[(&str, &str)] = &[
     ("AUTO_FAILOVER_NEW_PORT", "Replication:AutoFailover:NewLeaderPort"),
     ("MIN_SYNC_REPLICAS", "Replication:MinSyncReplicas"),
 ];
+
+/// What other makes continue a variable with, where there is nothing here that does the same, and what to do.
+const FOREIGN: &[(&str, &str)] = &[("INSECURE_DEV_MODE", INSECURE_DEV_MODE)];
+
+/// What is said to those who want a node without keys.
+pub const INSECURE_DEV_MODE: &str = "has no counterpart here: on this machine alone a node runs with default keys as it is, and on any other \
+    address it needs keys of its own (`holdfast keys new`); remove it";
 
 /// Stands for the port of the address that lower layers name. No file can write it.
 pub(super) const PORT: &str = "(port)";
@@ -55,7 +63,26 @@ pub(super) fn of_environment(
             }
         }
     }
+    for (suffix, advice) in FOREIGN {
+        let name = format!("{family}{suffix}");
+        let is_wanted = |value: &str| !["", "0", "false", "no"].contains(&value.trim().to_ascii_lowercase().as_str());
+        let found = variables.iter().find(|(written, value)| written.eq_ignore_ascii_case(&name) && is_wanted(value));
+        if let Some((written, _)) = found {
+            problems.push(Problem::of_key(written.as_str(), "environment", *advice));
+        }
+    }
     Layer::matched(with_addresses(assignments, below, problems), false, problems)
+}
+
+/// Opens the port for followers to other machines too, where the address of HTTP is opened and nobody says otherwise.
+pub(super) fn with_followers_port(assignments: &mut Vec<Assignment>, below: &[Layer]) {
+    let is = |one: &Assignment, key: &str| one.path.join(":").eq_ignore_ascii_case(key);
+    let all = assignments.iter().find(|one| is(one, BIND_ALL) && one.text().trim().eq_ignore_ascii_case("true"));
+    let is_said = assignments.iter().any(|one| is(one, FOLLOWERS_ADDRESS))
+        || below.iter().any(|layer| layer.text_of(FOLLOWERS_ADDRESS).is_some());
+    if let Some(source) = all.filter(|_| !is_said).map(|all| all.source.clone()) {
+        assignments.push(Assignment::of_text(FOLLOWERS_ADDRESS, "*", source));
+    }
 }
 
 /// Replaces what stands for a change of the address by the address itself.
@@ -119,6 +146,9 @@ fn only_address(urls: Option<&str>) -> Result<ListenUrl, String> {
     // What cannot be read as an address gives way to one that can.
     Ok(first.unwrap_or(ListenUrl { scheme: Scheme::Http, host: ListenHost::Localhost, port: 0 }))
 }
+
+/// Where the port for followers is open.
+const FOLLOWERS_ADDRESS: &str = "Replication:BindAddress";
 
 impl Assignment {
     /// The value as it was written.

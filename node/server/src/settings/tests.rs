@@ -503,3 +503,50 @@ fn short_variables_set_what_their_long_names_do_and_give_way_to_them() {
     let two = [("appsettings.json", r#"{"Urls": "http://localhost:1;http://localhost:2"}"#)];
     assert!(refused(&two, &[("HOLDFAST_PORT", "3")]).contains("Urls names several"));
 }
+
+#[test]
+fn a_followers_own_port_must_not_be_the_one_of_http_for_it_listens_there_too() {
+    let follower = |more: &str| format!(r#"{{"Replication": {{"Role": "follower", "LeaderHost": "a"{more}}}}}"#);
+    check_refused(&follower(r#", "Port": 1446"#), &["Replication:Port = 1446", "Urls too"]);
+    let failover = r#", "LeaderPort": 1446, "AutoFailover": {"SilenceSeconds": 9}"#;
+    check_refused(&follower(failover), &["Replication:AutoFailover:NewLeaderPort = 1446", "Urls too"]);
+    // Where it leads on the leader's port, it opens no other.
+    let file = follower(r#", "Port": 1446, "AutoFailover": {"SilenceSeconds": 9}"#);
+    assert!(load(&[("appsettings.json", &file)], &[], &[]).is_ok());
+}
+
+#[test]
+fn names_of_other_makes_set_what_does_the_same_here_and_the_others_are_refused_with_what_does() {
+    let loaded = load_node("{}", &[("DFDB_API_KEY", "old"), ("HOLDFAST_API_KEY", "own")], None).unwrap();
+    assert_eq!(loaded.settings.auth.root_api_key.expose(), "own");
+    assert_eq!(loaded.origins["Auth:RootApiKey"], "environment HOLDFAST_API_KEY");
+    let refused = load_node("{}", &[("DFDB_INSECURE_DEV_MODE", "true")], None).unwrap_err().to_string();
+    assert!(refused.contains("DFDB_INSECURE_DEV_MODE") && refused.contains("holdfast keys new"), "{refused}");
+    assert!(load_node("{}", &[("DFDB_INSECURE_DEV_MODE", "false")], None).is_ok());
+    // What is left out or switched off asks for nothing.
+    assert!(
+        load_node(r#"{"insecureDevMode": false, "security": {"tls": null, "scopedKeys": null}}"#, &[], None).is_ok()
+    );
+    let refused = load_node(r#"{"insecureDevMode": true}"#, &[], None).unwrap_err().to_string();
+    assert!(refused.contains("insecureDevMode") && refused.contains("holdfast keys new"), "{refused}");
+}
+
+#[test]
+fn opening_every_interface_on_the_command_line_opens_the_port_for_followers_too() {
+    let all = |variables: &[(&str, &str)]| {
+        let overrides = CommandLineOverrides { binds_all: true, ..CommandLineOverrides::default() };
+        let own = [("HOLDFAST_API_KEY", "own-root"), ("HOLDFAST__Node__ReplicationApiKey", "own-nodes")];
+        let variables = own.iter().chain(variables);
+        load_from(&Sources {
+            directory: "/nowhere".into(),
+            variables: variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            overrides: &overrides,
+        })
+        .map(|loaded| (loaded.settings.urls, loaded.settings.replication.bind_address))
+    };
+    assert_eq!(all(&[]).unwrap(), ("http://*:1446".to_owned(), "*".to_owned()));
+    let (urls, address) = all(&[("HOLDFAST__Replication__BindAddress", "10.0.0.7"), ("HOLDFAST_PORT", "99")]).unwrap();
+    assert_eq!((urls.as_str(), address.as_str()), ("http://*:99", "10.0.0.7"));
+    // With a role, whoever connects must know a secret.
+    assert!(all(&[("HOLDFAST_REPLICATION_ROLE", "leader")]).unwrap_err().to_string().contains("Replication:Secret"));
+}

@@ -3,6 +3,8 @@
 //! ```text
 //!   node.json                     this node's name and incarnation
 //!   peers.json                    the peers that were registered (the server's business)
+//!   replica.json                  role, epoch and promises in a group of leader and followers (the server's business)
+//!   replica-secret.json           its secret, when an operator gave one (the same)
 //!   holdfast.lock, holdfast.pid   held while a process uses the directory, and which
 //!   holdfast.life                 how old the directory is and how far its databases have got
 //!   {db}.db                       documents
@@ -231,7 +233,8 @@ impl DataDirectory {
             Ok(text) => text.trim().parse().map_err(|_| {
                 StorageError::damaged(
                     format!("{}", path.display()),
-                    "it holds no number; write how often the database was dropped",
+                    "it holds no number: a newer Holdfast may have written it; start that one, or write how often the \
+                     database was dropped",
                 )
             }),
             Err(source) => Err(file_error("could not read", &path, source)),
@@ -418,9 +421,23 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, StorageError> {
 /// Replaces a small file: writes beside it, syncs, renames over it, syncs the directory. A crash leaves the old
 /// one or the new one, never a part.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    replace(path, bytes, |beside| File::create(beside))
+}
+
+/// The same for a file that holds a secret: nobody but the node's own user may read it, where the system knows of users.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    replace(path, bytes, |beside| {
+        // One that a crash has left might have been made with other rights.
+        let removed = fs::remove_file(beside);
+        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        platform::private().write(true).create_new(true).open(beside)
+    })
+}
+
+fn replace(path: &Path, bytes: &[u8], create: impl Fn(&Path) -> io::Result<File>) -> Result<(), StorageError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut file = File::create(&beside)?;
+        let mut file = create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;

@@ -14,3 +14,18 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
 pub(crate) fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
+
+/// How a file is made that nobody else may read.
+#[cfg(unix)]
+pub(crate) fn private() -> std::fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// On Windows a file has the rights of its directory.
+#[cfg(not(unix))]
+pub(crate) fn private() -> std::fs::OpenOptions {
+    std::fs::OpenOptions::new()
+}

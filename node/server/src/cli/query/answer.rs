@@ -21,6 +21,8 @@ const PATH: &str = "/api/query";
 const LINES: &str = "application/x-ndjson";
 const SUMMARY: &str = "$summary";
 const ERROR: &str = "$error";
+/// What is not known when the connection breaks off.
+const UNKNOWN: &str = "What a statement was to write may be written or not; look before it is sent again";
 
 /// What is asked of a node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,7 +79,7 @@ pub(super) async fn ask(client: &NodeClient, ask: &Ask) -> Result<Answer, PlaceE
     if !ask.parameters.is_empty() {
         body.insert("parameters".to_owned(), Value::Object(ask.parameters.clone()));
     }
-    let response = client.post_once(PATH, &Value::Object(body), LINES).await?;
+    let response = client.post_once(PATH, &Value::Object(body), LINES, UNKNOWN).await?;
     Ok(Answer { client: client.clone(), response, buffer: Vec::new(), start: 0 })
 }
 
@@ -135,7 +137,7 @@ impl Answer {
             )));
         }
         loop {
-            match self.response.chunk().await.map_err(|error| self.client.broke_off(&error))? {
+            match self.response.chunk().await.map_err(|error| self.client.broke_off(&error, UNKNOWN))? {
                 None => return Ok(false),
                 Some(part) if part.is_empty() => {}
                 Some(part) => {

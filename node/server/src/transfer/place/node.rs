@@ -58,6 +58,8 @@ pub(crate) struct NodeClient {
     http: reqwest::Client,
     url: String,
     key: Secret,
+    /// The secret of the cluster, in place of a key.
+    secret: Secret,
     database: Option<String>,
 }
 
@@ -73,7 +75,7 @@ impl NodeClient {
             .build()
             .map_err(|error| PlaceError::new(format!("cannot speak HTTP: {error}")))?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { http, url, key, database: database.map(str::to_owned) })
+        Ok(Self { http, url, key, secret: Secret::default(), database: database.map(str::to_owned) })
     }
 
     /// The node's address.
@@ -133,16 +135,27 @@ impl NodeClient {
         Self { database: Some(database.to_owned()), ..self.clone() }
     }
 
+    /// The same node, asked as one of the cluster that knows its secret.
+    pub(crate) fn as_node(&self, secret: &str) -> Self {
+        Self { secret: Secret::new(secret), key: Secret::default(), ..self.clone() }
+    }
+
     /// Sends JSON once, whatever comes of it, and leaves the answer to be read as it comes: for what must not be done
-    /// twice, and may take long.
-    pub(crate) async fn post_once(&self, path: &str, body: &Value, accepted: &str) -> Result<Response, PlaceError> {
+    /// twice, and may take long. `unknown` says what nobody knows when the connection breaks off, and what to do.
+    pub(crate) async fn post_once(
+        &self,
+        path: &str,
+        body: &Value,
+        accepted: &str,
+        unknown: &str,
+    ) -> Result<Response, PlaceError> {
         let request = self.request(Method::POST, path).timeout(STREAM_TIME_MAX).header(ACCEPT, accepted);
         let sent = request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await;
         match sent {
             Ok(response) if response.status().is_success() => Ok(response),
             Ok(response) => {
                 let (status, body) = (response.status(), self.body_of(response).await.unwrap_or_default());
-                let (error, _) = self.refused(status, &body, KEY_FLAGS);
+                let (error, _) = self.refused(status, &body, self.key_flags());
                 let is_known = status.is_client_error() && status != StatusCode::UNAUTHORIZED;
                 Err(if is_known {
                     serde_json::from_slice(&body).ok().and_then(|body| told(&body)).unwrap_or(error)
@@ -154,24 +167,26 @@ impl NodeClient {
                 Err(PlaceError::new(format!("'{}' is no address of a node: {error}", self.url)))
             }
             Err(error) if error.is_connect() => Err(self.unreachable(&error)),
-            Err(error) => Err(self.broke_off(&error)),
+            Err(error) => Err(self.broke_off(&error, unknown)),
         }
     }
 
     /// The connection ended while the node was at work.
-    pub(crate) fn broke_off(&self, error: &reqwest::Error) -> PlaceError {
-        PlaceError::new(format!(
-            "the connection to {} broke off: {}. What a statement was to write may be written or not; look before it is \
-             sent again",
-            self.url,
-            root_cause(error)
-        ))
+    pub(crate) fn broke_off(&self, error: &reqwest::Error, unknown: &str) -> PlaceError {
+        PlaceError::new(format!("the connection to {} broke off: {}. {unknown}", self.url, root_cause(error)))
+    }
+
+    fn key_flags(&self) -> &'static str {
+        if self.secret.is_blank() { KEY_FLAGS } else { SECRET_FLAGS }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if !self.key.is_blank() {
             request = request.header("ApiKey", self.key.expose());
+        }
+        if !self.secret.is_blank() {
+            request = request.header("ReplicationApiKey", self.secret.expose());
         }
         match &self.database {
             Some(database) => request.header("Database", database),
@@ -207,7 +222,7 @@ impl NodeClient {
                     let status = response.status();
                     let is_passing = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
                     let asked = retry_after(&response);
-                    let key = if secrets.is_empty() { KEY_FLAGS } else { SECRET_FLAGS };
+                    let key = if secrets.is_empty() { self.key_flags() } else { SECRET_FLAGS };
                     let (error, is_lasting) = self.refusal(status, response, key).await;
                     if is_lasting || !is_passing {
                         return Err(error);

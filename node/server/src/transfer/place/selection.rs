@@ -28,6 +28,9 @@ pub(crate) struct PlaceArguments {
     /// Settings file, or the directory that holds appsettings.json [default: the working directory]
     #[arg(long, global = true, value_name = "DIR/FILE")]
     settings: Option<PathBuf>,
+    /// Whether the node is asked with the secret of the cluster: then it needs no key.
+    #[arg(skip)]
+    is_keyless: bool,
 }
 
 /// Where documents go to or come from.
@@ -51,7 +54,12 @@ pub(crate) enum Place {
 impl PlaceArguments {
     /// A running node.
     pub(crate) fn of_node(url: Option<String>, key: Option<String>, settings: Option<PathBuf>) -> Self {
-        Self { url, key, data_dir: None, settings }
+        Self { url, key, data_dir: None, settings, is_keyless: false }
+    }
+
+    /// The same place for whoever may go without a key, having the secret of the cluster.
+    pub(crate) fn keyless(&self, is_keyless: bool) -> Self {
+        Self { is_keyless, ..self.clone() }
     }
 
     /// The secret of the cluster: the one that was given, or the settings' for the settings' own node alone.
@@ -107,6 +115,7 @@ impl PlaceArguments {
         };
         let key = match &self.key {
             Some(key) => Secret::new(key),
+            None if self.is_keyless => Secret::default(),
             // The root key is for this machine's node and goes nowhere else.
             None if own.contains(&url) => plain_root_key(&settings)?,
             None => return Err(key_missing(&url)),
@@ -177,7 +186,7 @@ mod tests {
         let settings = Some(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../appsettings.json")));
         let at = |url: Option<&str>, key: Option<&str>| {
             let (url, key) = (url.map(str::to_owned), key.map(str::to_owned));
-            PlaceArguments { url, key, settings: settings.clone(), data_dir: None }.address()
+            PlaceArguments { url, key, settings: settings.clone(), data_dir: None, is_keyless: false }.address()
         };
         assert_eq!(at(None, None).unwrap().1.expose(), "root");
         assert_eq!(at(Some("http://127.0.0.1:1446/"), None).unwrap().0, "http://127.0.0.1:1446");
