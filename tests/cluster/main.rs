@@ -14,6 +14,7 @@ mod cache_status;
 mod chain;
 mod conflicts;
 mod consistency;
+mod counted_once;
 mod contact;
 mod damage;
 mod dropped_database;

@@ -6,6 +6,7 @@
 //!                            the greater stamp is shown, the other is kept beside it
 //!        inc +1 (by dot)     stands beside them and adds to whichever is shown, until a put or delete
 //!                            that saw it takes its place, or a patch that saw it writes its field
+//!        inc +1 again        written again by a node that returned: the same change, which counts once
 //! ```
 //!
 //! Invariant: the state is a pure function of the *set* of operations. Any order of arrival that delivers
@@ -13,13 +14,17 @@
 //! the winner would break this: an operation that covers the winner but not a loser must bring the loser
 //! back into play.
 
+pub mod names;
+
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::counter::Increment;
+use crate::document::names::CountedName;
 use crate::id::OperationId;
 use crate::json::JsonText;
 use crate::operation::{Operation, OperationKind};
@@ -35,6 +40,8 @@ pub struct DocumentState {
     pub increments: Vec<AppliedIncrement>,
     /// The sum of increments that every member knows; it stands beside the versions as they did.
     pub tally: Option<Tally>,
+    /// Names of increments that stand here no more, while the same change can come again; by dot.
+    pub names: Vec<CountedName>,
     /// Every operation on this document that has been seen, directly or through a context.
     pub vector: Vector,
 }
@@ -211,7 +218,7 @@ impl DocumentState {
             .filter_map(|(place, applied)| Some((applied.replaces?, place)))
             .collect();
         let counts = move |(place, applied): &(usize, &AppliedIncrement)| {
-            let original = applied.replaces.unwrap_or(applied.id);
+            let original = applied.name();
             let first = stand_ins.iter().find(|(replaced, _)| *replaced == original);
             first.is_none_or(|(_, first)| applied.replaces.is_some() && first == place)
         };
@@ -235,22 +242,49 @@ impl DocumentState {
                     joined.versions.insert(place, version.clone());
                 }
             }
-            for applied in &mine.increments {
-                let is_here = joined.increments.iter().any(|kept| kept.dot == applied.dot);
-                let is_counted = joined.tally.as_ref().is_some_and(|tally| tally.seen.covers(&applied.dot));
-                // A patch may have taken some of its fields away: whoever has fewer has seen more.
-                let twin = theirs.increments.iter().find(|kept| kept.dot == applied.dot);
-                let stays = twin.map_or(!theirs.vector.covers(&applied.dot), |twin| {
-                    twin.increment.0.len() >= applied.increment.0.len()
-                });
-                if stays && !is_here && !is_counted {
-                    let place = joined.increments.partition_point(|kept| kept.dot < applied.dot);
-                    joined.increments.insert(place, applied.clone());
-                }
+            // A name that one of them knew and has let go of may go.
+            let is_known = |dot: &Dot| {
+                !theirs.vector.covers(dot)
+                    || theirs.names.iter().any(|kept| kept.dot == *dot)
+                    || theirs.increments.iter().any(|kept| kept.dot == *dot)
+            };
+            for name in mine.names.iter().filter(|name| is_known(&name.dot)) {
+                joined.keep_name(name.clone());
             }
             joined.vector.merge(&mine.vector);
         }
+        for (mine, theirs) in [(self, other), (other, self)] {
+            for applied in &mine.increments {
+                joined.join_increment(applied, theirs);
+            }
+        }
         joined
+    }
+
+    /// Joins a single increment with what another state knows of it; its versions, names and tally are there.
+    fn join_increment(&mut self, applied: &AppliedIncrement, theirs: &Self) {
+        let is_in = |tally: &Option<Tally>| {
+            applied.replaces.is_none() && tally.as_ref().is_some_and(|tally| tally.seen.covers(&applied.dot))
+        };
+        // A patch may have taken some of its fields away: whoever has fewer has seen more.
+        let twin = theirs.increments.iter().find(|kept| kept.dot == applied.dot);
+        let is_here = self.increments.iter().any(|kept| kept.dot == applied.dot);
+        // Who has added it up still has it, though that sum may not be the one that stays.
+        let stays = twin.map_or(!theirs.vector.covers(&applied.dot) || is_in(&theirs.tally), |twin| {
+            twin.increment.0.len() >= applied.increment.0.len()
+        });
+        if !stays || is_here || is_in(&self.tally) {
+            return;
+        }
+        let name = applied.name();
+        if self.is_named(name) {
+            let is_stand_in = applied.replaces.is_some();
+            self.keep_name(CountedName { of: name, dot: applied.dot.clone(), is_stand_in });
+            return;
+        }
+        let place = self.increments.partition_point(|kept| kept.dot < applied.dot);
+        self.increments.insert(place, applied.clone());
+        self.level(name);
     }
 
     fn joined_tally(&self, other: &Self) -> Option<Tally> {
@@ -281,8 +315,9 @@ impl DocumentState {
         let increments = |state: &Self| -> Vec<Dot> {
             let seen = |dot: &Dot| [self, other].iter().any(|one| one.tally.iter().any(|tally| tally.seen.covers(dot)));
             let single = state.increments.iter().map(|applied| applied.dot.clone());
+            let named = |dot: &Dot| [self, other].iter().any(|one| one.names.iter().any(|name| name.dot == *dot));
             // Whoever has added some up has them as well.
-            single.filter(|dot| !seen(dot)).collect()
+            single.filter(|dot| !seen(dot) && !named(dot)).collect()
         };
         self.vector == other.vector && dots(self) == dots(other) && increments(self) == increments(other)
     }
@@ -300,7 +335,7 @@ impl DocumentState {
             return false;
         }
         let counted: Vec<AppliedIncrement> =
-            self.distinct_increments().filter(|applied| is_stable(applied)).cloned().collect();
+            self.increments.iter().filter(|applied| is_stable(applied)).cloned().collect();
         let tally = self.tally.take();
         let mut folded = tally.clone().unwrap_or(Tally {
             sum: Increment::default(),
@@ -317,6 +352,11 @@ impl DocumentState {
         }
         self.increments.retain(|applied| !is_stable(applied));
         self.tally = Some(folded);
+        // What was written again for one of them is counted with it.
+        let counted: BTreeSet<OperationId> = counted.iter().map(|applied| applied.id).collect();
+        let again = self.increments.iter().filter_map(|applied| applied.replaces);
+        let again: BTreeSet<OperationId> = again.filter(|name| counted.contains(name)).collect();
+        self.retire(&again);
         true
     }
 
@@ -365,7 +405,8 @@ impl DocumentState {
 
     /// A put or delete takes the place of the increments that it saw.
     fn take_increments_away(&mut self, operation: &Operation) {
-        self.increments.retain(|applied| !operation.context.covers(&applied.dot));
+        let seen: BTreeSet<OperationId> = self.seen_by(operation).map(AppliedIncrement::name).collect();
+        self.retire(&seen);
         self.tally = self.tally.take().filter(|tally| !operation.context.covers_all(&tally.seen));
     }
 
@@ -376,13 +417,21 @@ impl DocumentState {
             tally.sum.0.retain(|(path, _)| !writes(patch, path));
         }
         self.tally = self.tally.take().filter(|tally| !tally.sum.0.is_empty());
-        if self.increments.is_empty() {
+        let seen: BTreeSet<OperationId> = self.seen_by(operation).map(AppliedIncrement::name).collect();
+        if seen.is_empty() {
             return;
         }
-        for applied in self.increments.iter_mut().filter(|applied| operation.context.covers(&applied.dot)) {
+        for applied in self.increments.iter_mut().filter(|applied| seen.contains(&applied.name())) {
             applied.increment.0.retain(|(path, _)| !writes(patch, path));
         }
-        self.increments.retain(|applied| !applied.increment.0.is_empty());
+        let is_empty = |applied: &&AppliedIncrement| applied.increment.0.is_empty();
+        let gone: BTreeSet<OperationId> = self.increments.iter().filter(is_empty).map(AppliedIncrement::name).collect();
+        self.retire(&gone);
+    }
+
+    /// The single increments that an operation has seen.
+    fn seen_by<'a>(&'a self, operation: &'a Operation) -> impl Iterator<Item = &'a AppliedIncrement> {
+        self.increments.iter().filter(|applied| operation.context.covers(&applied.dot))
     }
 
     fn apply_increment(&mut self, operation: &Operation, increment: Increment) -> Effect {
@@ -393,17 +442,21 @@ impl DocumentState {
             increment,
             replaces: operation.replaces,
         };
-        let place = self.increments.partition_point(|other| other.dot < applied.dot);
-        self.increments.insert(place, applied);
         // The context is not merged: an increment takes the place of nothing.
         self.vector.observe(&operation.dot.origin, operation.dot.sequence);
+        if self.is_counted_already(operation) {
+            return Effect::Known;
+        }
+        let place = self.increments.partition_point(|other| other.dot < applied.dot);
+        self.increments.insert(place, applied);
+        self.level(operation.identity());
         if self.is_alive() { Effect::Applied } else { Effect::Conflict }
     }
 }
 
 /// What an increment adds to the version of its document.
 fn mark_of(applied: &AppliedIncrement) -> u64 {
-    xxh3_64(&applied.replaces.unwrap_or(applied.id).0.to_le_bytes())
+    xxh3_64(&applied.name().0.to_le_bytes())
 }
 
 /// Whether a merge patch writes the field at a path, or something above it.

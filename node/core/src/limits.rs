@@ -79,6 +79,12 @@ pub const BRANCH_SEQUENCES_MAX: usize = 512;
 /// Most places where branches parted that a database remembers. An answer has them besides what was asked for.
 pub const WAYMARKS_MAX: usize = 64;
 const _: () = assert!(WAYMARKS_MAX < BRANCH_SEQUENCES_MAX);
+/// Names of counted increments beside a document from which on those that every member knows are let go of. Below, the note
+/// would cost more than it saves.
+pub const COUNTED_NAMES_SETTLED_MIN: usize = 16;
+/// Most names of increments that were written again and that every member knows, beside a document: whoever was counted out
+/// and returns looks for them.
+pub const STAND_IN_NAMES_MAX: usize = 1_024;
 /// Most peers of whose branches a database remembers what came to light.
 pub const SUSPECTED_PEERS_MAX: usize = 64;
 /// Most collections that a survey names; the digest of a database with more is compared as a whole.

@@ -233,10 +233,14 @@ fn is_last_change(entry: Option<&Entry>, collection: &CollectionName, id: &Docum
     }
 }
 
-/// Whether two records say the same; those of different formats differ in their bytes.
+/// Whether two records say the same; those of different formats differ in their bytes. Names of counted increments are no
+/// part of that: what an earlier version wrote has none.
 fn is_same(key: &[u8], left: &[u8], right: &[u8], origins: &[Origin]) -> bool {
-    left == right
-        || matches!((decode(left, key, origins), decode(right, key, origins)), (Ok(left), Ok(right)) if left == right)
+    let is_meant = || {
+        let ((left, at), (right, there)) = (decode(left, key, origins).ok()?, decode(right, key, origins).ok()?);
+        Some(at == there && left.is_same_but_for_names(&right))
+    };
+    left == right || is_meant() == Some(true)
 }
 
 /// Every document has one entry by its last change.

@@ -242,7 +242,7 @@ impl Database {
         let made = position.map(|position| log.state_at(key, position)).transpose()?.flatten();
         let verdict = match (&readable, &made) {
             (Readable::Absent, None) if position.is_none() => Verdict::Absent,
-            (Readable::State(state, _), Some(made)) if **state == *made => Verdict::Sound,
+            (Readable::State(state, _), Some(made)) if state.is_same_but_for_names(made) => Verdict::Sound,
             (Readable::State(..), None) => Verdict::Unproven,
             (Readable::Absent, Some(made)) if *made == DocumentState::default() => Verdict::Absent,
             _ => Verdict::Damaged,

@@ -56,7 +56,7 @@ impl Writer {
                 given_up.tombstones += 1;
                 document.state = DocumentState::default();
                 Note::Forget { collection: collection.clone(), document: id.clone() }
-            } else if document.state.increments.len() >= FOLD_INCREMENTS_MIN && document.state.fold(&stable) {
+            } else if fold(&mut document.state, &stable) {
                 given_up.folded += 1;
                 let state = document.state.clone();
                 Note::State { collection: collection.clone(), document: id.clone(), state }
@@ -151,6 +151,13 @@ impl Kept {
         };
         *why += 1;
     }
+}
+
+/// Adds up increments that every member knows, and lets go of names that nobody can bring again. Answers whether it did.
+fn fold(state: &mut DocumentState, stable: &Vector) -> bool {
+    let has_folded = state.increments.len() >= FOLD_INCREMENTS_MIN && state.fold(stable);
+    let has_settled = state.has_names_to_settle() && state.settle_names(stable);
+    has_folded || has_settled
 }
 
 /// The dot of a delete that every member knows and that is all there is of its document.

@@ -2,7 +2,7 @@
 //!
 //! Under their own dots these operations would be taken for known, or for another branch. So each is written again as
 //! an operation of this node's present incarnation that names the one it stands in for: however many nodes write it
-//! again, it counts once. Its stamp stays, so that an old write does not win over a newer one; its context stays as far
+//! again, it counts once. An increment that the peer knows already, under whatever number, is not written again. Its stamp stays, so that an old write does not win over a newer one; its context stays as far
 //! as it means anything here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -300,7 +300,8 @@ impl Writer {
             return Ok(None);
         }
         if !is_nothing {
-            return Ok(Some(Here { operation, context, is_beside_delete: false }));
+            let state = &touched.load(&batch.tables, &origins, &key.0, &key.1)?.state;
+            return Ok(beside(state, operation, context, run.renamed.entry(key).or_default()));
         }
         let Some(shown) = shown else {
             if matches!(operation.kind, OperationKind::Increment(_)) {
@@ -331,6 +332,26 @@ struct Here {
     context: Vector,
     /// A delete is written before it that it has not seen.
     is_beside_delete: bool,
+}
+
+/// An operation beside what is known of its document here; none for an increment that is known. What follows it here and has
+/// seen it has then seen that.
+fn beside(
+    state: &DocumentState,
+    operation: Operation,
+    mut context: Vector,
+    renamed: &mut Vec<(Dot, Dot)>,
+) -> Option<Here> {
+    if matches!(operation.kind, OperationKind::Increment(_)) {
+        let before = renamed.len();
+        renamed.extend(state.known_as(operation.identity()).map(|dot| (operation.dot.clone(), dot.clone())));
+        if renamed.len() > before {
+            return None;
+        }
+        // Whoever still remembers that it was counted learns from this that nothing here said so.
+        context.merge(&state.vector);
+    }
+    Some(Here { operation, context, is_beside_delete: false })
 }
 
 fn apply(touched: &mut Touched, operation: &Operation) {

@@ -263,9 +263,10 @@ fn is_nothing(state: &DocumentState) -> bool {
     state.versions.is_empty() && state.increments.is_empty() && state.tally.is_none()
 }
 
-/// Whether a document has something to give up once every member knows it: its tombstone, or single increments.
+/// Whether a document has something to give up once every member knows it: its tombstone, single increments, or names of
+/// such as were counted.
 pub(crate) fn is_unsettled(state: &DocumentState) -> bool {
-    !state.increments.is_empty() || (!state.is_alive() && !is_nothing(state))
+    !state.increments.is_empty() || state.has_names_to_settle() || (!state.is_alive() && !is_nothing(state))
 }
 
 fn difference(

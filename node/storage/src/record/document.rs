@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   flags u8 · last change varint · shown id u128 · stamp u64 · [increments' mark u64]
-//!   [shown text: length, bytes] · versions · increments · [tally] · vector
+//!   [shown text: length, bytes] · versions · increments · [tally] · [names] · vector
 //! ```
 
 use std::ops::Range;
 
 use holdfast_core::counter::{Amount, Increment};
+use holdfast_core::document::names::CountedName;
 use holdfast_core::document::{AppliedIncrement, DocumentState, DocumentVersion, Tally, Version};
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::stamp::Stamp;
@@ -22,6 +23,7 @@ const ALIVE: u8 = 1;
 const HAS_INCREMENTS: u8 = 2;
 const CONFLICTED: u8 = 4;
 const HAS_TALLY: u8 = 8;
+const HAS_NAMES: u8 = 16;
 
 const BODY_NONE: u8 = 0;
 const BODY_SHOWN: u8 = 1;
@@ -62,12 +64,14 @@ pub struct Shown<'a> {
     /// Whether concurrent versions stand beside the shown one.
     pub is_conflicted: bool,
     has_tally: bool,
+    has_names: bool,
 }
 
 /// Writes a document's state.
 pub fn encode(state: &DocumentState, position: Position, origins: &Origins) -> Vec<u8> {
     let shown = state.shown();
-    let mut bytes = record::begin(128 + shown.as_ref().map_or(0, |text| text.as_str().len()));
+    let format = if state.names.is_empty() { record::FORMAT } else { record::FORMAT_NAMES };
+    let mut bytes = record::begin_as(format, 128 + shown.as_ref().map_or(0, |text| text.as_str().len()));
     let mut flags = 0;
     if shown.is_some() {
         flags |= ALIVE;
@@ -82,6 +86,9 @@ pub fn encode(state: &DocumentState, position: Position, origins: &Origins) -> V
     }
     if state.tally.is_some() {
         flags |= HAS_TALLY;
+    }
+    if !state.names.is_empty() {
+        flags |= HAS_NAMES;
     }
     bytes.push(flags);
     bytes.put_varint(position.0);
@@ -131,6 +138,14 @@ fn put_parts(bytes: &mut Vec<u8>, state: &DocumentState, is_shown_as_written: bo
         put_increment(bytes, &tally.sum);
         record::put_vector(bytes, &tally.seen, origins);
     }
+    if !state.names.is_empty() {
+        bytes.put_varint(state.names.len() as u64);
+        for name in &state.names {
+            bytes.extend_from_slice(&name.of.0.to_le_bytes());
+            record::put_dot(bytes, &name.dot, origins);
+            bytes.push(u8::from(name.is_stand_in));
+        }
+    }
     record::put_vector(bytes, &state.vector, origins);
 }
 
@@ -171,7 +186,8 @@ fn read_shown<'a>(reader: &mut Reader<'a>) -> Result<Shown<'a>, DecodeError> {
     let text = if flags & ALIVE == 0 { None } else { Some(reader.bytes()?) };
     let version = DocumentVersion::new(id, mark);
     let is_conflicted = flags & CONFLICTED != 0;
-    Ok(Shown { text, version, stamp, position, is_conflicted, has_tally: flags & HAS_TALLY != 0 })
+    let (has_tally, has_names) = (flags & HAS_TALLY != 0, flags & HAS_NAMES != 0);
+    Ok(Shown { text, version, stamp, position, is_conflicted, has_tally, has_names })
 }
 
 fn read_state(
@@ -211,11 +227,21 @@ fn read_state(
     } else {
         None
     };
+    let names = if shown.has_names { read_names(reader, origins)? } else { Vec::new() };
     let vector = record::read_vector(reader, origins)?;
     if !reader.is_empty() {
         return Err("it has bytes after its end");
     }
-    Ok((DocumentState { versions, increments, tally, vector }, shown.position))
+    Ok((DocumentState { versions, increments, tally, names, vector }, shown.position))
+}
+
+fn read_names(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<Vec<CountedName>, DecodeError> {
+    let count = reader.count(19)?;
+    let name = |reader: &mut Reader<'_>| {
+        let of = OperationId(reader.u128()?);
+        Ok(CountedName { of, dot: record::read_dot(reader, origins)?, is_stand_in: reader.u8()? != 0 })
+    };
+    (0..count).map(|_| name(reader)).collect()
 }
 
 /// Writes the amounts of an increment.

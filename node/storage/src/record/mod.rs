@@ -30,9 +30,12 @@ use crate::origins::{OriginIndex, Origins, origin_at};
 /// | 1 | the first |
 /// | 2 | chains and stand-ins of operations, tallies of documents, members and graves of the data's state, notes |
 /// | 4 | touches of cache entries; nothing but these, and what the log says of them, is written in it |
+/// | 7 | names of increments that count no more by themselves; documents that have some are written in it, no others |
 pub(crate) const FORMAT: u8 = 2;
 /// That of cache entries. One bit that turns makes no format of it that is known, nor it of another.
 pub(crate) const FORMAT_CACHE: u8 = 4;
+/// That of documents with names of increments; of such bits, too, that one that turns makes no other format of it.
+pub(crate) const FORMAT_NAMES: u8 = 7;
 /// The oldest format that is still read.
 const FORMAT_OLDEST: u8 = 1;
 const HEADER_BYTES: usize = 5;
@@ -69,7 +72,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], place: &dyn Fn() -> String) -> Result<(u
     let damaged = |reason: DecodeError| StorageError::damaged(place(), reason);
     let mut reader = Reader::new(bytes);
     let format = reader.u8().map_err(damaged)?;
-    if !(FORMAT_OLDEST..=FORMAT).contains(&format) && format != FORMAT_CACHE {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) && ![FORMAT_CACHE, FORMAT_NAMES].contains(&format) {
         return Err(StorageError::WrittenByNewerNode { place: place(), format });
     }
     let expected = reader.u32().map_err(damaged)?;

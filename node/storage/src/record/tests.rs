@@ -3,6 +3,7 @@
 
 use holdfast_core::conflict::ConflictId;
 use holdfast_core::counter::{Amount, Increment};
+use holdfast_core::document::names::CountedName;
 use holdfast_core::document::{AppliedIncrement, DocumentState, Tally, Version};
 use holdfast_core::id::{NodeName, OperationId};
 use holdfast_core::json::JsonText;
@@ -44,7 +45,20 @@ fn full_state() -> DocumentState {
             stamp: Stamp(2),
             mark: 99,
         }),
+        names: vec![CountedName { of: OperationId(12), dot: dot("c", 9), is_stand_in: true }],
         vector: [(origin("a"), Sequence(5)), (origin("c"), Sequence(1 << 60))].into_iter().collect(),
+    }
+}
+
+#[test]
+fn only_a_document_with_names_is_written_in_the_format_that_has_them() {
+    let origins = Origins::default();
+    let without = DocumentState { names: Vec::new(), ..full_state() };
+    for (state, format) in [(without, 2), (full_state(), 7)] {
+        let bytes = document::encode(&state, Position(300), &origins);
+        assert_eq!(bytes[0], format);
+        let (read, _) = document::decode(&bytes, b"c\0x", &origins.snapshot()).unwrap();
+        assert_eq!(read, state);
     }
 }
 

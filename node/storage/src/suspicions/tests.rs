@@ -57,7 +57,9 @@ fn an_operation_of_another_branch_is_remembered_after_a_restart_though_nothing_o
     twin.write(put("2", json!({}))).unwrap();
     let log = twin.database.log().unwrap();
     let mut stretch = log.read(Position(1), &Vector::new(), crate::database::tests::ALL).unwrap();
-    stretch.operations.iter_mut().for_each(|one| one.operation.chain = Some(Chain(77)));
+    for one in &mut stretch.operations {
+        one.operation.chain = Some(Chain(77));
+    }
     let operations = stretch.operations.into_iter().map(|one| (one.position, one.operation)).collect();
     let (source, source_vector) = (NodeName::parse("b").unwrap(), twin.state().vector);
     let after = Position(1);

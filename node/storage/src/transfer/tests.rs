@@ -330,6 +330,44 @@ fn an_operation_written_again_by_two_nodes_counts_once() {
 }
 
 #[test]
+fn an_increment_written_again_by_two_nodes_counts_once_though_the_first_was_written_over_before_the_second_came() {
+    // The put held the first, and the second was counted beside it.
+    for has_heard in [false, true] {
+        let (mut a, mut b, mut c) = (open("a", 1), open("b", 2), open("c", 3));
+        a.put("x", 1);
+        a.put("gone", 1);
+        a.push_to(&mut b);
+        b.push_to(&mut c);
+        b.add("x", 10);
+        b.push_to(&mut c);
+        a.change("gone", Action::Delete);
+        a.give_up();
+        let come_back =
+            |node: &Node, from: &Node| node.try_made_anew_from(from, Kind::Rebase, Forks::default()).unwrap();
+        let early = (!has_heard).then(|| come_back(&c, &a));
+        let (b, _) = come_back(&b, &a);
+        assert_eq!((b.push_to(&mut a).accepted, a.shown("x")), (1, Some(json!(11))));
+        a.put("x", 50);
+        a.add("x", 1);
+        let (mut c, carried) = early.unwrap_or_else(|| come_back(&c, &a));
+        assert_eq!(carried.reissued, u64::from(!has_heard), "what the peer knows is not written again");
+        // Through states as well: nothing else tells a new node that it was counted.
+        let (mut d, _) = open("d", 4).made_anew_from(&a, Kind::Merge, Vec::new());
+        for _ in 0..2 {
+            c.push_to(&mut a);
+            c.push_to(&mut d);
+            a.push_to(&mut c);
+            assert_eq!([a.shown("x"), c.shown("x"), d.shown("x")], [51, 51, 51].map(|n| Some(json!(n))), "{has_heard}");
+        }
+        assert_equal(&a, &c);
+        assert_equal(&a, &d);
+        for node in [a, c, d] {
+            node.assert_sound();
+        }
+    }
+}
+
+#[test]
 fn a_second_branch_of_an_origin_shows_and_is_written_again() {
     // A till is restored from a snapshot without knowing it, and goes on writing under the same numbers.
     let (mut shop, mut till) = (open("shop", 1), open("till", 2));
