@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// Notes how far the follower was when its connection ended: as much of the logs is kept as it will need.
-    pub(super) async fn note_end(&self) {
+    pub(super) fn note_end(&self) {
         if self.direction == Direction::Up {
             return;
         }
@@ -82,7 +82,7 @@ impl Session {
             let Ok(Some(open)) = self.served(name) else { continue };
             let mut through = Position::START;
             self.group.note_reached(self.direction, &self.other, name, |reached| through = reached.through);
-            if let Err(error) = self.group.note_confirmed(&open, &self.other, through).await {
+            if let Err(error) = self.group.note_confirmed(&open, &self.other, through) {
                 tracing::debug!(database = %name, %error, "how far the follower was is not noted");
             }
         }
@@ -165,7 +165,7 @@ impl ReplicaGroup {
                 drop(open.submit(Request::RetryLetters(Which::Dot(letter))).await);
             }
             if leader.covers_all(&state.acknowledged()) {
-                self.note_confirmed(open, other, state.position).await?;
+                self.note_confirmed(open, other, state.position)?;
             }
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl ReplicaGroup {
             // It says next where it is, and is judged then.
             return Ok(());
         }
-        self.note_confirmed(open, other, through).await?;
+        self.note_confirmed(open, other, through)?;
         membership::count_in(sync, open, &told.origin, Meeting::Dialled).await?;
         for follower in told.followers.iter().filter(|follower| follower.node != open.origin().node) {
             membership::count_in(sync, open, follower, Meeting::Dialled).await?;
@@ -188,12 +188,9 @@ impl ReplicaGroup {
     }
 
     /// Notes that another node has our log up to a position, so that as much of it is kept as it still needs.
-    async fn note_confirmed(
-        &self,
-        open: &Arc<OpenDatabase>,
-        by: &NodeName,
-        through: Position,
-    ) -> Result<(), StorageError> {
+    ///
+    /// Written beside: a connection whose heartbeats waited for a busy disk would be taken for a dead leader's.
+    fn note_confirmed(&self, open: &Arc<OpenDatabase>, by: &NodeName, through: Position) -> Result<(), StorageError> {
         if through == Position::START {
             // Nothing of the log is there that it would go on from.
             return Ok(());
@@ -201,8 +198,9 @@ impl ReplicaGroup {
         let known = open.log()?.checkpoint(by.as_str())?.unwrap_or_default();
         let now = Millis(clock::now_millis());
         if through > known.pushed || now.since(known.updated) > CONFIRMED_AGAIN {
+            let (open, by) = (Arc::clone(open), by.clone());
             // Not noted now is noted next time.
-            drop(open.submit(Request::Confirmed { by: by.clone(), through }).await);
+            self.spawn(async move { drop(open.submit(Request::Confirmed { by, through }).await) });
         }
         Ok(())
     }

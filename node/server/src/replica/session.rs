@@ -187,7 +187,7 @@ impl Session {
             ended => ended,
         };
         reading.abort();
-        session.note_end().await;
+        session.note_end();
         if let Some(refusal) = group.farewell(&ended) {
             // The line may be gone already; the other side learns it from its own reading then.
             drop(session.out.try_send(Outgoing { kind: Kind::Refused, payload: message::write(&refusal) }));
