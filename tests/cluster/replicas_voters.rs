@@ -125,3 +125,15 @@ async fn a_leader_that_was_frozen_asks_who_leads_before_it_writes_again() {
     until("it follows", &leading, |status| status["role"] == "follower").await;
     assert!(!leading.home().log_lines("this node was frozen while it led").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_many_followers_a_write_waits_for_goes_with_the_lead() {
+    let leading = run(leader("a"));
+    let second = run(follower("b", &leading).await);
+    until_following(&second).await;
+    ask(&leading, "sync-replicas", json!({"minSyncReplicas": 1, "syncTimeoutSeconds": 20})).await;
+    until("the follower knows", &second, |status| status["minSyncReplicas"] == 1).await;
+    ask(&leading, "handover", json!({})).await;
+    let status = until("it leads", &second, |status| status["role"] == "leader").await;
+    assert_eq!((&status["minSyncReplicas"], &status["syncTimeoutSeconds"]), (&json!(1), &json!(20.0)), "{status}");
+}

@@ -33,6 +33,9 @@ pub struct Heartbeat {
     /// Milliseconds since the sender heard the leader; 0 from the leader itself.
     #[serde(default)]
     pub silent_millis: u64,
+    /// How many followers a write waits for, where an operator has chosen that while the node ran: it goes with the lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_replicas: Option<SyncReplicas>,
     /// How many operations the leader knows, of all databases.
     #[serde(default)]
     pub operations: u64,
@@ -57,6 +60,16 @@ pub struct Heartbeat {
     /// Whether an operator has stopped writes at the leader: it lets a follower that has everything take its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_read_only: bool,
+}
+
+/// How many followers a write waits for, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncReplicas {
+    /// How many.
+    pub min: u64,
+    /// For how long, in milliseconds.
+    pub timeout_millis: u64,
 }
 
 /// A node that votes.

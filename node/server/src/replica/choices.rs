@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use holdfast_core::replica::message::SyncReplicas;
 use serde::{Deserialize, Serialize};
 
 use crate::replica::options::GroupOptions;
@@ -15,16 +16,6 @@ pub struct Chosen<T> {
     pub value: T,
     /// What the settings said, as text.
     pub over: String,
-}
-
-/// How many followers a write waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SyncReplicas {
-    /// How many.
-    pub min: u64,
-    /// For how long, in milliseconds.
-    pub timeout_millis: u64,
 }
 
 /// Everything that can be chosen so.

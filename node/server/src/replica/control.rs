@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_core::id::NodeName;
 use holdfast_core::replica::epoch::Epoch;
-use holdfast_core::replica::message::{Control, ControlAnswer};
+use holdfast_core::replica::message::{Control, ControlAnswer, SyncReplicas};
 use holdfast_core::replica::role::{Action, Denied, Rank, Replica, Role};
 use tokio::time::timeout;
 
@@ -15,6 +15,8 @@ use crate::replica::listener::{at_host, say};
 use crate::replica::{GroupError, ReplicaGroup, UpstreamAt};
 use crate::settings::secret::Secret;
 
+/// Longest time that a write waits for followers, whoever says so.
+const SYNC_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// How long a leader is waited for that is told goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// How long a database that was dropped at the leader may still be there when the lead is handed over.
@@ -85,17 +87,24 @@ impl ReplicaGroup {
         if !self.is_leader() {
             return Err(Denied::IsNoLeader.into());
         }
-        let known = {
-            let mut followers = self.followers();
-            let is_connected = followers.get(node).is_some_and(|follower| follower.connected.is_some());
-            if is_connected {
-                let stop = format!("'{node}' is connected: stop it there first ('/replication/stop')");
-                return Err(GroupError::Unknown(stop));
-            }
-            followers.remove(node).is_some()
-        };
+        if self.followers().get(node).is_some_and(|follower| follower.connected.is_some()) {
+            let stop = format!("'{node}' is connected: stop it there first ('/replication/stop')");
+            return Err(GroupError::Unknown(stop));
+        }
+        self.let_go(node)
+    }
+
+    /// The same for a node that says so itself; its connection may still be ending.
+    fn let_go(&self, node: &NodeName) -> Result<(), GroupError> {
+        if !self.is_leader() {
+            return Err(Denied::IsNoLeader.into());
+        }
+        let known = self.followers().remove(node);
+        if let Some(stop) = known.as_ref().and_then(|follower| follower.stop.as_ref()) {
+            stop.cancel();
+        }
         let is_voter = self.decided().remembered.voters.iter().any(|voter| voter.node == node.as_str());
-        if !known && !is_voter {
+        if known.is_none() && !is_voter {
             return Err(GroupError::Unknown(format!("'{node}' is neither a voter nor a follower of this leader")));
         }
         if is_voter {
@@ -239,7 +248,7 @@ impl ReplicaGroup {
         let done = match control {
             Control::Vote { epoch, rank, is_trial } => self.vote(&epoch, rank, is_trial),
             Control::TakeOver { epoch, operations, drops } => self.take_over(&epoch, operations, drops).await,
-            Control::Leave {} => self.forget(from.0).map_err(|error| error.to_string()),
+            Control::Leave {} => self.let_go(from.0).map_err(|error| error.to_string()),
             Control::Follow { epoch, leader, http } => self.follow_another(&epoch, &leader, http, from.1),
         };
         let known = {
@@ -310,6 +319,17 @@ impl ReplicaGroup {
     /// How many followers must have a write before it is answered, and how long it waits for them.
     pub fn sync_replicas(&self) -> (u64, Duration) {
         *self.sync_replicas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an operator has chosen at the leader holds here too, should this node lead.
+    pub(super) fn take_sync_replicas(&self, chosen: SyncReplicas) {
+        let within = Duration::from_millis(chosen.timeout_millis).min(SYNC_TIMEOUT_MAX);
+        if self.sync_replicas() == (chosen.min, within) {
+            return;
+        }
+        if let Err(error) = self.set_sync_replicas(chosen.min, within) {
+            tracing::warn!(%error, "how many followers a write waits for could not be written down");
+        }
     }
 
     /// Changes that, until the settings are changed.

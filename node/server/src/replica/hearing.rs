@@ -26,13 +26,14 @@ impl ReplicaGroup {
         let voters = decided.remembered.voters.clone();
         let (leader, leader_http) = (decided.remembered.leader.clone(), decided.remembered.leader_http.clone());
         let is_read_only = decided.remembered.is_read_only;
+        let sync_replicas = decided.remembered.choices.sync_replicas.as_ref().map(|chosen| chosen.value);
         drop(decided);
         if is_leader {
             let leader = self.listening_port().map(|port| format!(":{port}"));
             let leader_http = self.options.http_endpoint.clone();
             // Whoever is to take the place of a leader that takes no writes counts to the last one.
             let operations = if is_read_only { self.operations() } else { self.operations_lately() };
-            let default = Heartbeat::default();
+            let default = Heartbeat { sync_replicas, ..Heartbeat::default() };
             return Heartbeat { now_millis, epoch, leader, leader_http, voters, operations, is_read_only, ..default };
         }
         let silent = self
@@ -52,6 +53,7 @@ impl ReplicaGroup {
             silent_millis: silent,
             operations,
             is_read_only,
+            sync_replicas,
             ..Heartbeat::default()
         }
     }
@@ -147,6 +149,9 @@ impl ReplicaGroup {
             }
             is_news
         };
+        if let Some(chosen) = beat.sync_replicas {
+            self.take_sync_replicas(chosen);
+        }
         if is_news {
             self.know_voters();
             self.upstream().http_endpoint.clone_from(&beat.leader_http);
