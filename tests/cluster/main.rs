@@ -32,6 +32,7 @@ mod queries;
 mod replicas;
 mod replicas_abroad;
 mod replicas_away;
+mod replicas_bootstrap;
 mod replicas_cache;
 mod replicas_cli;
 mod replicas_groups;

@@ -72,6 +72,10 @@ pub const EXCHANGE_BYTES_TARGET: usize = 4 * 1024 * 1024;
 /// Largest push or pull body that is read from a peer.
 pub const EXCHANGE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
+/// Bytes of states that a peer is first asked for at once; how many then, its line decides.
+pub const STATES_BYTES_FIRST: usize = 256 * 1024;
+/// Fewest bytes of states that are asked for at once.
+pub const STATES_BYTES_MIN: usize = 64 * 1024;
 /// Most collections that are named with a page of states.
 pub const COLLECTIONS_IN_STATES_MAX: usize = 100_000;
 /// Most sequences of an origin that are asked for at once when two branches of it are compared.
@@ -210,6 +214,10 @@ const _: () = assert!(
 const _: () = assert!(
     DOCUMENT_DEPTH_MAX + 8 <= 128,
     "a document inside an operation inside a message stays within what the JSON reader accepts"
+);
+const _: () = assert!(
+    STATES_BYTES_MIN <= STATES_BYTES_FIRST && STATES_BYTES_FIRST <= EXCHANGE_BYTES_TARGET,
+    "what is first asked for may grow and shrink"
 );
 const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= COMMIT_OPERATIONS_MAX, "a transaction fits one group commit");
 const _: () = assert!(TRANSACTION_OPERATIONS_MAX <= EXCHANGE_OPERATIONS_MAX, "a transaction travels in one batch");

@@ -1,6 +1,7 @@
 //! A line between two nodes: a TCP proxy that can be cut, slow or deaf, and heals.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Line {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
     weather: watch::Sender<Weather>,
+    /// Bytes that came back over it.
+    carried_back: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -48,8 +51,19 @@ impl Line {
         let address = listener.local_addr().expect("a bound socket has an address");
         let target = Arc::new(Mutex::new(socket_address(url)));
         let weather = watch::Sender::new(Weather::default());
-        let task = tokio::spawn(accept(listener, Arc::clone(&target), weather.subscribe()));
-        Self { address, target, weather, task }
+        let carried_back = Arc::default();
+        let task = tokio::spawn(accept(listener, Arc::clone(&target), weather.subscribe(), Arc::clone(&carried_back)));
+        Self { address, target, weather, carried_back, task }
+    }
+
+    /// The port at which callers find it.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Bytes that the node has sent back over it so far.
+    pub fn carried_back(&self) -> u64 {
+        self.carried_back.load(Ordering::Relaxed)
     }
 
     /// Where callers find it.
@@ -89,7 +103,12 @@ fn socket_address(url: &str) -> SocketAddr {
     address.parse().unwrap_or_else(|error| panic!("{url} is no address of a node: {error}"))
 }
 
-async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, weather: watch::Receiver<Weather>) {
+async fn accept(
+    listener: TcpListener,
+    target: Arc<Mutex<SocketAddr>>,
+    weather: watch::Receiver<Weather>,
+    carried_back: Arc<AtomicU64>,
+) {
     while let Ok((caller, _)) = listener.accept().await {
         if weather.borrow().is_cut {
             continue;
@@ -99,7 +118,7 @@ async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, weather: 
             tokio::spawn(lead_nowhere(caller));
             continue;
         }
-        tokio::spawn(connect(caller, target, weather.clone()));
+        tokio::spawn(connect(caller, target, weather.clone(), Arc::clone(&carried_back)));
     }
 }
 
@@ -109,14 +128,20 @@ async fn lead_nowhere(mut caller: TcpStream) {
     while matches!(caller.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
-async fn connect(caller: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn connect(
+    caller: TcpStream,
+    target: SocketAddr,
+    weather: watch::Receiver<Weather>,
+    carried_back: Arc<AtomicU64>,
+) {
     // A node that is not there: the caller finds its connection closed.
     let Ok(node) = TcpStream::connect(target).await else { return };
     let (from_caller, to_caller) = caller.into_split();
     let (from_node, to_node) = node.into_split();
+    let carried_there = AtomicU64::default();
     tokio::select! {
-        () = pump(from_caller, to_node, Direction::There, weather.clone()) => {}
-        () = pump(from_node, to_caller, Direction::Back, weather) => {}
+        () = pump(from_caller, to_node, Direction::There, weather.clone(), &carried_there) => {}
+        () = pump(from_node, to_caller, Direction::Back, weather, &carried_back) => {}
     }
 }
 
@@ -126,6 +151,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     direction: Direction,
     mut weather: watch::Receiver<Weather>,
+    carried: &AtomicU64,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     let mut has_lost_bytes = false;
@@ -155,6 +181,7 @@ async fn pump(
                 if to.write_all(bytes).await.is_err() {
                     return;
                 }
+                carried.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
         }
     }

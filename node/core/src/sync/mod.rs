@@ -26,6 +26,7 @@ pub mod forwarding;
 pub mod gathering;
 pub mod session;
 pub mod states;
+pub mod portion;
 pub mod branches;
 pub mod waymarks;
 pub mod suspicions;

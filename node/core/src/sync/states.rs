@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{Chain, Chains};
 use crate::error::Refusal;
 use crate::id::{CollectionName, OperationId};
-use crate::limits::{BRANCH_SEQUENCES_MAX, COLLECTIONS_IN_STATES_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{BRANCH_SEQUENCES_MAX, COLLECTIONS_IN_STATES_MAX, EXCHANGE_BYTES_TARGET, VECTOR_ORIGINS_MAX};
 use crate::members::{Members, Membership};
 use crate::stamp::Stamp;
 use crate::sync::branches::Told;
 use crate::sync::message::{PROTOCOL, Standing, StandingRecord, parse_hex, parse_vector, vector_record};
-use crate::vector::{Dot, Origin, Sequence, Vector};
+use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
 /// The question for a page of states.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,35 @@ pub struct StatesRequest {
     /// … of this log; of another, the answer starts from the beginning.
     #[serde(alias = "logId", default)]
     pub log_id: Option<String>,
+    /// Bytes of documents after which the page ends, if it holds at least one; none are sent when it is zero. As many as
+    /// the answerer likes, when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<u64>,
+    /// How the asker reads compressed pages: `zstd`, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
+}
+
+/// A page in an envelope, which says whether it is compressed with zstd.
+pub const COMPRESSION: &str = "zstd";
+
+impl StatesRequest {
+    /// The size that a page for this asker may have.
+    pub fn size(&self) -> usize {
+        let bytes_max = self.bytes_max.unwrap_or(u64::MAX);
+        usize::try_from(bytes_max).unwrap_or(usize::MAX).min(EXCHANGE_BYTES_TARGET)
+    }
+
+    /// Whether the asker reads pages in an envelope.
+    pub fn is_compressed(&self) -> bool {
+        self.compression.as_deref() == Some(COMPRESSION)
+    }
+
+    /// After which position of this log the page begins.
+    pub fn after(&self, log_id: u64) -> Result<Position, Refusal> {
+        let asked_log = self.log_id.as_deref().map(parse_hex).transpose()?;
+        Ok(if asked_log == Some(log_id) { Position(self.after_log_sequence) } else { Position::START })
+    }
 }
 
 /// What comes with a page: all of the same moment as the page.
@@ -53,7 +82,7 @@ pub struct StatesHead {
     pub members: Vec<MemberRecord>,
     /// Its collections, empty ones included.
     pub collections: Vec<String>,
-    /// How the page is compressed: `zstd`, or nothing.
+    /// `zstd` where the page is in an envelope, which is only done for who reads it; else nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
 }
@@ -234,7 +263,6 @@ mod tests {
     use crate::id::NodeName;
     use crate::members::FenceReason;
     use crate::time::Millis;
-    use crate::vector::Position;
 
     #[test]
     fn a_head_comes_back_as_it_was_sent() {

@@ -9,9 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use holdfast_core::id::NodeName;
-use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
-use holdfast_core::vector::Position;
 
 use crate::http::access::{AccessControl, database_of};
 use crate::http::error::ApiError;
@@ -45,12 +43,10 @@ pub(crate) async fn states(
     if let Ok(source) = NodeName::parse(&request.requesting_node_id) {
         not_switched_off(&sync, &source)?;
     }
-    let asked_log = request.log_id.as_deref().map(parse_hex).transpose()?;
     let database = sync.databases().get(&database_of(&headers)?).map_err(unavailable)?;
     let standing = sync.standing(&database).map_err(|error| storage_failed(&error))?;
-    let is_ours = asked_log.is_some_and(|log_id| log_id == standing.log_id);
-    let after = if is_ours { Position(request.after_log_sequence) } else { Position::START };
-    let page = tokio::task::block_in_place(|| page_for_peer(&database, standing, after));
+    let after = request.after(standing.log_id)?;
+    let page = tokio::task::block_in_place(|| page_for_peer(&database, standing, &request, after));
     let body = page.map_err(|error| storage_failed(&error))?;
     Ok(([(header::CONTENT_TYPE, STATES_CONTENT_TYPE)], Bytes::from(body)).into_response())
 }

@@ -14,11 +14,12 @@ use tokio::time::timeout;
 
 /// How long the other side may be silent: its heartbeats come far more often.
 pub const SILENT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a frame may take to be written.
+/// How long a part of a frame may take to be written: a slow line may take its time for the whole, as long as something
+/// goes out.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that are kept ready for a payload before any of it has arrived.
 const PAYLOAD_ROOM: usize = 64 * 1024;
-/// Bytes that are gathered before they go to the socket.
+/// Bytes that are gathered before they go to the socket, and of a frame that are written at once.
 const WRITE_ROOM: usize = 64 * 1024;
 
 /// Reads of one connection.
@@ -126,14 +127,11 @@ pub async fn write_all(
         let mut next = Some(frame);
         while let Some(frame) = next {
             let head = header(frame.kind, epoch(), &frame.payload)?;
-            let writing = async {
-                to.write_all(&head).await?;
-                to.write_all(&frame.payload).await
-            };
-            timeout(WRITE_WITHIN, writing)
-                .await
-                .map_err(|_| WireError::Silent("the other side takes nothing in"))??;
-            written((head.len() + frame.payload.len()) as u64);
+            for part in std::iter::once(head.as_slice()).chain(frame.payload.chunks(WRITE_ROOM)) {
+                let writing = timeout(WRITE_WITHIN, to.write_all(part)).await;
+                writing.map_err(|_| WireError::Silent("the other side takes nothing in"))??;
+                written(part.len() as u64);
+            }
             next = frames.try_recv().ok();
         }
         timeout(WRITE_WITHIN, to.flush()).await.map_err(|_| WireError::Silent("the other side takes nothing in"))??;

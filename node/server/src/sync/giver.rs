@@ -17,7 +17,7 @@ use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::parse_hex;
 use holdfast_core::sync::states::{BranchRequest, BranchResponse, StatesRequest};
 use holdfast_core::sync::turned::{End, Question, TurnedAnswer};
-use holdfast_core::vector::{Origin, Position};
+use holdfast_core::vector::Origin;
 use holdfast_storage::error::StorageError;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -43,6 +43,8 @@ pub const CONVERSATION_OVER: &str = "conversation-over";
 
 /// How long a caller may take to bring an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// The same, where the connection itself ends when nothing comes: as long as a slow line takes for what goes before.
+const ANSWER_OVER_LINE_WITHIN: Duration = Duration::from_secs(600);
 /// How long a caller waits for the next question before it is told to ask again: less than it waits for any answer.
 const QUESTION_WITHIN: Duration = Duration::from_secs(20);
 
@@ -67,6 +69,7 @@ enum Way {
 struct Asking {
     questions: mpsc::Sender<Said>,
     answers: mpsc::Receiver<Vec<u8>>,
+    within: Duration,
 }
 
 /// What goes to the caller.
@@ -105,7 +108,8 @@ impl Giver {
     pub fn over(node: NodeName) -> (Self, Asked) {
         let (questions, asked) = mpsc::channel(1);
         let (answers, answered) = mpsc::channel(1);
-        let asking = tokio::sync::Mutex::new(Asking { questions, answers: answered });
+        let asking = Asking { questions, answers: answered, within: ANSWER_OVER_LINE_WITHIN };
+        let asking = tokio::sync::Mutex::new(asking);
         (Self { node, asker: Asker::Node, way: Way::Turned(asking) }, Asked { questions: asked, answers })
     }
 
@@ -143,7 +147,7 @@ impl Asking {
     async fn ask(&mut self, question: Question) -> Result<Vec<u8>, PeerError> {
         let gone = || PeerError::Unreachable("the caller that brought its states has gone".to_owned());
         self.questions.send(Said::Question(question)).await.map_err(|_| gone())?;
-        timeout(ANSWER_WITHIN, self.answers.recv()).await.ok().flatten().ok_or_else(gone)
+        timeout(self.within, self.answers.recv()).await.ok().flatten().ok_or_else(gone)
     }
 }
 
@@ -187,7 +191,8 @@ impl Turned {
         let conversation = Conversation { id, with: caller.clone(), questions: asked, answers };
         open.insert(database.name().clone(), conversation);
         drop(open);
-        let asking = tokio::sync::Mutex::new(Asking { questions: questions.clone(), answers: answered });
+        let asking = Asking { questions: questions.clone(), answers: answered, within: ANSWER_WITHIN };
+        let asking = tokio::sync::Mutex::new(asking);
         let giver = Giver { node: caller.clone(), asker: Asker::Peer, way: Way::Turned(asking) };
         let (taking, database) = (Arc::clone(sync), Arc::clone(database));
         sync.tasks.spawn(async move {
@@ -293,10 +298,8 @@ pub fn answer_to(
     let failed = |error: StorageError| error.to_string();
     match question {
         Question::States(request) => {
-            let asked_log = request.log_id.as_deref().map(parse_hex).transpose();
-            let is_ours = asked_log.map_err(|refusal| refusal.to_string())? == Some(standing.log_id);
-            let after = if is_ours { Position(request.after_log_sequence) } else { Position::START };
-            page_for_peer(database, standing, after).map_err(failed)
+            let after = request.after(standing.log_id).map_err(|refusal| refusal.to_string())?;
+            page_for_peer(database, standing, &request, after).map_err(failed)
         }
         Question::Branch(request) => {
             let (origin, sequences) = request.parse().map_err(|refusal| refusal.to_string())?;

@@ -5,19 +5,23 @@
 //!     ─► pages into files beside the database ─► carry over what is ours alone ─► the new files serve
 //! ```
 //!
-//! Must stay true: the decision is made on our own newest knowledge; a transfer that is cut goes on where it was.
+//! Must stay true: the decision is made on our own newest knowledge; a transfer that is cut goes on where it was, over a
+//! restart too, as long as it is from the same log of the same node. A page is taken whole or not at all, so how large
+//! pages are is left to the line: [`Portion`]. The first question asks for no document: where to go on is known after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_core::chain::Chains;
 use holdfast_core::id::DatabaseName;
-use holdfast_core::limits::{EXCHANGE_BYTES_TARGET, EXCHANGE_OPERATIONS_MAX};
+use holdfast_core::limits::EXCHANGE_OPERATIONS_MAX;
 use holdfast_core::operation::Operation;
 use holdfast_core::sync::admission::{self, Cause, Side};
 use holdfast_core::sync::branches::{self, Evidence, Forks, Held, Known, Search, Sides, Verdict};
 use holdfast_core::sync::message::{PROTOCOL, Standing};
-use holdfast_core::sync::states::{BranchRequest, States, StatesHead, StatesRequest};
+use holdfast_core::sync::portion::Portion;
+use holdfast_core::sync::states::{BranchRequest, COMPRESSION, States, StatesHead, StatesRequest};
+use holdfast_core::time::Millis;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::{LogView, ReadLimit};
@@ -27,10 +31,11 @@ use holdfast_storage::transfer::page::{StatePage, decode_page, encode_page, lett
 use holdfast_storage::transfer::{Carried, Ending, Source, adoption_of};
 use holdfast_storage::view::ReadView;
 
-use crate::databases::{Asker, OpenDatabase};
-use crate::sync::Sync;
+use crate::clock;
+use crate::databases::{Asker, Incoming, OpenDatabase};
 use crate::sync::giver::Giver;
 use crate::sync::peer_client::PeerError;
+use crate::sync::{Sync, envelope};
 
 /// What a page of states is sent as.
 pub const STATES_CONTENT_TYPE: &str = "application/x-holdfast-states";
@@ -59,18 +64,22 @@ pub enum Outcome {
     Done(admission::Transfer, Carried),
 }
 
-/// A page of our states with its head, as it is sent.
-pub fn page_for_peer(database: &OpenDatabase, standing: Standing, after: Position) -> Result<Vec<u8>, StorageError> {
-    let limit = ReadLimit { operations: EXCHANGE_OPERATIONS_MAX, bytes: EXCHANGE_BYTES_TARGET };
-    page_of((&*database.view()?, &database.log()?), standing, after, limit)
+/// A page of our states with its head, as it is sent: after a position of our log, and as the request wants it.
+pub fn page_for_peer(
+    database: &OpenDatabase,
+    standing: Standing,
+    request: &StatesRequest,
+    after: Position,
+) -> Result<Vec<u8>, StorageError> {
+    let limit = ReadLimit { operations: EXCHANGE_OPERATIONS_MAX, bytes: request.size() };
+    page_of((&*database.view()?, &database.log()?), standing, (after, limit), request.is_compressed())
 }
 
-/// The same, of a look at a database.
-pub fn page_of(
+fn page_of(
     (view, log): (&ReadView, &LogView),
     standing: Standing,
-    after: Position,
-    limit: ReadLimit,
+    (after, limit): (Position, ReadLimit),
+    is_compressed: bool,
 ) -> Result<Vec<u8>, StorageError> {
     let floor = log.floor()?;
     let mut page = view.states_after(after, limit)?;
@@ -80,13 +89,18 @@ pub fn page_of(
     let Adoption { vector, chains, members, graves, collections } = adoption_of(view)?;
     // Of the same moment as the page: that is what whoever has read to its end knows.
     let standing = Standing { vector, newest: view.state()?.position, ..standing };
-    let head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
+    let mut head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
+    let mut page = encode_page(&page);
+    if is_compressed {
+        head.compression = Some(COMPRESSION.to_owned());
+        page = envelope::seal(&page);
+    }
     let head =
         serde_json::to_vec(&head).map_err(|error| StorageError::damaged("a head of states", error.to_string()))?;
-    let mut body = Vec::with_capacity(head.len() + EXCHANGE_BYTES_TARGET / 4);
+    let mut body = Vec::with_capacity(LENGTH_BYTES + head.len() + page.len());
     body.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes());
     body.extend_from_slice(&head);
-    body.extend_from_slice(&encode_page(&page));
+    body.extend_from_slice(&page);
     Ok(body)
 }
 
@@ -102,14 +116,18 @@ pub fn read_page(body: &[u8]) -> Result<(States, StatePage), PeerError> {
     let (head, page) = rest.split_at_checked(length).ok_or_else(|| nonsense("a head that is cut off".into()))?;
     let head: StatesHead = serde_json::from_slice(head).map_err(|error| nonsense(error.to_string()))?;
     let states = head.parse().map_err(|refusal| nonsense(refusal.to_string()))?;
-    let page = decode_page(page).map_err(|refusal| nonsense(refusal.to_string()))?;
-    Ok((states, page))
+    let page = match head.compression.as_deref() {
+        None => decode_page(page),
+        Some(COMPRESSION) => envelope::open(page, decode_page),
+        Some(other) => return Err(nonsense(format!("a page compressed with '{other}', which nobody asked for"))),
+    };
+    Ok((states, page.map_err(|refusal| nonsense(refusal.to_string()))?))
 }
 
 /// Looks at a peer's states and takes them if that is needed.
 pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause: Cause) -> Result<Outcome, String> {
     let name = database.name().clone();
-    let (first, page) = ask(sync, peer, &name, None, Position::START).await?;
+    let (first, page) = ask(sync, peer, &name, (None, Position::START), 0).await?;
     let forks = match forks(sync, peer, database, &first).await? {
         Parting::Ours(forks) => forks,
         Parting::Theirs(fork) => {
@@ -148,27 +166,12 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     let log_id = first.standing.log_id;
     let source = Source { node: peer.node.clone(), log_id };
     let begun = sync.databases().begin_transfer(&name, &source).await;
-    let mut incoming = begun.map_err(|error| error.to_string())?;
-    let (mut head, mut page) = (first, page);
-    let letters = loop {
-        let next = if page.after != incoming.cursor() {
-            ask(sync, peer, &name, Some(log_id), incoming.cursor()).await
-        } else if page.has_more {
-            // Fetched while this one is being written. One that does not follow is left aside above.
-            let following = ask(sync, peer, &name, Some(log_id), page.through);
-            let (taken, next) = tokio::join!(incoming.take(page), following);
-            incoming = taken.map_err(|error| error.to_string())?;
-            next
-        } else {
-            let letters = std::mem::take(&mut page.letters);
-            incoming = incoming.take(page).await.map_err(|error| error.to_string())?;
-            break letters;
-        };
-        (head, page) = next?;
-        if head.standing.log_id != log_id {
-            return Err("it was made anew or set back while its states were taken; starting over".to_owned());
-        }
-    };
+    let incoming = begun.map_err(|error| error.to_string())?;
+    if incoming.cursor() > Position::START {
+        let (from, newest) = (incoming.cursor(), first.standing.newest);
+        tracing::info!(peer = %peer.node, database = %name, %from, %newest, "a transfer that was cut goes on where it was");
+    }
+    let Gathered { incoming, head, letters } = gather(sync, peer, &name, incoming, (first, page)).await?;
     let adoption = Adoption {
         vector: head.standing.vector,
         chains: head.chains,
@@ -192,12 +195,70 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     Ok(Outcome::Done(kind, carried))
 }
 
+/// A transfer that has all pages.
+struct Gathered {
+    incoming: Incoming,
+    /// What came with the last of them …
+    head: States,
+    /// … and what is parked there.
+    letters: Vec<(Position, Operation)>,
+}
+
+/// Takes pages until the peer has no more.
+async fn gather(
+    sync: &Sync,
+    peer: &Giver,
+    name: &DatabaseName,
+    mut incoming: Incoming,
+    (mut head, mut page): (States, StatePage),
+) -> Result<Gathered, String> {
+    let log_id = head.standing.log_id;
+    let mut portion = Portion::default();
+    loop {
+        let is_head_alone = page.states.is_empty() && page.has_more;
+        let next = if page.after != incoming.cursor() || is_head_alone {
+            next_page(sync, peer, name, (log_id, incoming.cursor()), &mut portion).await
+        } else if page.has_more {
+            // Fetched while this one is being written. One that does not follow is left aside above.
+            let following = next_page(sync, peer, name, (log_id, page.through), &mut portion);
+            let (taken, next) = tokio::join!(incoming.take(page), following);
+            incoming = taken.map_err(|error| error.to_string())?;
+            next
+        } else {
+            let letters = std::mem::take(&mut page.letters);
+            incoming = incoming.take(page).await.map_err(|error| error.to_string())?;
+            return Ok(Gathered { incoming, head, letters });
+        };
+        (head, page) = next?;
+        if head.standing.log_id != log_id {
+            return Err("it was made anew or set back while its states were taken; starting over".to_owned());
+        }
+    }
+}
+
+/// Asks for a page of the size that the line bears, and learns from how long it takes.
+async fn next_page(
+    sync: &Sync,
+    peer: &Giver,
+    name: &DatabaseName,
+    (log_id, after): (u64, Position),
+    portion: &mut Portion,
+) -> Result<(States, StatePage), String> {
+    let asked = clock::monotonic();
+    let (head, page) = ask(sync, peer, name, (Some(log_id), after), portion.bytes()).await?;
+    portion.came(Millis(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX)));
+    if page.has_more && page.states.is_empty() {
+        return Err("it says that there are more documents, and gives none".to_owned());
+    }
+    Ok((head, page))
+}
+
 async fn ask(
     sync: &Sync,
     peer: &Giver,
     database: &DatabaseName,
-    log_id: Option<u64>,
-    after: Position,
+    (log_id, after): (Option<u64>, Position),
+    bytes_max: usize,
 ) -> Result<(States, StatePage), String> {
     let request = StatesRequest {
         protocol: PROTOCOL,
@@ -205,6 +266,8 @@ async fn ask(
         requesting_incarnation: format!("{:016x}", sync.origin().incarnation),
         after_log_sequence: after.0,
         log_id: log_id.map(|log_id| format!("{log_id:016x}")),
+        bytes_max: Some(bytes_max as u64),
+        compression: Some(COMPRESSION.to_owned()),
     };
     let body = peer.states(&sync.client, database, &request).await;
     let (states, page) = body.and_then(|body| read_page(&body)).map_err(|error| error.to_string())?;
