@@ -56,6 +56,7 @@ impl Stranger {
             after_log_sequence: self.written - 1,
             through_log_sequence: self.written,
             vector: vector_record(&known),
+            waymarks: holdfast_core::sync::message::WaymarksRecord::new(),
             operations: vec![OperationRecord::new(&operation, Position(self.written), &self.origin)],
         };
         let asked = node.ask("POST", "/api/replication/push").header("ReplicationApiKey", "I_AM_ONE_OF_YOU");

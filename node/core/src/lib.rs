@@ -21,6 +21,7 @@ pub mod json_reader;
 pub mod index;
 pub mod counter;
 pub mod chain;
+pub mod trail;
 pub mod operation;
 pub mod members;
 pub mod leases;

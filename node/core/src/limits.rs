@@ -91,6 +91,12 @@ pub const COUNTED_NAMES_SETTLED_MIN: usize = 16;
 pub const STAND_IN_NAMES_MAX: usize = 1_024;
 /// Most peers of whose branches a database remembers what came to light.
 pub const SUSPECTED_PEERS_MAX: usize = 64;
+/// Numbers of an origin at which a database remembers its branch, before it thins them out.
+pub const TRAIL_POINTS_MAX: usize = 768;
+/// Most origins of which it does.
+pub const TRAIL_ORIGINS_MAX: usize = 512;
+/// Most numbers of origins at which a peer states which branch it knows.
+pub const WAYMARKS_STATED_MAX: usize = 32 * TRAIL_ORIGINS_MAX;
 /// Most collections that a survey names; the digest of a database with more is compared as a whole.
 pub const SURVEY_COLLECTIONS_MAX: usize = 10_000;
 /// Most documents on their way that a survey leaves out; with more, nothing is compared.

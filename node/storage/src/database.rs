@@ -8,6 +8,7 @@ use holdfast_core::id::{CollectionName, NodeName};
 use holdfast_core::limits::{COMMIT_OPERATIONS_MAX, DOCUMENT_BYTES_MAX};
 use holdfast_core::members::Acknowledgements;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::{Stated, Trail};
 use holdfast_core::vector::{Origin, Position, Vector};
 use redb::{Builder, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 
@@ -32,6 +33,7 @@ use crate::tables::{
     BLOCKS, CACHE_BLOCKS, CACHE_FLOOR_KEY, CHANGES, CHECKPOINTS, COLLECTIONS, DESCRIPTION_KEY, DOCUMENTS, LIFE_KEY,
     META, ORIGINS, STATE, STATE_KEY, UNSETTLED,
 };
+use crate::trail;
 use crate::upgrade::upgrade;
 use crate::view::ReadView;
 
@@ -92,11 +94,17 @@ pub(crate) struct Shared {
     pub(crate) kept: Mutex<Kept>,
     /// What has come to light of branches.
     pub(crate) suspicions: KeptSuspicions,
+    /// Which branch of each origin was passed where.
+    pub(crate) trail: Arc<Mutex<Trail>>,
 }
 
 impl Shared {
     pub(crate) fn lock_acknowledgements(&self) -> MutexGuard<'_, Acknowledgements> {
         self.acknowledgements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_trail(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Syncs everything that the data file holds, with what a quick opening needs.
@@ -163,12 +171,16 @@ impl Database {
         let life = AtomicU64::new(origin.incarnation);
         let (acknowledgements, kept) = (Mutex::default(), Mutex::default());
         let name = name.to_owned();
-        let suspicions = KeptSuspicions::new(LogView::new(log.begin_read()?, origins.snapshot())?.suspicions()?);
-        let shared = Shared { name, log, data, file_id, life, origins, acknowledgements, kept, suspicions };
+        let trail: Arc<Mutex<Trail>> = Arc::default();
+        let suspicions = LogView::new(log.begin_read()?, origins.snapshot(), Arc::clone(&trail))?
+            .suspicions()
+            .map(KeptSuspicions::new)?;
+        let shared = Shared { name, log, data, file_id, life, origins, acknowledgements, kept, suspicions, trail };
         let shared = Arc::new(shared);
         let database = Self { shared: Arc::clone(&shared) };
         upgrade(&database.shared.data, &database.log()?, &database.shared.origins)?;
         let (state, collections, replayed) = database.replay()?;
+        *database.shared.lock_trail() = trail::trodden(&database.log()?, &state)?;
         let cache = database.replay_cache(&origin)?;
         let floor = database.log()?.floor()?;
         let writer = Writer::new(shared, origin, options, (state, cache), collections, checkpoints, floor);
@@ -216,7 +228,12 @@ impl Database {
     /// A look at the log.
     pub fn log(&self) -> Result<LogView, StorageError> {
         let transaction = self.shared.log.begin_read()?;
-        LogView::new(transaction, self.shared.origins.snapshot())
+        LogView::new(transaction, self.shared.origins.snapshot(), Arc::clone(&self.shared.trail))
+    }
+
+    /// Which branches a node that knows `ours` tells one that was heard to know `theirs`.
+    pub fn stated(&self, ours: &Vector, theirs: &Vector) -> Stated {
+        self.shared.lock_trail().stated(ours, theirs)
     }
 
     /// Brings the data to the log's end.

@@ -31,6 +31,7 @@ pub mod indexes;
 pub mod commit;
 mod mend;
 mod upgrade;
+mod trail;
 pub mod database;
 mod suspicions;
 pub mod transfer;

@@ -1,7 +1,7 @@
 //! Reading the log: by position, by what a peer lacks, by document.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_core::chain::Chain;
 use holdfast_core::sync::branches::Told;
@@ -9,14 +9,17 @@ use holdfast_core::sync::forwarding::{Filter, Verdict};
 use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Trail;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::error::StorageError;
 use crate::record::note::{LoggedNote, Note};
 use crate::record::operation::{Block, Entry, Logged};
-use crate::record::progress::{Checkpoint, decode_checkpoint, decode_suspicions, decode_vector, decode_waymarks};
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, SUSPICIONS_KEY, WAYMARKS_KEY};
+use crate::record::progress::{
+    Checkpoint, decode_checkpoint, decode_suspicions, decode_trail, decode_vector, decode_waymarks,
+};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, META, SUSPICIONS_KEY, TRAIL_KEY, WAYMARKS_KEY};
 
 /// One consistent look at a database's log.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub struct LogView {
     transaction: ReadTransaction,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
     origins: Arc<Vec<Origin>>,
+    trail: Arc<Mutex<Trail>>,
 }
 
 /// How much to read at once. A transaction group is never cut, so a read may go past either bound by one.
@@ -63,9 +67,13 @@ pub struct Stretch {
 const BACKLOG_BLOCKS_MAX: usize = 64;
 
 impl LogView {
-    pub(crate) fn new(transaction: ReadTransaction, origins: Arc<Vec<Origin>>) -> Result<Self, StorageError> {
+    pub(crate) fn new(
+        transaction: ReadTransaction,
+        origins: Arc<Vec<Origin>>,
+        trail: Arc<Mutex<Trail>>,
+    ) -> Result<Self, StorageError> {
         let blocks = transaction.open_table(BLOCKS)?;
-        Ok(Self { transaction, blocks, origins })
+        Ok(Self { transaction, blocks, origins, trail })
     }
 
     /// The oldest position that is still there; [`Position::START`] when the log is empty.
@@ -158,6 +166,18 @@ impl LogView {
         row.map_or_else(|| Ok(Suspicions::default()), |bytes| decode_suspicions(bytes.value(), &self.origins))
     }
 
+    /// Which branches were passed, as it was last saved.
+    pub(crate) fn saved_trail(&self) -> Result<Trail, StorageError> {
+        let table = self.transaction.open_table(META)?;
+        let row = table.get(TRAIL_KEY)?;
+        row.map_or_else(|| Ok(Trail::default()), |bytes| decode_trail(bytes.value(), &self.origins))
+    }
+
+    /// Which branches were passed, as far as is remembered now.
+    pub fn trail(&self) -> Trail {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What a peer that looks where branches part is told: the operations of an origin that the log holds, of those asked
     /// for, and what is remembered of where branches of it parted.
     pub fn told_of(&self, origin: &Origin, asked: &[Sequence]) -> Result<BTreeMap<Sequence, Told>, StorageError> {
@@ -174,10 +194,18 @@ impl LogView {
         Ok(told)
     }
 
-    /// Of these operations, those that the log holds, with the chain before each.
+    /// Of these operations, those before which the chain is known: from the log that holds them, or from the trail.
     pub fn chains_before(&self, wanted: &BTreeSet<Dot>) -> Result<BTreeMap<Dot, Chain>, StorageError> {
         let mut chains = BTreeMap::new();
         if wanted.is_empty() {
+            return Ok(chains);
+        }
+        let trail = self.trail();
+        for dot in wanted {
+            let before = Dot { origin: dot.origin.clone(), sequence: Sequence(dot.sequence.0.saturating_sub(1)) };
+            chains.extend(trail.at(&before).map(|chain| (dot.clone(), chain)));
+        }
+        if chains.len() == wanted.len() {
             return Ok(chains);
         }
         self.scan(Position::START, |entry| {

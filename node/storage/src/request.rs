@@ -15,6 +15,7 @@ use holdfast_core::limits::DEAD_LETTERS_MAX;
 use holdfast_core::members::FenceReason;
 use holdfast_core::operation::Operation;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use serde_json::{Map, Value};
 
@@ -265,6 +266,8 @@ pub struct Received {
     pub through: Position,
     /// What the sender said that it knows.
     pub source_vector: Vector,
+    /// Which branches of origins it said that it knows; nothing from nodes that do not say.
+    pub stated: Stated,
     /// The operations with their positions there, ascending. Some may lie beyond the stretch, ahead of others that
     /// come later.
     pub operations: Vec<(Position, Operation)>,
@@ -406,6 +409,9 @@ pub struct Receipt {
     /// The first operation that could not be taken because operations before it are missing: earlier ones of its
     /// origin, or ones that its writer had seen.
     pub gap: Option<Dot>,
+    /// The first operation that was taken under a number that had meant another one here, before that was given up: its
+    /// node was set back.
+    pub second: Option<Dot>,
     /// The first operation that was refused because it does not fit what is here. The nodes must look at each other's
     /// states.
     pub stranger: Option<Stranger>,

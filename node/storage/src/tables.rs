@@ -90,5 +90,7 @@ pub(crate) const FLOOR_KEY: &str = "floor";
 pub(crate) const WAYMARKS_KEY: &str = "waymarks";
 /// Where [`META`] has what has come to light of branches.
 pub(crate) const SUSPICIONS_KEY: &str = "suspicions";
+/// Where [`META`] has which branches were passed, as of the last quiet moment or the last cut of the log.
+pub(crate) const TRAIL_KEY: &str = "trail";
 /// Where [`META`] has what the cache had come to when its part of the log was last cut.
 pub(crate) const CACHE_FLOOR_KEY: &str = "cache-floor";

@@ -7,12 +7,14 @@ use holdfast_core::sync::message::{
 };
 use holdfast_core::sync::session::{Action, Event};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::Position;
+use holdfast_core::trail::Stated;
+use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::log::{ReadLimit, Stretch};
 use holdfast_storage::record::progress::Checkpoint;
 use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
 
 use crate::checkers::Finding;
+use crate::checkers::identity::NOTICED;
 use crate::node::wire::{self, Body, Side};
 use crate::node::{Caller, Exchange, Link, Node, Outbox, Stimulus, name_of};
 
@@ -112,6 +114,11 @@ impl Node {
         Some(log.read_for(after, filter, limit).expect("a healthy log"))
     }
 
+    /// Which branches a peer that knows `theirs` is told.
+    fn stated(&self, ours: &Vector, theirs: &Vector) -> Stated {
+        self.running.as_ref().map(|running| running.database.stated(ours, theirs)).unwrap_or_default()
+    }
+
     /// Reads the log and sends what the peer lacks.
     pub(super) fn push(
         &mut self,
@@ -146,7 +153,8 @@ impl Node {
             self.handle(now, peer, pushed, outbox);
             return;
         }
-        let request = wire::push_request(&stretch, after, &ours);
+        let stated = self.stated(&ours.vector, filter.known());
+        let request = wire::push_request(&stretch, after, &ours, &stated);
         under_way = Exchange { after, through, looked, ..under_way };
         if let Some(link) = self.link(peer) {
             link.under_way = Some(under_way);
@@ -258,6 +266,7 @@ impl Node {
             return;
         }
         let wanted = request.batch_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1);
+        let stated = self.stated(&ours.vector, &known);
         let filter = match self.link(from) {
             Some(link) => link.session.forwarding().clone().for_answer(now, known.clone()),
             None => Filter::of(known.clone()),
@@ -267,7 +276,7 @@ impl Node {
             stretch.operations.retain(|logged| logged.position <= stretch.through);
             stretch.has_more = false;
         }
-        outbox.sends.push((from, exchange, Body::Pulled(wire::pull_response(&stretch, after, &ours))));
+        outbox.sends.push((from, exchange, Body::Pulled(wire::pull_response(&stretch, after, &ours, &stated))));
         let log_id = request.requesting_log_id.as_deref().and_then(|log_id| parse_hex(log_id).ok());
         self.handle(now, from, Event::Heard { vector: known, log_id }, outbox);
         let confirmed = if is_our_log && request.log_id.is_some() { after } else { Position::START };
@@ -349,6 +358,10 @@ impl Node {
 
     /// Gives the answer to a request to whoever waits for it.
     pub(super) fn answer(&mut self, now: Millis, answer: Answer, caller: Caller, outbox: &mut Outbox) {
+        if let Answer::Receipt(Receipt { second: Some(second), .. }) = &answer {
+            outbox.lines.push(format!("had known something else as {second}"));
+            outbox.seen.push(NOTICED);
+        }
         match (answer, caller) {
             (Answer::Each(results), Caller::Client) => {
                 let written = results.into_iter().flatten();

@@ -237,15 +237,15 @@ impl Node {
         );
         let wanted = branches::proofs(ours, known);
         let log = running.database.log().expect("a healthy log");
-        let (mut proofs, mut held) = (BTreeMap::new(), BTreeMap::<Origin, Vec<Held>>::new());
+        let proofs = log.chains_before(&wanted).expect("a healthy log");
+        let trail = log.trail();
+        let parted = trail.parted(&state.vector, &theirs.passed);
+        let mut held = BTreeMap::<Origin, Vec<Held>>::new();
         log.scan(Position::START, |entry| {
             if let Entry::Operation(logged) = entry {
                 let Operation { id, dot, chain, .. } = logged.operation;
                 let one = Held { position: logged.position, sequence: dot.sequence, id, before: chain };
-                held.entry(dot.origin.clone()).or_default().push(one);
-                if let Some(chain) = chain.filter(|_| wanted.contains(&dot)) {
-                    proofs.insert(dot, chain);
-                }
+                held.entry(dot.origin).or_default().push(one);
             }
             Ok(())
         })
@@ -271,12 +271,13 @@ impl Node {
                 confirmed,
                 behind: behind.filter(|_| origin == self.origin),
             };
-            let held = held.remove(&origin).unwrap_or_default();
-            Search::new(origin, sides, held)
+            let (held, equal) = (held.remove(&origin).unwrap_or_default(), trail.shared_with(&theirs.passed, &origin));
+            Search::new(origin, sides, held).after(equal)
         };
         let mut suspects = branches::suspects(&self.origin, ours, known, &proofs);
         let evidence = running.database.evidence(&name_of(peer), &self.origin, theirs.log_id);
         branches::believe(&mut suspects, (&state.vector, &theirs.vector), &evidence);
+        branches::believe_trails(&mut suspects, (&state.vector, &theirs.vector), parted);
         suspects.into_iter().map(search).collect()
     }
 

@@ -163,7 +163,15 @@ fn received_range(received: &Received) -> Received {
     let (source, source_log_id) = (received.source.clone(), received.source_log_id);
     let source_vector = received.source_vector.clone();
     let (after, through) = (received.after, received.through);
-    Received { source, source_log_id, after, through, source_vector, operations: Vec::new() }
+    Received {
+        source,
+        source_log_id,
+        after,
+        through,
+        source_vector,
+        stated: received.stated.clone(),
+        operations: Vec::new(),
+    }
 }
 
 fn never_written(origin: &Origin) -> Logged {

@@ -302,7 +302,8 @@ impl Node {
         let finished = {
             let mut random = random_of(&mut self.seed);
             let mut moment = Moment { now: wall, random: &mut random };
-            let ending = Ending { adoption, letters, kind, forks: under_way.forks };
+            let passed = theirs.passed.clone();
+            let ending = Ending { adoption, letters, kind, forks: under_way.forks, passed };
             under_way.transfer.finish(&mut moment, ending, &running.database, &origin)
         };
         match finished {

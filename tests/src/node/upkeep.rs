@@ -5,12 +5,13 @@ use std::ops::Range;
 use holdfast_core::chain::Chains;
 use holdfast_core::members::FenceReason;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::commit::PruneLimit;
 use holdfast_storage::request::Request;
 
 use crate::node::wire::Side;
-use crate::node::{Caller, Node, Outbox, Stimulus, position};
+use crate::node::{Caller, Node, Outbox, Running, Stimulus, position};
 
 /// How often it is done, in milliseconds.
 const EVERY: Range<u64> = 1_000..4_000;
@@ -41,10 +42,20 @@ impl Node {
             log_id: running.database.log_id(),
             vector: state.vector.clone(),
             chains: if self.setup.is_contested { state.chains.clone() } else { Chains::new() },
+            passed: self.passed(),
             graves: state.graves.clone(),
             floor: running.writer.floor().clone(),
             members: state.members.clone(),
         })
+    }
+
+    /// Where it has passed the branches of origins, where there may be several.
+    fn passed(&self) -> Stated {
+        let running = self.running.as_ref().filter(|_| self.setup.is_contested);
+        let told = |running: &Running| {
+            running.database.log().expect("a healthy log").trail().told(&running.writer.state().vector)
+        };
+        running.map(told).unwrap_or_default()
     }
 
     /// The next time at which it looks after itself.

@@ -13,7 +13,9 @@ use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullRequest, PullResponse, PushRequest, PushResponse, Standing, StandingRecord,
     parse_hex, parse_vector, vector_record,
 };
+use holdfast_core::sync::stated::{parse_stated, stated_record};
 use holdfast_core::sync::survey::{SurveyRequest, SurveyResponse};
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use holdfast_storage::log::Stretch;
 use holdfast_storage::record::note::Adoption;
@@ -47,6 +49,8 @@ pub struct Side {
     pub vector: Vector,
     /// Which branch of each origin, where branches are looked for.
     pub chains: Chains,
+    /// Where it has passed them, there as well.
+    pub passed: Stated,
     /// Below this it may have removed tombstones.
     pub graves: Vector,
     /// Its log holds every operation above this.
@@ -156,7 +160,7 @@ impl Body {
 }
 
 /// The offer of a stretch.
-pub fn push_request(stretch: &Stretch, after: Position, ours: &Standing) -> PushRequest {
+pub fn push_request(stretch: &Stretch, after: Position, ours: &Standing, stated: &Stated) -> PushRequest {
     PushRequest {
         protocol: PROTOCOL,
         source_node_id: ours.origin.node.to_string(),
@@ -165,6 +169,7 @@ pub fn push_request(stretch: &Stretch, after: Position, ours: &Standing) -> Push
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         vector: vector_record(&ours.vector),
+        waymarks: stated_record(stated),
         operations: records(stretch, ours),
     }
 }
@@ -197,13 +202,14 @@ pub fn pull_request(after: Position, log_id: Option<u64>, batch: usize, ours: &S
 }
 
 /// The answer with a stretch.
-pub fn pull_response(stretch: &Stretch, after: Position, ours: &Standing) -> PullResponse {
+pub fn pull_response(stretch: &Stretch, after: Position, ours: &Standing, stated: &Stated) -> PullResponse {
     PullResponse {
         protocol: PROTOCOL,
         operations: records(stretch, ours),
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         has_more: stretch.has_more,
+        waymarks: stated_record(stated),
         standing: StandingRecord::from(ours),
     }
 }
@@ -216,6 +222,7 @@ pub fn received_push(request: PushRequest) -> Result<Received, Refusal> {
         after: Position(request.after_log_sequence),
         through: Position(request.through_log_sequence),
         source_vector: parse_vector(&request.vector)?,
+        stated: parse_stated(&request.waymarks)?,
         operations: operations(request.operations)?,
     })
 }
@@ -228,6 +235,7 @@ pub fn received_pull(response: PullResponse, peer: &Standing) -> Result<Received
         after: Position(response.after_log_sequence),
         through: Position(response.through_log_sequence),
         source_vector: peer.vector.clone(),
+        stated: parse_stated(&response.waymarks)?,
         operations: operations(response.operations)?,
     })
 }

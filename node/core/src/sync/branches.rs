@@ -216,6 +216,18 @@ impl Evidence {
     }
 }
 
+/// The same for origins of which the trails of both show that there are two branches.
+pub fn believe_trails(
+    suspects: &mut BTreeMap<Origin, Option<Proof>>,
+    (ours, theirs): (&Vector, &Vector),
+    parted: BTreeSet<Origin>,
+) {
+    for origin in parted {
+        let met = Evidence { told: None, met: Some((origin, 0)) };
+        believe(suspects, (ours, theirs), &met);
+    }
+}
+
 /// Takes evidence in where the chains say nothing. What was told to us counts before what was met: of two nodes of which
 /// one remembers what the other has forgotten, the other believes it.
 pub fn believe(
@@ -280,6 +292,13 @@ impl Search {
         }
     }
 
+    /// Both are proven to have the same up to a number.
+    #[must_use]
+    pub fn after(mut self, equal: Sequence) -> Self {
+        self.equal = equal.min(self.sides.ours).min(self.sides.theirs);
+        self
+    }
+
     /// The origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -329,7 +348,7 @@ impl Search {
             let Some(theirs) = answer.get(&held.sequence) else { continue };
             if theirs.id == held.id {
                 self.low = at + 1;
-                self.equal = held.sequence;
+                self.equal = self.equal.max(held.sequence);
                 continue;
             }
             self.different = Some((*held, theirs.id));
@@ -337,7 +356,7 @@ impl Search {
             self.high = at;
             if held.before.is_some() && held.before == theirs.before {
                 self.low = at;
-                self.equal = Sequence(held.sequence.0.saturating_sub(1));
+                self.equal = self.equal.max(Sequence(held.sequence.0.saturating_sub(1)));
             }
             break;
         }

@@ -154,6 +154,10 @@ pub struct PushRequest {
     /// What the sender knows, so that nothing of it is sent back.
     #[serde(alias = "vector", default)]
     pub vector: BTreeMap<String, u64>,
+    /// Which branches of origins the sender knows: by origin and sequence, the running hash over its operations up to
+    /// there, 16 hexadecimal digits. Whoever knows another there takes nothing. Absent from older nodes.
+    #[serde(alias = "waymarks", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waymarks: WaymarksRecord,
     /// The operations, by rising position.
     #[serde(alias = "operations", with = "poison::sent")]
     pub operations: Vec<OperationRecord>,
@@ -237,6 +241,10 @@ pub struct PullResponse {
     /// Whether the log goes on.
     #[serde(alias = "hasMore")]
     pub has_more: bool,
+    /// Which branches of origins the answerer knows: by origin and sequence, the running hash over its operations up to
+    /// there, 16 hexadecimal digits. Whoever knows another there takes nothing. Absent from older nodes.
+    #[serde(alias = "waymarks", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waymarks: WaymarksRecord,
     /// Who answers, and how far it is.
     #[serde(alias = "standing")]
     pub standing: StandingRecord,
@@ -268,6 +276,9 @@ pub struct StandingRecord {
     #[serde(alias = "neighbours", default, skip_serializing_if = "Vec::is_empty")]
     pub neighbours: Vec<String>,
 }
+
+/// Waymarks as a message has them.
+pub type WaymarksRecord = BTreeMap<String, BTreeMap<u64, String>>;
 
 /// The same, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

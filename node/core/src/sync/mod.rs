@@ -29,6 +29,7 @@ pub mod states;
 pub mod portion;
 pub mod branches;
 pub mod waymarks;
+pub mod stated;
 pub mod suspicions;
 pub mod turned;
 pub mod comparison;

@@ -13,7 +13,11 @@ use crate::limits::{BRANCH_SEQUENCES_MAX, COLLECTIONS_IN_STATES_MAX, EXCHANGE_BY
 use crate::members::{Members, Membership};
 use crate::stamp::Stamp;
 use crate::sync::branches::Told;
-use crate::sync::message::{PROTOCOL, Standing, StandingRecord, parse_hex, parse_vector, vector_record};
+use crate::sync::message::{
+    PROTOCOL, Standing, StandingRecord, WaymarksRecord, parse_hex, parse_vector, vector_record,
+};
+use crate::sync::stated::{parse_stated, stated_record};
+use crate::trail::Stated;
 use crate::vector::{Dot, Origin, Position, Sequence, Vector};
 
 /// The question for a page of states.
@@ -78,6 +82,9 @@ pub struct StatesHead {
     pub graves: BTreeMap<String, u64>,
     /// The chain of each origin, 16 hexadecimal digits.
     pub chains: BTreeMap<String, String>,
+    /// Where it has passed the branches of origins: by origin and sequence, the chain up to there. Absent from older nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waymarks: WaymarksRecord,
     /// Whom it counts with, and whom no longer.
     pub members: Vec<MemberRecord>,
     /// Its collections, empty ones included.
@@ -136,6 +143,8 @@ pub struct States {
     pub graves: Vector,
     /// The chain of each origin.
     pub chains: Chains,
+    /// Where it has passed the branches of origins.
+    pub passed: Stated,
     /// Whom it counts with, and whom no longer.
     pub members: Members,
     /// Its collections.
@@ -153,6 +162,7 @@ impl From<&States> for StatesHead {
             floor: vector_record(&states.floor),
             graves: vector_record(&states.graves),
             chains: chains_record(&states.chains),
+            waymarks: stated_record(&states.passed),
             members: members_record(&states.members),
             collections: states.collections.iter().map(ToString::to_string).collect(),
             compression: None,
@@ -171,6 +181,7 @@ impl StatesHead {
             floor: parse_vector(&self.floor)?,
             graves: parse_vector(&self.graves)?,
             chains: parse_chains(&self.chains)?,
+            passed: parse_stated(&self.waymarks)?,
             members: parse_members(&self.members)?,
             collections: self
                 .collections
@@ -283,6 +294,7 @@ mod tests {
             standing,
             floor: vector.clone(),
             graves: vector,
+            passed: [(Dot { origin: origin.clone(), sequence: Sequence(2) }, Chain(5))].into_iter().collect(),
             chains: [(origin, Chain(77))].into_iter().collect(),
             members,
             collections: vec![CollectionName::parse("orders").unwrap()],

@@ -11,6 +11,7 @@ use holdfast_core::members::Acknowledgements;
 use holdfast_core::sync::branches::Evidence;
 use holdfast_core::sync::comparison::DocumentKey;
 use holdfast_core::sync::ranges::Verdict;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Origin, Position, Sequence, Vector};
 use holdfast_storage::commit::CommitError;
 use holdfast_storage::database::Database;
@@ -210,6 +211,11 @@ impl OpenDatabase {
     /// A consistent look at the log.
     pub fn log(&self) -> Result<LogView, StorageError> {
         self.database()?.log()
+    }
+
+    /// Which branches of origins a node that knows `ours` tells one that was heard to know `theirs`.
+    pub fn stated(&self, ours: &Vector, theirs: &Vector) -> Result<Stated, StorageError> {
+        Ok(self.database()?.stated(ours, theirs))
     }
 
     /// Holds a document's record against what the log makes of it; see [`Database::examine`].

@@ -27,6 +27,10 @@ pub struct PushQuestion {
     through_log_sequence: u64,
     /// What the sender knows: sequence by origin.
     vector: BTreeMap<String, u64>,
+    /// Which branches of origins the sender knows: by origin and sequence, the running hash over its operations up to
+    /// there, 16 hexadecimal digits. Who knows another one there takes nothing. Absent if there are none, or from nodes
+    /// that do not say.
+    waymarks: BTreeMap<String, BTreeMap<String, String>>,
     /// The operations, by rising position.
     operations: Vec<SentOperation>,
 }
@@ -45,7 +49,7 @@ pub struct PushAnswer {
     last_processed_log_sequence: u64,
     /// The first operation that could not be taken because earlier ones of its origin are missing; absent if none was.
     gap: Option<String>,
-    /// The first operation that does not fit what the answerer has; absent if all did.
+    /// The first operation that does not fit what the answerer has, or waymark that differs; absent if all did.
     stranger: Option<String>,
     /// Whether that is because the answerer has forgotten what its writer had not seen; absent if not.
     is_forgotten: bool,
@@ -87,6 +91,10 @@ pub struct PullAnswer {
     through_log_sequence: u64,
     /// Whether the log goes on.
     has_more: bool,
+    /// Which branches of origins the answerer knows: by origin and sequence, the running hash over its operations up to
+    /// there, 16 hexadecimal digits. Who knows another one there takes nothing. Absent if there are none, or from nodes
+    /// that do not say.
+    waymarks: BTreeMap<String, BTreeMap<String, String>>,
     /// Who answers, and how far it is.
     standing: SentStanding,
 }
@@ -242,6 +250,7 @@ mod tests {
     #[test]
     fn what_is_described_is_what_is_sent() {
         let text = String::new;
+        let waymarks = || -> message::WaymarksRecord { [(text(), BTreeMap::new())].into_iter().collect() };
         let standing = message::StandingRecord {
             node_id: text(),
             incarnation: text(),
@@ -261,6 +270,7 @@ mod tests {
             after_log_sequence: 0,
             through_log_sequence: 0,
             vector: BTreeMap::new(),
+            waymarks: waymarks(),
             operations: Vec::new(),
         });
         is_described::<PushAnswer>(message::PushResponse {
@@ -288,6 +298,7 @@ mod tests {
             after_log_sequence: 0,
             through_log_sequence: 0,
             has_more: false,
+            waymarks: waymarks(),
             standing,
         });
     }

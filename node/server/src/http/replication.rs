@@ -96,6 +96,7 @@ pub(crate) async fn push(
     if receipt.overfull.is_some() && receipt.accepted == 0 {
         return Err(ApiError::conflict("too-many-dead-letters", TOO_MANY_DEAD_LETTERS));
     }
+    membership::note_second(&sync, &database, &receipt);
     if let Some(stranger) = &receipt.stranger {
         membership::note_stranger(&sync, &database, &origin.node, stranger);
     } else {
@@ -167,6 +168,7 @@ pub(crate) async fn pull(
              /api/replication/states.",
         ));
     }
+    let stated = database.stated(&standing.vector, &known).map_err(|error| storage_failed(&error))?;
     let filter = match &session {
         Some(session) => session.mailbox().filter_for_answer(driver::now(), known),
         None => Filter::of(known),
@@ -178,7 +180,7 @@ pub(crate) async fn pull(
         let confirmed = if is_ours && asked_log.is_some() { after } else { Position::START };
         session.mailbox().answered(confirmed, !stretch.operations.is_empty(), stretch.has_more);
     }
-    let mut answer = exchange::pull_head(&stretch, after, &standing);
+    let mut answer = exchange::pull_head(&stretch, after, &standing, &stated);
     if is_compact {
         let bytes = exchange::work_on_stretch(after, newest, || exchange::compact(&answer, &stretch));
         return Ok(([(CONTENT_TYPE, MEDIA_TYPE)], bytes).into_response());

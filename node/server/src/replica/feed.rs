@@ -18,6 +18,7 @@ use holdfast_core::replica::message::about;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::vector_record;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::error::StorageError;
 use thiserror::Error;
@@ -69,7 +70,9 @@ pub async fn feed_log(
         let stretched = work_on_stretch(after, goal, || -> Result<_, StorageError> {
             let standing = exchange::standing(&database)?;
             let stretch = exchange::read(&database, after, &filter, EXCHANGE_COMPACT_OPERATIONS)?;
-            let message = exchange::compact(&exchange::push_head(&stretch, after, &standing), &stretch);
+            // A follower was found to be on its leader's branch when they met; no other is told to it.
+            let head = exchange::push_head(&stretch, after, &standing, &Stated::new());
+            let message = exchange::compact(&head, &stretch);
             Ok((stretch.through, message))
         });
         let (through, message) = stretched?;

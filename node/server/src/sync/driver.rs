@@ -485,7 +485,9 @@ impl Driver {
             }
             let wanted = if is_compact { least.max(EXCHANGE_COMPACT_OPERATIONS) } else { least };
             let stretch = exchange::read(&database, after, &filter, wanted).map_err(|error| error.to_string())?;
-            let mut head = exchange::push_head(&stretch, after, &ours);
+            let stated = database.stated(&ours.vector, filter.known());
+            let stated = stated.map_err(|error| error.to_string())?;
+            let mut head = exchange::push_head(&stretch, after, &ours, &stated);
             let (media_type, body) = if stretch.operations.is_empty() {
                 (MEDIA_TYPE, Vec::new())
             } else if is_compact {
@@ -567,6 +569,7 @@ impl Driver {
                 self.look_at_states(cause).await
             }
             Ok(Answer::Receipt(receipt)) => {
+                membership::note_second(&self.sync, &self.database, &receipt);
                 Ok(Event::Pulled { through: receipt.through, has_more, has_gap: receipt.gap.is_some(), peer })
             }
             Ok(other) => Err(format!("the writer answered something else: {other:?}")),

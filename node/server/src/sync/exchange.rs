@@ -14,7 +14,9 @@ use holdfast_core::sync::message::{
     OperationRecord, PROTOCOL, PullResponse, PushRequest, Standing, StandingRecord, parse_hex, parse_vector,
     vector_record,
 };
+use holdfast_core::sync::stated::{parse_stated, stated_record};
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Origin, Position};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::{ReadLimit, Stretch};
@@ -93,7 +95,7 @@ pub struct Checked<T> {
 }
 
 /// The offer of a stretch, without its operations.
-pub fn push_head(stretch: &Stretch, after: Position, standing: &Standing) -> PushRequest {
+pub fn push_head(stretch: &Stretch, after: Position, standing: &Standing, stated: &Stated) -> PushRequest {
     PushRequest {
         protocol: PROTOCOL,
         source_node_id: standing.origin.node.to_string(),
@@ -102,18 +104,20 @@ pub fn push_head(stretch: &Stretch, after: Position, standing: &Standing) -> Pus
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         vector: vector_record(&standing.vector),
+        waymarks: stated_record(stated),
         operations: Vec::new(),
     }
 }
 
 /// The answer with a stretch, without its operations.
-pub fn pull_head(stretch: &Stretch, after: Position, standing: &Standing) -> PullResponse {
+pub fn pull_head(stretch: &Stretch, after: Position, standing: &Standing, stated: &Stated) -> PullResponse {
     PullResponse {
         protocol: PROTOCOL,
         operations: Vec::new(),
         after_log_sequence: after.0,
         through_log_sequence: stretch.through.0,
         has_more: stretch.has_more,
+        waymarks: stated_record(stated),
         standing: StandingRecord::from(standing),
     }
 }
@@ -174,6 +178,7 @@ pub fn received_push(push: Checked<PushRequest>) -> Result<Received, Refusal> {
         after: Position(after),
         through: Position(through),
         source_vector: parse_vector(&push.head.vector)?,
+        stated: parse_stated(&push.head.waymarks)?,
         operations: in_order(push.operations, after, through)?,
     })
 }
@@ -187,6 +192,7 @@ pub fn received_pull(pull: Checked<PullResponse>, peer: &Standing) -> Result<Rec
         after: Position(after),
         through: Position(through),
         source_vector: peer.vector.clone(),
+        stated: parse_stated(&pull.head.waymarks)?,
         operations: in_order(pull.operations, after, through)?,
     })
 }

@@ -15,9 +15,9 @@ use holdfast_core::members::{FenceReason, Members};
 use holdfast_core::sync::admission::{self, Admission, Side};
 use holdfast_core::sync::survey::Memory;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Vector};
+use holdfast_core::vector::{Dot, Origin, Vector};
 use holdfast_storage::error::StorageError;
-use holdfast_storage::request::{Misfit, Request, Stranger};
+use holdfast_storage::request::{Misfit, Receipt, Request, Stranger};
 
 use crate::clock;
 use crate::databases::{Asker, OpenDatabase};
@@ -231,6 +231,14 @@ pub fn note_stranger(sync: &Sync, database: &OpenDatabase, peer: &NodeName, stra
     if stranger.misfit == Misfit::Branch {
         note_branch(sync, database, peer, &stranger.dot.origin);
     }
+}
+
+/// Notes that a peer's operation has the number of another one that was known here and given up since: whoever gave it out
+/// was set back and has not noticed. Nothing is lost by it, for what was given up was written again.
+pub fn note_second(sync: &Sync, database: &OpenDatabase, receipt: &Receipt) {
+    let Some(Dot { origin, sequence }) = &receipt.second else { return };
+    let what = format!("{origin} has given out number {sequence} a second time: it was restored or copied");
+    sync.databases().identity().note_once(Some(database.name()), what);
 }
 
 /// What this node tells peers of what everybody knows who is waited for, itself included.

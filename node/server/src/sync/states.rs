@@ -22,6 +22,7 @@ use holdfast_core::sync::message::{PROTOCOL, Standing};
 use holdfast_core::sync::portion::Portion;
 use holdfast_core::sync::states::{BranchRequest, COMPRESSION, States, StatesHead, StatesRequest};
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use holdfast_storage::error::StorageError;
 use holdfast_storage::log::{LogView, ReadLimit};
@@ -89,7 +90,8 @@ fn page_of(
     let Adoption { vector, chains, members, graves, collections } = adoption_of(view)?;
     // Of the same moment as the page: that is what whoever has read to its end knows.
     let standing = Standing { vector, newest: view.state()?.position, ..standing };
-    let mut head = StatesHead::from(&States { standing, floor, graves, chains, members, collections });
+    let passed = log.trail().told(&standing.vector);
+    let mut head = StatesHead::from(&States { standing, floor, graves, chains, passed, members, collections });
     let mut page = encode_page(&page);
     if is_compressed {
         head.compression = Some(COMPRESSION.to_owned());
@@ -182,7 +184,7 @@ pub async fn look(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, cause
     if let Some(closed) = sync.resting().filter(|_| peer.asker == Asker::Peer) {
         return Err(format!("the states were not taken: {closed}"));
     }
-    let ending = Ending { adoption, letters, kind, forks };
+    let ending = Ending { adoption, letters, kind, forks, passed: head.passed };
     let carried = sync.databases().finish_transfer(incoming, ending).await.map_err(|error| error.to_string())?;
     if is_plain && carried.reissued == 0 {
         tracing::info!(peer = %peer.node, database = %name, kept = carried.kept, "the peer's states are here");
@@ -294,7 +296,8 @@ async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: 
     let ours = database.view().and_then(|view| view.state()).map_err(failed)?.vector;
     let me = database.origin();
     let behind = database.behind((ours.get(me), theirs.standing.vector.get(me))).map_err(failed)?;
-    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1), &floor, (&evidence, behind));
+    let passed = theirs.passed.clone();
+    let search = move || searches(&held, &who, (&of_peer.0, &of_peer.1, &passed), &floor, (&evidence, behind));
     let found = tokio::task::spawn_blocking(search);
     let found = found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let (mut forks, mut gives_way, mut stays) = (Forks::default(), false, None);
@@ -329,17 +332,19 @@ async fn forks(sync: &Sync, peer: &Giver, database: &Arc<OpenDatabase>, theirs: 
 fn searches(
     database: &OpenDatabase,
     peer: &Origin,
-    theirs: (&Vector, &Chains),
+    (vector, chains, passed): (&Vector, &Chains, &Stated),
     their_floor: &Vector,
     (evidence, behind): (&Evidence, Option<Sequence>),
 ) -> Result<Vec<Search>, StorageError> {
     let (state, log) = (database.view()?.state()?, database.log()?);
     let ours = Known { vector: &state.vector, chains: &state.chains };
-    let theirs = Known { vector: theirs.0, chains: theirs.1 };
+    let theirs = Known { vector, chains };
     let wanted = branches::proofs(ours, theirs);
     let proofs = log.chains_before(&wanted)?;
     let mut suspects = branches::suspects(database.origin(), ours, theirs, &proofs);
     branches::believe(&mut suspects, (ours.vector, theirs.vector), evidence);
+    let trail = log.trail();
+    branches::believe_trails(&mut suspects, (ours.vector, theirs.vector), trail.parted(ours.vector, passed));
     let mut held: BTreeMap<Origin, Vec<Held>> = suspects.keys().map(|origin| (origin.clone(), Vec::new())).collect();
     if held.is_empty() {
         return Ok(Vec::new());
@@ -373,7 +378,8 @@ fn searches(
             confirmed,
             behind: behind.filter(|_| origin == *database.origin()),
         };
-        Search::new(origin, sides, held)
+        let equal = trail.shared_with(passed, &origin);
+        Search::new(origin, sides, held).after(equal)
     };
     Ok(held.into_iter().map(search).collect())
 }

@@ -8,9 +8,9 @@ use crate::error::StorageError;
 use crate::origins::Origins;
 use crate::record::operation::{BLOCK_FRAME_BYTES, LENGTH_BYTES_MAX, encode_block};
 use crate::record::progress::{
-    encode_checkpoint, encode_life, encode_origin, encode_suspicions, encode_vector, encode_waymarks,
+    encode_checkpoint, encode_life, encode_origin, encode_suspicions, encode_trail, encode_vector, encode_waymarks,
 };
-use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS, SUSPICIONS_KEY, WAYMARKS_KEY};
+use crate::tables::{BLOCKS, CHECKPOINTS, FLOOR_KEY, LIFE_KEY, META, ORIGINS, SUSPICIONS_KEY, TRAIL_KEY, WAYMARKS_KEY};
 
 /// Most bytes of a block that holds more than one operation. The store gives a large value a run of pages whose number
 /// is a power of two, fills it with zeros and writes it whole: this one's run is full, and one byte more would double it.
@@ -51,6 +51,11 @@ impl Writer {
                 save_new_origins(&transaction, &self.shared.origins)?;
                 transaction.open_table(META)?.insert(SUSPICIONS_KEY, record.as_slice())?;
             }
+            if is_quick_to_open || self.is_trail_unsaved {
+                let record = encode_trail(&self.shared.lock_trail().saved(), &self.shared.origins);
+                save_new_origins(&transaction, &self.shared.origins)?;
+                transaction.open_table(META)?.insert(TRAIL_KEY, record.as_slice())?;
+            }
             if let Some(of_node) = self.unsaved_life_beside {
                 let record = encode_life(of_node, self.origin.incarnation);
                 transaction.open_table(META)?.insert(LIFE_KEY, record.as_slice())?;
@@ -73,6 +78,7 @@ impl Writer {
         self.is_floor_unsaved = false;
         self.unsaved_life_beside = None;
         self.unsaved_waymarks = None;
+        self.is_trail_unsaved = false;
         self.undurable.log_needs_scan = !is_quick_to_open;
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! operation on it unless it makes that one void; what is parked is not acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use holdfast_core::id::{CollectionName, DocumentId, OperationId};
 use holdfast_core::operation::{Group, Operation, OperationKind};
@@ -149,7 +150,11 @@ impl Writer {
 
     /// Tries parked operations again, as if they had come now. Those that waited behind them follow.
     pub(super) fn retry(&mut self, batch: &mut Batch<'_>, which: &Which) -> Result<LetterOutcome, StorageError> {
-        let log = LogView::new(self.shared.log.begin_read()?, self.shared.origins.snapshot())?;
+        let log = LogView::new(
+            self.shared.log.begin_read()?,
+            self.shared.origins.snapshot(),
+            Arc::clone(&self.shared.trail),
+        )?;
         let asked: BTreeSet<Position> =
             self.state.letters.iter().filter(|letter| which.names(letter)).map(|letter| letter.position).collect();
         let mut outcome = LetterOutcome { named: asked.len() as u64, ..LetterOutcome::default() };

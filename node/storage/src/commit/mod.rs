@@ -34,7 +34,8 @@ use holdfast_core::stamp::HybridClock;
 use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Origin, Position, Sequence, Vector};
+use holdfast_core::trail::{Stated, Trail};
+use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::Durability;
 use thiserror::Error;
 
@@ -113,6 +114,10 @@ pub struct Writer {
     unsaved_life_beside: Option<u64>,
     /// Which operations are meant where branches parted, while the log file does not have it yet.
     unsaved_waymarks: Option<Waymarks>,
+    /// The trail is that of another file, or leads on from a peer's states.
+    is_trail_unsaved: bool,
+    /// The first operation of the batch under way whose number had meant another one here.
+    second: Option<Dot>,
     /// How far the documents that may have something to give up were looked at.
     unsettled_cursor: Position,
     /// Why tombstones stay, as far as this look at them has come.
@@ -171,6 +176,8 @@ impl Writer {
             is_floor_unsaved: false,
             unsaved_life_beside: None,
             unsaved_waymarks: None,
+            is_trail_unsaved: false,
+            second: None,
             unsettled_cursor: Position::START,
             kept: Kept::default(),
             index_run: None,
@@ -228,6 +235,21 @@ impl Writer {
         self.shared.suspicions.note(|kept| *kept = suspicions);
     }
 
+    /// Goes on from a trail, without the branches that were given up.
+    pub(crate) fn keep_trail(&mut self, mut trail: Trail, given_up: &[Dot]) {
+        for fork in given_up {
+            trail.leave(fork);
+        }
+        *self.shared.lock_trail() = trail;
+        self.is_trail_unsaved = true;
+    }
+
+    /// Takes in where a peer has passed the branches of origins, whose states are here now.
+    pub(crate) fn follow_trail(&mut self, theirs: &Vector, passed: &Stated) {
+        self.shared.lock_trail().follow(theirs, passed);
+        self.is_trail_unsaved = true;
+    }
+
     /// Whether the data file should be synced now, because much or old is unsynced.
     pub fn is_durable_commit_due(&self, now: Millis) -> bool {
         let undurable = &self.undurable;
@@ -244,6 +266,7 @@ impl Writer {
             || self.unsaved_life_beside.is_some()
             || self.unsaved_waymarks.is_some()
             || self.shared.suspicions.unsaved().is_some()
+            || self.is_trail_unsaved
             || !self.unsaved_checkpoints.is_empty()
     }
 
@@ -423,8 +446,19 @@ impl Writer {
         };
         self.state.position = position;
         self.state.take_note_of(&operation, position);
+        self.leave_trail(&operation);
         batch.encoded.push(encode(&operation, previous, &self.shared.origins));
         Logged { position, previous, operation }
+    }
+
+    /// Remembers that an operation was passed.
+    fn leave_trail(&mut self, operation: &Operation) {
+        let Dot { origin, sequence } = &operation.dot;
+        if let Some(chain) = self.state.chains.get(origin).filter(|_| self.state.vector.get(origin) == *sequence)
+            && self.shared.lock_trail().pass(&operation.dot, operation.chain, chain)
+        {
+            self.second.get_or_insert_with(|| operation.dot.clone());
+        }
     }
 
     /// The chain that this node's operation of a sequence, its next one, carries.

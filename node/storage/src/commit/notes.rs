@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use holdfast_core::document::DocumentState;
 use holdfast_core::id::{CollectionName, DocumentId};
 use holdfast_core::time::Millis;
-use holdfast_core::vector::{Position, Vector};
+use holdfast_core::vector::{Dot, Position, Vector};
 
 use crate::commit::touched::Touched;
 use crate::commit::{Batch, Writer};
@@ -108,6 +108,12 @@ impl Writer {
     /// The states that were taken in are all that the peer knew: from here on it is known here too.
     pub(super) fn adopt(&mut self, batch: &mut Batch<'_>, adoption: Adoption) {
         self.state.adopt(&adoption);
+        for (origin, known) in adoption.vector.iter().filter(|(origin, known)| self.state.vector.get(origin) == *known)
+        {
+            let dot = Dot { origin: origin.clone(), sequence: known };
+            self.shared.lock_trail().jump(&dot, self.state.chains.get(origin));
+        }
+        self.is_trail_unsaved = true;
         self.floor.merge(&adoption.vector);
         self.is_floor_unsaved = true;
         for collection in &adoption.collections {

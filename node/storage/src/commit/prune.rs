@@ -14,9 +14,9 @@ use crate::commit::Writer;
 use crate::error::StorageError;
 use crate::record::note::Note;
 use crate::record::operation::{Block, Entry};
-use crate::record::progress::encode_vector;
+use crate::record::progress::{encode_trail, encode_vector};
 use crate::request::Kept;
-use crate::tables::{BLOCKS, FLOOR_KEY, META, UNSETTLED};
+use crate::tables::{BLOCKS, FLOOR_KEY, META, TRAIL_KEY, UNSETTLED};
 
 /// What a pruning did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,7 +99,10 @@ impl Writer {
                 blocks.remove(first)?;
             }
             let record = encode_vector(&floor, &self.shared.origins);
-            transaction.open_table(META)?.insert(FLOOR_KEY, record.as_slice())?;
+            let trail = encode_trail(&self.shared.lock_trail().saved(), &self.shared.origins);
+            let mut table = transaction.open_table(META)?;
+            table.insert(FLOOR_KEY, record.as_slice())?;
+            table.insert(TRAIL_KEY, trail.as_slice())?;
         }
         transaction.commit()?;
         self.floor = floor;

@@ -30,6 +30,15 @@ impl Writer {
         let mut screen = self.screen_for(&received.operations);
         let mut touched = Touched::default();
         let mut receipt = Receipt { through: received.after, ..Receipt::default() };
+        let parted = self.shared.lock_trail().parts_from(&self.state.vector, &received.stated);
+        if let Some(dot) = parted {
+            // All that has come from there has seen another branch, though it may not be of it.
+            let stranger = Stranger { dot, misfit: Misfit::Branch };
+            self.note_stranger(&received.source, received.source_log_id, &stranger);
+            receipt.stranger = Some(stranger);
+            return Ok(receipt);
+        }
+        self.second = None;
         if let Some((_, apart)) = received.operations.iter().find(|(_, one)| self.is_apart(&received.source, one)) {
             // What comes before it may have seen the other branch, and would take the place of operations that it has not.
             receipt.processed = 1;
@@ -89,6 +98,7 @@ impl Writer {
             receipt.through = received.through;
         }
         self.flush(batch, touched)?;
+        receipt.second = self.second.take();
         self.note_received(&received.source, received.source_log_id, received.after, receipt.through, now);
         Ok(receipt)
     }

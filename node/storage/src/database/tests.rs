@@ -86,6 +86,7 @@ impl Node {
             after: Position::START,
             through: stretch.through,
             source_vector: Vector::new(),
+            stated: holdfast_core::trail::Stated::new(),
             operations: stretch.operations.into_iter().map(|logged| (logged.position, logged.operation)).collect(),
         };
         match other.commit(vec![Request::Receive(received)]).pop() {
@@ -241,6 +242,7 @@ fn a_gap_and_a_cut_transaction_are_not_taken() {
             after: Position::START,
             through: Position(99),
             source_vector: Vector::new(),
+            stated: holdfast_core::trail::Stated::new(),
             operations: operations.to_vec(),
         };
         match b.commit(vec![Request::Receive(received)]).pop() {
@@ -269,6 +271,7 @@ fn a_context_that_claims_the_future_is_not_taken() {
         after: Position::START,
         through: Position(1),
         source_vector: Vector::new(),
+        stated: holdfast_core::trail::Stated::new(),
         operations: vec![(Position(1), operation)],
     };
     let Some(Answer::Receipt(receipt)) = b.commit(vec![Request::Receive(received)]).pop() else { panic!() };

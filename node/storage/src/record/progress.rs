@@ -10,6 +10,7 @@ use holdfast_core::sync::branches::{Evidence, Told};
 use holdfast_core::sync::suspicions::Suspicions;
 use holdfast_core::sync::waymarks::Waymarks;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Trail;
 use holdfast_core::vector::{Origin, Position, Vector};
 
 use crate::encoding::{DecodeError, Encode, Reader};
@@ -223,6 +224,26 @@ pub(crate) fn decode_suspicions(bytes: &[u8], origins: &[Origin]) -> Result<Susp
         }
         let behind = if reader.u8()? == 0 { None } else { Some(record::read_dot(reader, origins)?) };
         Ok(Suspicions::restored(peers, behind))
+    })
+}
+
+/// Writes which branches were passed.
+pub(crate) fn encode_trail(trail: &Trail, origins: &Origins) -> Vec<u8> {
+    let points: Vec<_> = trail.iter().collect();
+    let mut bytes = record::begin(8 + 16 * points.len());
+    bytes.put_varint(points.len() as u64);
+    for (dot, chain) in points {
+        record::put_dot(&mut bytes, &dot, origins);
+        bytes.extend_from_slice(&chain.0.to_le_bytes());
+    }
+    record::seal(bytes)
+}
+
+/// Reads which branches were passed.
+pub(crate) fn decode_trail(bytes: &[u8], origins: &[Origin]) -> Result<Trail, StorageError> {
+    read("which branches were passed", bytes, |_, reader| {
+        let count = reader.count(10)?;
+        (0..count).map(|_| Ok((record::read_dot(reader, origins)?, Chain(reader.u64()?)))).collect()
     })
 }
 

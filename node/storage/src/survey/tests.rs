@@ -41,6 +41,7 @@ fn send(from: &Opened, to: &mut Opened) {
         source: from.writer.origin().node.clone(),
         source_log_id: 7,
         source_vector: from.writer.state().vector.clone(),
+        stated: holdfast_core::trail::Stated::new(),
         after: Position::START,
         through: stretch.through,
         operations: stretch.operations.into_iter().map(|logged| (logged.position, logged.operation)).collect(),

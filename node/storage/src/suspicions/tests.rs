@@ -69,6 +69,7 @@ fn an_operation_of_another_branch_is_remembered_after_a_restart_though_nothing_o
         after,
         through: stretch.through,
         source_vector,
+        stated: holdfast_core::trail::Stated::new(),
         operations,
     };
     match node.commit(vec![Request::Receive(received)]).as_slice() {

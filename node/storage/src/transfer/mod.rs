@@ -25,6 +25,7 @@ use holdfast_core::limits::COMMIT_OPERATIONS_MAX;
 use holdfast_core::operation::{Operation, OperationKind};
 use holdfast_core::sync::admission;
 use holdfast_core::sync::branches::Forks;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Dot, Origin, Position, Sequence, Vector};
 use redb::StorageBackend;
 
@@ -76,6 +77,8 @@ pub struct Ending {
     pub kind: admission::Transfer,
     /// Where our branches of origins leave the peer's.
     pub forks: Forks,
+    /// Where the peer has passed the branches of origins.
+    pub passed: Stated,
 }
 
 /// What was carried over into a new database.
@@ -157,7 +160,7 @@ impl Transfer {
         origin: &Origin,
     ) -> Result<(Opened, Carried), CommitError> {
         let not_written = CommitError::NotWritten;
-        let Ending { adoption, letters, kind, forks: Forks { first: branches, waymarks } } = ending;
+        let Ending { adoption, letters, kind, forks: Forks { first: branches, waymarks }, passed } = ending;
         let is_merge = kind == admission::Transfer::Merge;
         let theirs = adoption.vector.clone();
         if !theirs.covers_all(&self.seen) || letters.iter().any(|(_, letter)| !theirs.covers(&letter.dot)) {
@@ -189,7 +192,9 @@ impl Transfer {
             remembered.keep(dot.clone(), *told);
         }
         writer.keep_waymarks(remembered);
+        writer.keep_trail(before.log.trail(), &branches);
         writer.commit(moment, vec![Request::Adopt(adoption)])?;
+        writer.follow_trail(&theirs, &passed);
         let mut reissue = Reissue::new(branches.clone());
         if is_merge {
             // Whoever writes everything again goes on as somebody else, and what branches it holds is another question.
@@ -399,6 +404,7 @@ fn keep_as_they_are(
         after: Position::START,
         through,
         source_vector,
+        stated: Stated::new(),
         operations,
     };
     let answers = writer.commit(moment, vec![Request::Receive(received)])?;

@@ -95,6 +95,7 @@ impl Node {
             after: Position::START,
             through: stretch.through,
             source_vector: self.vector(),
+            stated: holdfast_core::trail::Stated::new(),
             operations: stretch.operations.into_iter().map(|logged| (logged.position, logged.operation)).collect(),
         };
         match other.commit(Request::Receive(received)) {
@@ -150,7 +151,8 @@ impl Node {
         let letters = letters_of(&view, &other.opened.database.log().unwrap()).unwrap();
         let page = StatePage { letters, ..StatePage::default() };
         let letters = decode_page(&encode_page(&page)).unwrap().letters;
-        let ending = Ending { adoption, letters, kind, forks };
+        let passed = other.opened.database.log().unwrap().trail().told(&adoption.vector);
+        let ending = Ending { adoption, letters, kind, forks, passed };
         let (opened, carried) = transfer.finish(&mut moment, ending, &self.opened.database, &next)?;
         Ok((Node { opened, clock: self.clock }, carried))
     }
@@ -423,6 +425,7 @@ fn send(from: &Node, to: &mut Node, spoil: impl Fn(&mut Value)) -> crate::reques
         after: Position::START,
         through: stretch.through,
         source_vector: from.vector(),
+        stated: holdfast_core::trail::Stated::new(),
         operations: push.operations.into_iter().map(|record| record.into_arrived().unwrap()).collect(),
     };
     match to.commit(Request::Receive(received)) {
@@ -560,7 +563,13 @@ fn what_a_peer_forgets_between_two_pages_is_not_taken_over() {
         }
     }
     let adoption = adoption_of(&a.opened.database.view().unwrap()).unwrap();
-    let ending = Ending { adoption, letters: Vec::new(), kind: Kind::Merge, forks: Forks::default() };
+    let ending = Ending {
+        adoption,
+        letters: Vec::new(),
+        kind: Kind::Merge,
+        forks: Forks::default(),
+        passed: holdfast_core::trail::Stated::new(),
+    };
     let refused = transfer.finish(&mut moment, ending, &b.opened.database, &origin("b", 2)).unwrap_err();
     assert!(refused.to_string().contains("forgot"), "{refused}");
     let (b, _) = b.made_anew_from(&a, Kind::Merge, Vec::new());

@@ -40,6 +40,7 @@ fn stretch(node: &Node, known: &Vector) -> Received {
         after: Position::START,
         through: stretch.through,
         source_vector: node.state().vector,
+        stated: holdfast_core::trail::Stated::new(),
         operations: stretch.operations.into_iter().map(|logged| (logged.position, logged.operation)).collect(),
     }
 }
