@@ -69,7 +69,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 20] = [
+    /// All of them.
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Challenge,
         Self::Proof,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
-use crate::id::DatabaseName;
+use crate::id::{DatabaseName, NodeName};
 use crate::limits::{DATABASES_MAX, REPLICA_VOTERS_MAX};
 use crate::replica::role::Rank;
 use crate::sync::turned::Question;
@@ -109,6 +109,9 @@ pub struct DatabaseAt {
     /// How often a database of this name was dropped before it was made.
     #[serde(default)]
     pub lives: u64,
+    /// Where the sender's epoch began in this log; absent where it passes on what another leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 /// How far a follower is with a database.
@@ -324,6 +327,12 @@ impl Heartbeat {
     }
 }
 
+/// How many of a node's own operations, of all its lives, a vector stands for.
+pub fn operations_by(node: &NodeName, vector: &Vector) -> u64 {
+    let own = vector.iter().filter(|(origin, _)| origin.node == *node);
+    own.map(|(_, sequence)| sequence.0).fold(0, u64::saturating_add)
+}
+
 /// How many operations a vector stands for.
 pub fn operations_of(vector: &Vector) -> u64 {
     vector.iter().map(|(_, sequence)| sequence.0).fold(0, u64::saturating_add)
@@ -348,7 +357,11 @@ mod tests {
     fn controls_survive_the_way() {
         let (epoch, leader) = ("2@b".to_owned(), "b:5500".to_owned());
         for sent in [
-            Control::Vote { epoch: epoch.clone(), rank: Rank { epoch: 1, drops: 2, operations: 7 }, is_trial: true },
+            Control::Vote {
+                epoch: epoch.clone(),
+                rank: Rank { epoch: 1, drops: 2, led: 3, operations: 7 },
+                is_trial: true,
+            },
             Control::TakeOver { epoch: epoch.clone(), operations: 9, drops: 1 },
             Control::Follow { epoch, leader, http: None },
         ] {

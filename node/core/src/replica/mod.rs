@@ -25,6 +25,9 @@ pub mod seeking;
 pub mod feed;
 pub mod lane;
 pub mod roll;
+pub mod heritage;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod model;

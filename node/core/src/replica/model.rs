@@ -54,7 +54,8 @@ struct Node {
 
 impl Node {
     fn rank(&self) -> Rank {
-        Rank { epoch: self.last_epoch, drops: 0, operations: self.held.len() as u64 }
+        let led = self.held.iter().filter(|(epoch, _)| *epoch == self.last_epoch).count() as u64;
+        Rank { epoch: self.last_epoch, drops: 0, led, operations: self.held.len() as u64 }
     }
 
     fn take<'a>(&mut self, writes: impl IntoIterator<Item = &'a Write>) {

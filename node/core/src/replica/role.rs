@@ -63,15 +63,19 @@ impl Role {
     }
 }
 
-/// How far a node is: whose entries it has taken in last, and how many operations it knows.
+/// How far a node is. Of two that have what one leader began with, that one is further that has more of what this leader
+/// wrote itself; what else they know, from before or from elsewhere, was promised to nobody by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rank {
-    /// Number of the epoch in which its last entry came.
+    /// Number of the last epoch whose beginning it has all of, see [`super::heritage`].
     pub epoch: u64,
     /// Drops of databases that it knows of: whoever knows of more is ahead, though it holds less for it.
     #[serde(default)]
     pub drops: u64,
+    /// Operations of that epoch's leader that it knows.
+    #[serde(default)]
+    pub led: u64,
     /// Operations that it knows, of all databases together.
     pub operations: u64,
 }
@@ -404,6 +408,17 @@ impl Replica {
             self.unelected = None;
         }
         Ok(actions)
+    }
+
+    /// Whether what came from the leader may be confirmed to it: not once this node has voted for another. What is confirmed
+    /// after a vote, the one that was voted for may lack.
+    pub fn may_confirm(&self) -> Result<(), Denied> {
+        let known = self.kept.epoch.as_ref();
+        let promised = self.kept.promised.as_ref().filter(|promised| known.is_none_or(|known| *promised > known));
+        match promised.filter(|promised| known.is_none_or(|known| promised.leader != known.leader)) {
+            Some(promised) => Err(Denied::Promised(promised.clone())),
+            None => Ok(()),
+        }
     }
 
     /// A follower has voted for an epoch that nobody may ever lead: this leader asks for votes above it, and goes on in its
@@ -754,7 +769,7 @@ mod tests {
 
     #[test]
     fn a_voter_votes_once_per_number_for_whoever_knows_as_much() {
-        let ours = Rank { epoch: 1, drops: 1, operations: 10 };
+        let ours = Rank { epoch: 1, drops: 1, led: 0, operations: 10 };
         let mut voter = follower("c", "1@a", &[]);
         let now = Millis(10_000);
         assert_eq!(
@@ -769,7 +784,29 @@ mod tests {
         voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
         voter.asked(now, &epoch("2@b"), (ours, ours), false).unwrap();
         assert!(matches!(voter.asked(now, &epoch("2@d"), (ours, ours), false), Err(Denied::OldEpoch { .. })));
-        voter.asked(now, &epoch("3@d"), (Rank { epoch: 2, drops: 0, operations: 1 }, ours), false).unwrap();
+        voter.asked(now, &epoch("3@d"), (Rank { epoch: 2, drops: 0, led: 0, operations: 1 }, ours), false).unwrap();
+    }
+
+    #[test]
+    fn what_the_leader_wrote_counts_more_than_what_nobody_was_promised() {
+        let led = Rank { epoch: 2, drops: 0, led: 5, operations: 10 };
+        let surplus = Rank { epoch: 2, drops: 0, led: 1, operations: 100 };
+        assert!(led > surplus && surplus > Rank { epoch: 1, drops: 0, led: 9, operations: 200 });
+        let mut voter = follower("c", "1@a", &[]);
+        let asked = voter.asked(Millis(10_000), &epoch("2@b"), (surplus, led), false);
+        assert_eq!(asked, Err(Denied::CandidateBehind));
+    }
+
+    #[test]
+    fn nothing_is_confirmed_to_a_leader_after_a_vote_for_another() {
+        let mut voter = follower("c", "1@a", &[]);
+        assert_eq!(voter.may_confirm(), Ok(()));
+        voter.asked(Millis(10_000), &epoch("2@b"), (Rank::default(), Rank::default()), false).unwrap();
+        assert_eq!(voter.may_confirm(), Err(Denied::Promised(epoch("2@b"))));
+        voter.hear(Millis(10_100), &epoch("2@b")).unwrap();
+        assert_eq!(voter.may_confirm(), Ok(()), "it has won");
+        voter.asked(Millis(20_000), &epoch("3@b"), (Rank::default(), Rank::default()), false).unwrap();
+        assert_eq!(voter.may_confirm(), Ok(()), "its own leader has asked");
     }
 
     #[test]

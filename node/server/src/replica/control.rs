@@ -271,6 +271,10 @@ impl ReplicaGroup {
         let actions = asked.map_err(|denied| denied.to_string())?;
         // On disk before it is said.
         self.enact(actions).map_err(|error| error.to_string())?;
+        // What was confirmed to the leader while this was decided counts too; from now on nothing is.
+        if rank < self.rank() {
+            return Err(Denied::CandidateBehind.to_string());
+        }
         if !is_trial {
             tracing::warn!(%epoch, "voted");
         }

@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::databases::{Asker, OpenDatabase, SubmitError};
+use crate::replica::GroupError;
 use crate::replica::wire::Outgoing;
 use crate::sync::cache;
 use crate::sync::exchange::{self, work_on_message};
@@ -43,6 +44,9 @@ pub enum IntakeError {
     /// Operations do not fit what is here: states must be looked at.
     #[error("an operation does not fit what is here: {0}")]
     Misfit(String, Unfit),
+    /// It may not be confirmed, or what must be remembered before that could not be.
+    #[error("{0}")]
+    Unconfirmed(Box<GroupError>),
     /// The connection has ended.
     #[error("the connection has ended")]
     Over,
@@ -62,7 +66,7 @@ pub async fn take_log(
     database: Arc<OpenDatabase>,
     mut sealed: mpsc::Receiver<Vec<u8>>,
     out: mpsc::Sender<Outgoing>,
-    taken: impl Fn(Taken) + Send + Sync + 'static,
+    taken: impl Fn(Taken) -> Result<(), GroupError> + Send + Sync + 'static,
 ) -> Result<(), IntakeError> {
     let (ready, mut next) = mpsc::channel::<Result<Received, Refusal>>(1);
     let reading = async move {
@@ -85,7 +89,11 @@ pub async fn take_log(
             let Answer::Receipt(receipt) = database.submit(Request::Receive(received)).await? else {
                 return Err(IntakeError::Over);
             };
-            taken(Taken { operations: operations.min(receipt.accepted), through: (source_log_id, receipt.through) });
+            let taken = taken(Taken {
+                operations: operations.min(receipt.accepted),
+                through: (source_log_id, receipt.through),
+            });
+            taken.map_err(|error| IntakeError::Unconfirmed(Box::new(error)))?;
             if let Some((dot, unfit)) = unfit(&receipt) {
                 return Err(IntakeError::Misfit(dot, unfit));
             }

@@ -95,7 +95,7 @@ impl ReplicaGroup {
             let mut decided = self.decided();
             decided.remembered.group = Some(joined.group);
             decided.remembered.voters.clear();
-            decided.remembered.last_epoch = 0;
+            decided.remembered.inherited = None;
             decided.remembered.is_whole = false;
         }
         self.enact(actions).map_err(|error| JoinError::Kept(error.to_string()))?;

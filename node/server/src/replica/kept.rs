@@ -32,7 +32,9 @@ pub struct Remembered {
     pub leader_http: Option<String>,
     /// Who votes.
     pub voters: Vec<Voter>,
-    /// Number of the epoch in which the last entry came.
+    /// The last epoch whose beginning this node has all of.
+    pub inherited: Option<Epoch>,
+    /// Its number; in files of before, that of the epoch in which the last entry came, by which nobody is ranked any more.
     pub last_epoch: u64,
     /// Whether an operator has stopped writes.
     pub is_read_only: bool,
@@ -94,12 +96,27 @@ struct Stored {
     leader: Option<String>,
     leader_http: Option<String>,
     voters: Vec<Voter>,
+    #[serde(default)]
+    inherited: Option<String>,
+    #[serde(default)]
     last_epoch: u64,
     is_read_only: bool,
     #[serde(default)]
     is_whole: bool,
     #[serde(default)]
     choices: Choices,
+}
+
+impl Remembered {
+    /// This node has all that a leader began with. Answers whether that is news.
+    pub fn inherit(&mut self, epoch: &Epoch) -> bool {
+        let is_news = self.inherited.as_ref().is_none_or(|last| last < epoch);
+        if is_news {
+            self.inherited = Some(epoch.clone());
+            self.last_epoch = epoch.number;
+        }
+        is_news
+    }
 }
 
 impl KeptFile {
@@ -144,6 +161,7 @@ impl KeptFile {
             leader: stored.leader,
             leader_http: stored.leader_http,
             voters: stored.voters,
+            inherited: epoch(stored.inherited)?,
             last_epoch: stored.last_epoch,
             is_read_only: stored.is_read_only,
             is_whole: stored.is_whole,
@@ -154,8 +172,18 @@ impl KeptFile {
 
     /// Writes it, durably.
     pub fn write(&self, kept: &Kept, remembered: &Remembered) -> Result<(), KeptError> {
-        let Remembered { group, configured, leader, leader_http, voters, last_epoch, is_read_only, is_whole, choices } =
-            remembered.clone();
+        let Remembered {
+            group,
+            configured,
+            leader,
+            leader_http,
+            voters,
+            inherited,
+            last_epoch,
+            is_read_only,
+            is_whole,
+            choices,
+        } = remembered.clone();
         let stored = Stored {
             format: FORMAT,
             origin: self.origin.clone(),
@@ -167,6 +195,7 @@ impl KeptFile {
             leader,
             leader_http,
             voters,
+            inherited: inherited.as_ref().map(Epoch::to_string),
             last_epoch,
             is_read_only,
             is_whole,

@@ -10,7 +10,6 @@
 //! gone since. Counts are a group's: who joins takes them over.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::message::{DatabaseAt, Databases};
@@ -81,7 +80,8 @@ pub(super) fn told_lives(databases: &Served) -> Result<BTreeMap<String, u64>, St
 }
 
 /// The databases that a follower is told of.
-pub(super) fn announced(databases: &Arc<Served>) -> Result<Databases, StorageError> {
+pub(super) fn announced(group: &ReplicaGroup) -> Result<Databases, StorageError> {
+    let databases = group.databases();
     let mut all = Databases { dropped: told_lives(databases)?, ..Databases::default() };
     for listing in databases.list() {
         let Ok(open) = databases.get(&listing.name) else { continue };
@@ -90,7 +90,8 @@ pub(super) fn announced(databases: &Arc<Served>) -> Result<Databases, StorageErr
         let newest = open.newest().borrow().0;
         let lives = databases.directory().lives(&listing.name)?;
         let (name, log_id) = (listing.name.to_string(), format!("{log_id:016x}"));
-        all.databases.push(DatabaseAt { name, log_id, newest, lives });
+        let since = group.began(&listing.name).map(|since| since.0.min(newest));
+        all.databases.push(DatabaseAt { name, log_id, newest, lives, since });
     }
     Ok(all)
 }

@@ -27,6 +27,7 @@ pub mod feed;
 pub mod follower;
 pub mod greeting;
 pub mod handover;
+mod heritage;
 mod hearing;
 pub mod intake;
 pub mod joining;
@@ -55,7 +56,8 @@ use std::time::{Duration, Instant};
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::freshness::Freshness;
-use holdfast_core::replica::message::operations_of;
+use holdfast_core::replica::heritage::Beginnings;
+use holdfast_core::replica::message::{operations_by, operations_of};
 use holdfast_core::replica::role::{Action, Denied, Kept, Rank, Replica, Role};
 use holdfast_core::time::Millis;
 use holdfast_core::vector::{Origin, Position, Vector};
@@ -251,6 +253,8 @@ pub struct ReplicaGroup {
     databases: Arc<Databases>,
     sync: Arc<Sync>,
     decided: Mutex<Decided>,
+    /// What this node began with as the leader of an epoch.
+    beginnings: Mutex<Option<(Epoch, Beginnings)>>,
     /// The number of the newest epoch; read with every frame.
     number: AtomicU64,
     followers: Mutex<BTreeMap<NodeName, FollowerAt>>,
@@ -329,6 +333,7 @@ impl ReplicaGroup {
             databases,
             sync,
             decided: Mutex::new(Decided { replica, remembered, file }),
+            beginnings: Mutex::default(),
             number: AtomicU64::new(number),
             followers: Mutex::default(),
             upstream: Mutex::new(UpstreamAt { endpoint: leader, ..UpstreamAt::default() }),
@@ -368,6 +373,7 @@ impl ReplicaGroup {
             Role::Leader => {
                 self.databases.gate().set(Gate::Closed(Closed::because(ClosedReason::Starting)));
                 self.listen(self.port_to_lead()).await?;
+                let before = self.epoch();
                 if let Some(epoch) = self.ask_who_leads().await {
                     tracing::warn!(%epoch, "another node leads by now: this one follows it");
                     let actions = self.decide(|replica, now| {
@@ -375,6 +381,12 @@ impl ReplicaGroup {
                         actions.extend(replica.follow(now));
                         actions
                     });
+                    self.enact(actions)?;
+                    return self.begin_following();
+                }
+                if self.epoch() != before {
+                    // Somebody has come meanwhile and told of a later one.
+                    let actions = self.decide(Replica::follow);
                     self.enact(actions)?;
                     return self.begin_following();
                 }
@@ -561,11 +573,12 @@ impl ReplicaGroup {
             let mut decided = self.decided();
             decided.remembered.leader = None;
             decided.remembered.leader_http = None;
-            decided.remembered.last_epoch = epoch.number;
+            decided.remembered.inherit(epoch);
             // Who leads without having followed begins a group.
             decided.remembered.group.get_or_insert_with(joining::new_group);
             decided.remembered.is_whole = true;
         }
+        self.note_beginnings(epoch);
         if let Err(error) = self.keep() {
             tracing::warn!(%error, "the end of following could not be written down");
         }
@@ -630,20 +643,32 @@ impl ReplicaGroup {
 
     /// How far this node is.
     pub fn rank(&self) -> Rank {
-        let epoch = {
+        let last = {
             let decided = self.decided();
             match decided.replica.role() {
-                Role::Leader => decided.replica.epoch().map_or(0, |epoch| epoch.number),
-                _ => decided.remembered.last_epoch,
+                Role::Leader => decided.replica.epoch().cloned(),
+                _ => decided.remembered.inherited.clone(),
             }
         };
-        Rank { epoch, drops: self.drops(), operations: self.operations() }
+        let Some(last) = last else {
+            return Rank { drops: self.drops(), operations: self.operations(), ..Rank::default() };
+        };
+        let led = self.count(|vector| operations_by(&last.leader, vector));
+        Rank { epoch: last.number, drops: self.drops(), led, operations: self.operations() }
     }
 
     /// How many operations it knows, of all databases, those of their caches included.
     pub fn operations(&self) -> u64 {
-        let known =
-            |listing: crate::databases::DatabaseListing| operations_in(&*self.databases.get(&listing.name).ok()?).ok();
+        self.count(operations_of)
+    }
+
+    fn count(&self, of: impl Fn(&Vector) -> u64) -> u64 {
+        let known = |listing: crate::databases::DatabaseListing| {
+            let open = self.databases.get(&listing.name).ok()?;
+            let documents = open.view().ok()?.state().ok()?.vector;
+            let cache = open.synced_view().ok()?.cache_state().ok()?.vector;
+            Some(of(&documents).saturating_add(of(&cache)))
+        };
         self.databases.list().into_iter().filter_map(known).fold(0, u64::saturating_add)
     }
 

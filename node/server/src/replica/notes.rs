@@ -197,16 +197,6 @@ impl ReplicaGroup {
             return;
         }
         self.counts.applied.fetch_add(operations, Ordering::Relaxed);
-        let is_news = {
-            let mut decided = self.decided();
-            let number = decided.replica.epoch().map_or(0, |epoch| epoch.number);
-            let is_news = decided.remembered.last_epoch < number;
-            decided.remembered.last_epoch = decided.remembered.last_epoch.max(number);
-            is_news
-        };
-        if is_news && let Err(error) = self.keep() {
-            tracing::warn!(%error, "in which epoch the newest entry came could not be written down");
-        }
     }
 
     /// Operations that only a follower holds are being merged.

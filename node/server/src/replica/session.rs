@@ -17,16 +17,17 @@
 //! anew where the disk is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::id::{DatabaseName, NodeName};
 use holdfast_core::replica::frame::Kind;
 use holdfast_core::replica::freshness::{Ends, Part};
 use holdfast_core::replica::handshake::Refused;
+use holdfast_core::replica::heritage::Heritage;
 use holdfast_core::replica::lane::{self, Direction, Ours, Remedy, Theirs, Unfit, opening};
 use holdfast_core::replica::message::{
-    self, Asked, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
+    self, Asked, DatabaseAt, Databases, Heartbeat, OfDatabase, PositionAt, Receipt, about, parted,
 };
 use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::message::{parse_hex, parse_vector, vector_record};
@@ -37,7 +38,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::databases::{Asker, OpenDatabase, Standing, Unavailable};
-use crate::replica::ReplicaGroup;
 use crate::replica::beat::Pulse;
 use crate::replica::feed::{CacheAt, FeedError, feed_cache, feed_log};
 use crate::replica::intake::{IntakeError, Taken, WAITING_MAX, take_cache, take_log};
@@ -45,6 +45,7 @@ use crate::replica::lives::{announced, told_lives};
 use crate::replica::wire::{
     BoxedReader, BoxedWriter, Frame, Outgoing, SILENT_WITHIN, WireError, read_frame, write_all,
 };
+use crate::replica::{GroupError, ReplicaGroup};
 use crate::sync::giver::{Giver, answer_to};
 use crate::sync::states;
 
@@ -89,6 +90,9 @@ pub enum SessionError {
     /// States were not taken.
     #[error("the states of database '{0}' were not taken: {1}")]
     States(DatabaseName, String),
+    /// What must be remembered before anything is confirmed could not be.
+    #[error("{0}")]
+    Unconfirmed(String),
     /// The leader's epoch is over.
     #[error("{0}")]
     Denied(#[from] holdfast_core::replica::role::Denied),
@@ -133,7 +137,6 @@ pub(super) struct Lane {
     /// Answers to what we ask.
     answers: Option<mpsc::Sender<Vec<u8>>>,
     looks: u32,
-    is_asked_for_rest: bool,
 }
 
 /// A connection after its greeting.
@@ -146,6 +149,8 @@ pub struct Session {
     tasks: JoinSet<Ended>,
     announced: Databases,
     pub(super) pulse: Pulse,
+    /// What this node has of what its leader began with.
+    heritage: Arc<Mutex<Heritage>>,
 }
 
 impl Session {
@@ -167,6 +172,7 @@ impl Session {
             tasks: JoinSet::new(),
             announced: Databases::default(),
             pulse: Pulse::default(),
+            heritage: Arc::default(),
         };
         let (numbered, counted, whom) = (Arc::clone(&group), Arc::clone(&group), other);
         session.tasks.spawn(async move {
@@ -266,7 +272,17 @@ impl Session {
     async fn announce(&mut self) -> Result<(), SessionError> {
         // Read first: what comes or goes meanwhile is announced again.
         let edition = *self.group.databases().changed().borrow();
-        let now = Databases { edition, ..announced(self.group.databases())? };
+        let mut now = Databases { edition, ..announced(&self.group)? };
+        let was_exchanged = |one: &&DatabaseAt| {
+            self.announced.databases.iter().any(|before| before.name == one.name && before.log_id != one.log_id)
+        };
+        let exchanged: Vec<String> = now.databases.iter().filter(was_exchanged).map(|one| one.name.clone()).collect();
+        for name in &exchanged {
+            self.group.note_exchanged(&DatabaseName::parse(name)?);
+        }
+        if !exchanged.is_empty() {
+            now = Databases { edition, ..announced(&self.group)? };
+        }
         let shape = |all: &Databases| -> Vec<(String, String)> {
             all.databases.iter().map(|one| (one.name.clone(), one.log_id.clone())).collect()
         };
@@ -358,6 +374,12 @@ impl Session {
     /// A follower makes its databases those of the leader, and says how far it is with each.
     async fn take_databases(&mut self, all: Databases) -> Result<(), SessionError> {
         self.take_drops(&all).await?;
+        let parts = all
+            .databases
+            .iter()
+            .map(|one| Ok((DatabaseName::parse(&one.name)?, one.log_id.clone(), one.since.map(Position))));
+        let parts: Vec<_> = parts.collect::<Result<_, holdfast_core::error::Refusal>>()?;
+        self.heritage.lock().unwrap_or_else(PoisonError::into_inner).told(parts);
         for one in &all.databases {
             let name = DatabaseName::parse(&one.name)?;
             if self.lanes.get(&name).is_some_and(|lane| lane.log_id == one.log_id) {
@@ -395,9 +417,13 @@ impl Session {
         let log = is_same(checkpoint.peer_log_id, checkpoint.pulled);
         let taken = Ends { log, cache: is_same(of_cache.log_id, of_cache.reach.all) };
         self.group.note_begun(self.direction, name, followed, taken);
+        let log_id = format!("{:016x}", checkpoint.peer_log_id);
+        // What it says that it has counts as confirmed.
+        confirm(&self.group, self.direction, &self.heritage, (name, &log_id, checkpoint.pulled))
+            .map_err(unconfirmed)?;
         let at = PositionAt {
             database: name.to_string(),
-            log_id: format!("{:016x}", checkpoint.peer_log_id),
+            log_id,
             after: checkpoint.pulled.0,
             vector: vector_record(&state.vector),
             cache_log_id: format!("{:016x}", of_cache.log_id),
@@ -415,10 +441,14 @@ impl Session {
         lane.intake = Some(stretches);
         lane.cache_intake = Some(changes);
         let (group, direction, other) = (Arc::clone(&self.group), self.direction, self.other.clone());
-        let of = name.clone();
+        let (heritage, of) = (Arc::clone(&self.heritage), name.clone());
         let taken = move |taken: Taken| {
-            group.note_taken(direction, &other, taken.operations);
+            let (log_id, through) = taken.through;
+            if taken.operations > 0 {
+                group.note_taken(direction, &other, taken.operations);
+            }
             group.note_shown(direction, &of, Part::Log, taken.through);
+            confirm(&group, direction, &heritage, (&of, &format!("{log_id:016x}"), through))
         };
         let (database, out, of) = (Arc::clone(open), self.out.clone(), name.clone());
         self.tasks.spawn(async move { Ended::Intake(of, take_log(database, sealed, out, taken).await) });
@@ -513,12 +543,9 @@ impl Session {
         Ok(())
     }
 
-    /// The follower holds what was never seen here: it gives that first, and it is merged as a peer's would be.
+    /// The follower holds what was never seen here: it gives that first, and it is merged as a peer's would be. Asked again
+    /// whenever it says how far it is: where it has taken states meanwhile, it gives out of another log.
     async fn ask_for_rest(&mut self, name: &DatabaseName, unseen: u64) -> Result<(), SessionError> {
-        let lane = self.lanes.entry(name.clone()).or_default();
-        if std::mem::replace(&mut lane.is_asked_for_rest, true) {
-            return Ok(());
-        }
         tracing::warn!(follower = %self.other, database = %name, unseen, "the follower holds operations that were never seen here: they are merged");
         self.group.note_merging(&self.other, name, unseen);
         self.tell_position(name).await
@@ -612,6 +639,7 @@ impl Session {
                 Err(SessionError::Feed(name, error))
             }
             Ended::Intake(name, Err(IntakeError::Misfit(dot, unfit))) => self.misfit(name, dot, unfit).await,
+            Ended::Intake(_, Err(IntakeError::Unconfirmed(error))) => Err(unconfirmed(*error)),
             Ended::Intake(name, Err(error)) => {
                 if self.is_exchanged(&name) {
                     return Ok(());
@@ -644,13 +672,35 @@ impl Session {
             Remedy::Anew => Err(SessionError::Intake(name, IntakeError::Misfit(dot, unfit))),
             Remedy::Take(cause) => self.look(&name, cause),
             Remedy::Give { is_forgotten } => {
-                if let Some(lane) = self.lanes.get_mut(&name) {
-                    lane.is_asked_for_rest = false;
-                }
                 let of = OfDatabase { database: name.to_string(), is_forgotten };
                 self.send(Kind::StatesNeeded, message::write(&of)).await
             }
         }
+    }
+}
+
+/// Something of the other side's is on disk, and is about to be confirmed to it.
+fn confirm(
+    group: &ReplicaGroup,
+    direction: Direction,
+    heritage: &Mutex<Heritage>,
+    (name, log_id, through): (&DatabaseName, &str, Position),
+) -> Result<(), GroupError> {
+    if direction == Direction::Down {
+        return Ok(());
+    }
+    let is_whole = {
+        let mut heritage = heritage.lock().unwrap_or_else(PoisonError::into_inner);
+        heritage.reached(name, log_id, through);
+        heritage.is_whole()
+    };
+    group.may_confirm(is_whole)
+}
+
+fn unconfirmed(error: GroupError) -> SessionError {
+    match error {
+        GroupError::Denied(denied) => SessionError::Denied(denied),
+        error => SessionError::Unconfirmed(error.to_string()),
     }
 }
 

@@ -50,7 +50,11 @@ impl ReplicaGroup {
     async fn await_followers(&self, database: &str, has: impl Fn(&FollowerAt) -> bool) -> ReplicasReached {
         let (required, within) = self.sync_replicas();
         let deadline = clock::monotonic() + within;
-        let count = || self.followers().values().filter(|follower| has(follower)).count() as u64;
+        let count = || {
+            // Whoever may lack what a majority was said to have before counts no more than who is not there.
+            let counts = self.counting();
+            self.followers().values().filter(|follower| counts(&follower.reached) && has(follower)).count() as u64
+        };
         let mut learned = self.learned.subscribe();
         loop {
             learned.borrow_and_update();
