@@ -39,6 +39,7 @@ mod replicas_groups;
 mod replicas_kept;
 mod replicas_reads;
 mod replicas_sync;
+mod replicas_strangers;
 mod replicas_voters;
 mod returns;
 mod selection;

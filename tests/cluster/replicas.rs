@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use holdfast_tests::cluster::{Client, Home, Node, SOON, times, wait_for, wait_until_equal};
 use serde_json::{Value, json};
 
-const SECRET: &str = "Sk-81b3-replicas-of-the-tests";
+pub(crate) const SECRET: &str = "Sk-81b3-replicas-of-the-tests";
 
 /// A port that nobody uses at the moment.
 pub(crate) fn free_port() -> u16 {
@@ -50,7 +50,7 @@ pub(crate) fn leader(name: &str) -> Home {
         .with("Replication:AutoFailover:NewLeaderPort", &port)
 }
 
-async fn port_of(node: &Node) -> String {
+pub(crate) async fn port_of(node: &Node) -> String {
     let status = group(node).await;
     status["replicationPort"].as_u64().unwrap_or_else(|| panic!("nobody can follow: {status}")).to_string()
 }

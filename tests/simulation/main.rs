@@ -8,6 +8,7 @@
 //!   cache           ─► caches that lose power, messages and time
 //!   cache_day       ─► hours of a busy cache, in files that must not grow
 //!   caught          ─► worlds with one mistake in them: does its checker notice?
+//!   replicas        ─► a leader and its followers, each mistake that its checkers must notice among them
 //!   contested       ─► the same for two nodes under one name, and nodes that are set back without knowing it
 //! ```
 //!
@@ -30,6 +31,7 @@ mod contested;
 mod forgetting;
 mod matrix;
 mod peers;
+mod replicas;
 
 /// As in the node itself: worlds are small pieces of memory that come and go.
 #[global_allocator]

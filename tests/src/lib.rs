@@ -11,6 +11,8 @@
 //!   node      the real database and the real sync sessions, without sockets, threads or a clock
 //!   world     nodes, clients and network under a virtual clock
 //!
+//!   replicas  the same for a leader and its followers: lines, elections, handovers, and checkers of their own
+//!
 //!   cluster   real nodes in real processes, and the lines between them
 //! ```
 //!
@@ -25,5 +27,6 @@ pub mod workload;
 pub mod checkers;
 pub mod node;
 pub mod world;
+pub mod replicas;
 
 pub mod cluster;

@@ -259,7 +259,7 @@ pub fn name_of(node: usize) -> NodeName {
 }
 
 /// An empty data file and an empty log file: copying them is faster than creating them for every node.
-fn empty_image() -> &'static DiskImage {
+pub(crate) fn empty_image() -> &'static DiskImage {
     static EMPTY: OnceLock<DiskImage> = OnceLock::new();
     EMPTY.get_or_init(|| {
         let disk = Disk::new();
@@ -565,7 +565,7 @@ impl Node {
 }
 
 /// How the databases of a world use the machine.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         data_cache_bytes: 1024 * 1024,
         log_cache_bytes: 1024 * 1024,

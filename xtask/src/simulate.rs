@@ -4,11 +4,31 @@
 //!   cargo xtask simulate                              the usual run, with its rate
 //!   cargo xtask simulate --worlds 1000000 --release   a long one, under a seed of its own
 //!   cargo xtask simulate --worlds 1 --seed 8817       one world again, event by event
+//!   cargo xtask simulate --of replicas                the same of a leader and its followers
 //! ```
 //!
 //! The worlds themselves are in `tests/simulation`; this only passes the wishes on through the environment.
 
 use std::process::{Command, ExitCode};
+
+/// Which worlds.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Worlds {
+    /// Of peers that all write.
+    Peers,
+    /// Of a leader and its followers.
+    Replicas,
+}
+
+impl Worlds {
+    /// The test that runs them.
+    fn test(self) -> &'static str {
+        match self {
+            Self::Peers => "peers_converge",
+            Self::Replicas => "followers_hold",
+        }
+    }
+}
 
 /// What `cargo xtask simulate` takes.
 #[derive(clap::Args)]
@@ -19,6 +39,9 @@ pub(crate) struct SimulateArgs {
     /// The number that decides all worlds. A failing world names the seed that runs it alone.
     #[arg(long)]
     seed: Option<u64>,
+    /// Which worlds.
+    #[arg(long, value_enum, default_value = "peers")]
+    of: Worlds,
     /// Optimises everything as a release is: slow to build, and more worlds a second.
     #[arg(long)]
     release: bool,
@@ -38,7 +61,7 @@ pub(crate) fn run(args: SimulateArgs) -> ExitCode {
         }
     }
     // The other tests of that binary run worlds of their own choice.
-    match cargo.args(["peers_converge", "--", "--nocapture"]).status() {
+    match cargo.args([args.of.test(), "--", "--nocapture"]).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
