@@ -10,6 +10,7 @@ use holdfast_tests::cluster::{Home, SOON, wait_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -190,10 +191,10 @@ async fn a_follower_that_speaks_nonsense_is_disconnected_and_status_says_why() {
         database: "shop".to_owned(),
         log_id: "no number".to_owned(),
         after: 0,
-        vector: Default::default(),
+        vector: BTreeMap::default(),
         cache_log_id: "0".to_owned(),
         cache_after: 0,
-        cache_vector: Default::default(),
+        cache_vector: BTreeMap::default(),
     };
     let nowhere = OfDatabase { database: "NO name".to_owned(), is_forgotten: false };
     for (bytes, reason) in [

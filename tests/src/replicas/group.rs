@@ -242,7 +242,12 @@ impl Node {
         self.keep();
         let Some(running) = &mut self.running else { return };
         let attempt = running.seeking.as_ref().map_or(0, |seek| seek.attempt) + 1;
-        running.seeking = Some(Seek { rules: Default::default(), attempt, begun: now, is_named: false });
+        running.seeking = Some(Seek {
+            rules: holdfast_core::replica::seeking::Seeking::default(),
+            attempt,
+            begun: now,
+            is_named: false,
+        });
         if let Some((_, line)) = running.upstream.connected.take() {
             self.hang_up(now, line, None, outbox);
         }

@@ -13,6 +13,7 @@ use holdfast_core::sync::admission::Cause;
 use holdfast_core::sync::forwarding::Filter;
 use holdfast_core::sync::message::{PushRequest, Standing, parse_hex, parse_vector, vector_record};
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Position, Vector};
 use holdfast_storage::log::ReadLimit;
 use holdfast_storage::request::{Answer, Request};
@@ -77,7 +78,7 @@ impl Node {
             vector: vector_record(&running.writer.state().vector),
             cache_log_id: format!("{:016x}", 0),
             cache_after: 0,
-            cache_vector: Default::default(),
+            cache_vector: std::collections::BTreeMap::default(),
         };
         self.send(line, Kind::Position, message::write(&at), outbox);
     }
@@ -146,7 +147,7 @@ impl Node {
         let state = running.writer.state();
         let (origin, log_id, now) = (self.origin.clone(), running.database.log_id(), self.wall(now));
         let (newest, vector) = (state.position, state.vector.clone());
-        Some(Standing { origin, log_id, newest, vector, now, neighbours: Default::default() })
+        Some(Standing { origin, log_id, newest, vector, now, neighbours: std::collections::BTreeSet::default() })
     }
 
     /// Something came into the log: every feed looks whether it has anything to do, a moment later.
@@ -183,7 +184,7 @@ impl Node {
             }
             let (through, count) = (stretch.through, stretch.operations.len());
             outbox.lines.push(format!("gives n{} ({after}, {through}], {count} operations", session.peer));
-            let message = compact(&push_head(&stretch, after, &standing), &stretch);
+            let message = compact(&push_head(&stretch, after, &standing, &Stated::new()), &stretch);
             self.send(line, Kind::Stretch, about(&shop(), &message), outbox);
         }
     }

@@ -96,7 +96,7 @@ impl Lines {
     pub fn send(&mut self, now: Millis, id: LineId, from: usize, item: Item) -> Option<Arrival> {
         let item = self.spoil(item);
         let delay = self.seed.range(1..self.delay_max.0 + 2);
-        let Some(line) = self.open.get(&id) else { return None };
+        let line = self.open.get(&id)?;
         let (end, to) = if from == line.dialler { (0, line.listener) } else { (1, line.dialler) };
         let is_cut = self.is_cut(from, to);
         let line = self.open.get_mut(&id)?;

@@ -150,7 +150,7 @@ impl Troubles {
         let mut draw = |range: std::ops::Range<u64>| if seed.chance(50) { seed.range(range) } else { 0 };
         let troubles = Self {
             delay_max: Millis(5 + draw(1..400)),
-            garbled_percent: if draw(1..3) > 1 { 1 } else { 0 },
+            garbled_percent: u64::from(draw(1..3) > 1),
             cuts: draw(1..7),
             isolations: draw(1..4),
             crashes: draw(1..7),

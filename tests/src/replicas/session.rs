@@ -421,7 +421,8 @@ impl Node {
         let control = match &errand {
             Errand::Follow { is_named } => {
                 let is_named = *is_named;
-                return self.follow(now, line, from, (welcome, epoch, is_named), outbox);
+                self.follow(now, line, from, (welcome, epoch, is_named), outbox);
+                return Ok(());
             }
             Errand::WhoLeads => {
                 let leader = if welcome.is_leader { Some(format!("n{from}:1")) } else { welcome.leader.clone() };
@@ -452,27 +453,27 @@ impl Node {
         from: usize,
         (welcome, epoch, is_named): (&Welcome, Option<Epoch>, bool),
         outbox: &mut Outbox,
-    ) -> Result<(), Refusal> {
+    ) {
         if !welcome.is_leader && !is_named {
             let hint = self.refused("no-leader", "it does not lead".to_owned(), None);
             outbox.closes.push(line);
             self.line_ended(now, line, Some(&Refused { leader: welcome.leader.clone(), ..hint }), outbox);
-            return Ok(());
+            return;
         }
         if let Some(epoch) = epoch
             && let Err(denied) = self.hear_epoch(now, &epoch, outbox)
         {
             let refusal = self.refusal(&denied);
             self.hang_up(now, line, Some(refusal), outbox);
-            return Ok(());
+            return;
         }
-        let Some(running) = &mut self.running else { return Ok(()) };
+        let Some(running) = &mut self.running else { return };
         // Whoever leads by now, or looks elsewhere, follows nobody here.
         if running.replica.role() != Role::Follower || running.seeking.is_none() {
             self.hang_up(now, line, None, outbox);
-            return Ok(());
+            return;
         }
-        let Some(session) = running.sessions.get_mut(&line) else { return Ok(()) };
+        let Some(session) = running.sessions.get_mut(&line) else { return };
         session.state = State::Up { is_named };
         running.upstream.connected = Some((name_of(from), line));
         self.name_leader(now, format!("n{from}:1"), outbox);
@@ -481,7 +482,6 @@ impl Node {
         }
         outbox.lines.push(format!("follows n{from}"));
         outbox.later.push((Millis(0), Stimulus::Group(Told::Beat(line))));
-        Ok(())
     }
 
     fn heard(

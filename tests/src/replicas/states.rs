@@ -58,6 +58,8 @@ impl Node {
             requesting_incarnation: format!("{:016x}", self.identity.incarnation),
             after_log_sequence: after.0,
             log_id: log_id.map(|log_id| format!("{log_id:016x}")),
+            bytes_max: None,
+            compression: None,
         };
         let asked = Asked { database: "shop".to_owned(), question: Question::States(request) };
         self.send(line, Kind::Question, message::write(&asked), outbox);
@@ -82,7 +84,7 @@ impl Node {
         let (view, log) =
             (running.database.view().expect("a healthy view"), running.database.log().expect("a healthy log"));
         let limit = ReadLimit { operations: self.setup.batch, bytes: usize::MAX };
-        let page = page_of((&view, &log), standing, after, limit).expect("healthy data");
+        let page = page_of((&view, &log), standing, (after, limit), false).expect("healthy data");
         self.send(line, Kind::Answer, about(&shop(), &page), outbox);
         Ok(())
     }
@@ -184,9 +186,9 @@ impl Node {
         let fresh = Origin { incarnation: self.seed.next_u64(), ..self.origin.clone() };
         let origin = if is_rebase { fresh } else { self.origin.clone() };
         let wall = self.wall(now);
-        let States { standing, chains, members, graves, collections, .. } = head;
+        let States { standing, chains, passed, members, graves, collections, .. } = head;
         let adoption = Adoption { vector: standing.vector.clone(), chains, members, graves, collections };
-        let ending = Ending { adoption, letters, kind, forks: Forks::default() };
+        let ending = Ending { adoption, letters, kind, forks: Forks::default(), passed };
         let Some(running) = &mut self.running else { return };
         let finished = {
             let mut random = random_of(&mut self.seed);

@@ -9,7 +9,7 @@
 //! | `acked` | a leader counts nothing as reached that is not on its follower's disk |
 //! | `prefix` | a follower shows what the operations that it knows make, and nothing else |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::replica::Reached;
 use holdfast_core::digest::Digest;
@@ -18,6 +18,7 @@ use holdfast_core::operation::Operation;
 use holdfast_core::replica::epoch::Epoch;
 use holdfast_core::replica::role::Role;
 use holdfast_core::time::Millis;
+use holdfast_core::trail::Stated;
 use holdfast_core::vector::{Dot, Origin, Position, Vector};
 use holdfast_storage::commit::Moment;
 use holdfast_storage::database::{Database, Opened};
@@ -41,12 +42,12 @@ pub(super) struct Watch {
     /// Who was elected, by number and voters.
     elected: BTreeMap<(u64, Vec<NodeName>), NodeName>,
     /// Who has led in which epoch.
-    led: BTreeMap<Epoch, ()>,
+    led: BTreeSet<Epoch>,
     /// What a majority of these voters had when it was answered.
     safe: Vec<(Vec<NodeName>, Dot)>,
     /// All operations, in an order in which each comes after what it has seen.
     order: Vec<Operation>,
-    known: BTreeMap<OperationId, ()>,
+    known: BTreeSet<OperationId>,
     samples: Vec<(usize, Vector, Digest)>,
 }
 
@@ -56,10 +57,10 @@ impl Watch {
             seed,
             durable: BTreeMap::new(),
             elected: BTreeMap::new(),
-            led: BTreeMap::new(),
+            led: BTreeSet::new(),
             safe: Vec::new(),
             order: Vec::new(),
-            known: BTreeMap::new(),
+            known: BTreeSet::new(),
             samples: Vec::new(),
         }
     }
@@ -67,14 +68,14 @@ impl Watch {
     /// Operations have come into some log.
     pub(super) fn logged(&mut self, operations: &[Operation]) {
         for operation in operations {
-            if self.known.insert(operation.id, ()).is_none() {
+            if self.known.insert(operation.id) {
                 self.order.push(operation.clone());
             }
         }
     }
 
     /// A node has taken a client's write, having kept this of its role.
-    pub(super) fn wrote(&self, node: usize, (role, epoch): (Role, Option<Epoch>)) -> Option<Finding> {
+    pub(super) fn wrote(node: usize, (role, epoch): (Role, Option<Epoch>)) -> Option<Finding> {
         let me = name_of(node);
         let leads = role == Role::Leader && epoch.as_ref().is_some_and(|epoch| epoch.leader == me);
         (!leads).then(|| finding("lead", format!("{me} took a write as {} in {epoch:?}", role.as_str())))
@@ -83,7 +84,7 @@ impl Watch {
     /// A node leads from now on. `is_offered` when the leader before it has handed over.
     pub(super) fn leads(&mut self, elected: &Elected, knows: &Vector, is_offered: bool) -> Option<Finding> {
         let Elected { epoch, voters } = elected;
-        let is_again = self.led.insert(epoch.clone(), ()).is_some();
+        let is_again = !self.led.insert(epoch.clone());
         let Some(voters) = voters.as_ref().filter(|voters| voters.contains(&epoch.leader)) else {
             if !is_again && !is_offered {
                 // Nobody was asked: what others were answered may be unknown to it until it meets them.
@@ -171,6 +172,7 @@ impl Watch {
             after: Position::START,
             through: Position(operations.len() as u64),
             source_vector: vector.clone(),
+            stated: Stated::new(),
             operations,
         };
         let mut random = || 0;

@@ -384,7 +384,7 @@ impl World {
             found.extend(self.watch.shows(index, vector, *digest, is_follower));
             found.extend(self.sameness.look(&format!("n{index}"), (vector.clone(), Chains::new()), *digest));
         }
-        found.extend(outbox.wrote.clone().and_then(|wrote| self.watch.wrote(index, wrote)));
+        found.extend(outbox.wrote.clone().and_then(|wrote| Watch::wrote(index, wrote)));
         if let Some(elected) = &outbox.leads {
             let knows = self.nodes.get(index).and_then(Node::shows).map(|(vector, _)| vector).unwrap_or_default();
             let is_offered = outbox.seen.contains(&"leads taken over");
@@ -396,8 +396,12 @@ impl World {
                 found.extend(self.watch.reached(node, reached, database));
             }
         }
-        outbox.answered.iter().for_each(|answered| self.watch.answered(answered));
-        found.into_iter().for_each(|found| self.find(found));
+        for answered in &outbox.answered {
+            self.watch.answered(answered);
+        }
+        for found in found {
+            self.find(found);
+        }
     }
 
     fn dial(&mut self, from: usize, line: u64, to: usize) {
@@ -448,7 +452,9 @@ impl World {
                 let node = self.leader().unwrap_or_default();
                 let others = (0..self.nodes.len()).filter(|other| *other != node);
                 let ways: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
-                ways.iter().for_each(|(from, to)| self.lines.cut(*from, *to));
+                for (from, to) in &ways {
+                    self.lines.cut(*from, *to);
+                }
                 self.at(until.max(self.now), Occurrence::Strikes(Trouble::Mend { ways }));
             }
             Trouble::Crash { of_leader, is_torn, at_promise, away } => {

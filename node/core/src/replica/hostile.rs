@@ -156,6 +156,8 @@ fn sound() -> Vec<Vec<u8>> {
         requesting_incarnation: text("1"),
         after_log_sequence: 5,
         log_id: Some(text("ab")),
+        bytes_max: Some(7),
+        compression: None,
     };
     let asked = Asked { database: text("shop"), question: Question::States(states) };
     let rank = Rank { epoch: 3, drops: 1, led: 2, operations: 9 };

@@ -14,7 +14,7 @@
 //! * A key travels in `ApiKey` or in `Authorization: Bearer`. Two different ones are refused, not chosen from.
 //! * [`AccessControl::reload`] takes effect with the next request; no lock is taken on the way of any request.
 //!
-//! A program that holds the node in its own process needs no key: see [`InProcess`], which nothing that comes over a
+//! A program that holds the node in its own process needs no key: see `in_process`, whose mark nothing that comes over a
 //! connection can carry.
 //!
 //! A missing or unknown key is 401, a known one that may not is 403, one that asks too often is 429.

@@ -76,7 +76,8 @@ pub fn page_for_peer(
     page_of((&*database.view()?, &database.log()?), standing, (after, limit), request.is_compressed())
 }
 
-fn page_of(
+/// The same of a moment, with so much on the page.
+pub fn page_of(
     (view, log): (&ReadView, &LogView),
     standing: Standing,
     (after, limit): (Position, ReadLimit),
