@@ -16,7 +16,7 @@ use holdfast_storage::request::{Answer, Misfit, Receipt, Request};
 use crate::checkers::Finding;
 use crate::checkers::identity::NOTICED;
 use crate::node::wire::{self, Body, Side};
-use crate::node::{Caller, Exchange, Link, Node, Outbox, Stimulus, name_of};
+use crate::node::{Caller, Exchange, Link, Node, Outbox, Sabotage, Stimulus, name_of};
 
 /// How long a driver waits for a reply.
 const REPLY_WAIT_MAX: Millis = Millis(10_000);
@@ -116,7 +116,9 @@ impl Node {
 
     /// Which branches a peer that knows `theirs` is told.
     fn stated(&self, ours: &Vector, theirs: &Vector) -> Stated {
-        self.running.as_ref().map(|running| running.database.stated(ours, theirs)).unwrap_or_default()
+        // A node that ignores branches says nothing of them either: what is stated would save it.
+        let running = self.running.as_ref().filter(|_| self.setup.sabotage != Sabotage::IgnoresBranches);
+        running.map(|running| running.database.stated(ours, theirs)).unwrap_or_default()
     }
 
     /// Reads the log and sends what the peer lacks.

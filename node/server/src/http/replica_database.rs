@@ -26,14 +26,14 @@ const VERBS: [&str; 7] = ["start-leader", "start-follower", "stop", "promote", "
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(status)).routes(routes!(verb))
+    OpenApiRouter::new().routes(routes!(database_status)).routes(routes!(refuse_verb))
 }
 
 /// Tells how this node leads or follows with one database, and how far everybody is with it.
 #[utoipa::path(get, path = "/db/{name}/replication/status", tag = "Leader and followers",
     params(("name" = String, Path, description = "The database")),
     responses((status = 200, body = DatabaseGroupStatus), (status = 401), (status = 404)))]
-pub(crate) async fn status(
+pub(crate) async fn database_status(
     _may: MayOperate,
     State(group): State<Arc<ReplicaGroup>>,
     PathParts(name): PathParts<String>,
@@ -49,7 +49,7 @@ pub(crate) async fn status(
 #[utoipa::path(post, path = "/db/{name}/replication/{verb}", tag = "Leader and followers",
     params(("name" = String, Path, description = "The database"), ("verb" = String, Path, description = "What is to be done")),
     responses((status = 401), (status = 404), (status = 409, description = "It is done for the whole node")))]
-pub(crate) async fn verb(
+pub(crate) async fn refuse_verb(
     _may: MayOperate,
     State(app): State<App>,
     PathParts((name, verb)): PathParts<(String, String)>,
