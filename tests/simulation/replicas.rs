@@ -150,11 +150,6 @@ fn a_rank_that_is_claimed_too_early_is_noticed() {
 }
 
 #[test]
-fn what_is_confirmed_after_a_vote_for_another_is_noticed() {
-    catches(Sabotage::ConfirmsAfterVote, &Scenario::storm(), 400, "elected:");
-}
-
-#[test]
 fn a_write_where_nobody_leads_is_noticed() {
     catches(Sabotage::WritesWithoutLead, &Scenario::storm(), 10, "lead:");
 }

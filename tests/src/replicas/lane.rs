@@ -257,9 +257,7 @@ impl Node {
         }
         session.lane.heritage.reached(&shop(), log_id, through);
         let has_heritage = session.lane.heritage.is_whole() || self.setup.sabotage == Sabotage::RanksEarly;
-        if let Err(denied) = running.replica.may_confirm()
-            && self.setup.sabotage != Sabotage::ConfirmsAfterVote
-        {
+        if let Err(denied) = running.replica.may_confirm() {
             let refusal = self.refusal(&denied);
             self.hang_up(now, line, Some(refusal), outbox);
             return false;

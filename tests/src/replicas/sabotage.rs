@@ -27,8 +27,6 @@ pub enum Sabotage {
     CountsTooFew,
     /// A follower ranks as one of an epoch before it has what that began with.
     RanksEarly,
-    /// A follower goes on to confirm to its leader what it takes in after it has voted for another.
-    ConfirmsAfterVote,
     /// What arrives is not held against its checksum.
     BelievesAnything,
 }

@@ -18,7 +18,7 @@ use crate::time::Millis;
 
 /// The first and the longest pause after a connection has ended.
 const PAUSE_MIN: Millis = Millis(50);
-/// See [`PAUSE_MIN`].
+/// The longest pause between two attempts.
 pub const PAUSE_MAX: Millis = Millis(5_000);
 
 /// Where to dial.
